@@ -1,0 +1,2 @@
+//! The program on a machine.
+fn main() {}

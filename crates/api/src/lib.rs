@@ -1,0 +1,1 @@
+//! HTTP: the REST API and its OpenAPI, the agents channel, boot media.

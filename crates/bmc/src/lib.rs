@@ -1,0 +1,1 @@
+//! Out-of-band control: a Redfish client that survives real vendors.

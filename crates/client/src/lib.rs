@@ -1,0 +1,1 @@
+//! The typed API client that the CLI uses.

@@ -1,0 +1,1 @@
+//! The loop: facts from the store, a decision from plan, carried out.

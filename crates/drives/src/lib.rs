@@ -1,0 +1,1 @@
+//! Writes images to drives, reads them back, erases them.

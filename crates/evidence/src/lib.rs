@@ -1,0 +1,1 @@
+//! Signed statements and the audit log's proofs: made here, verified anywhere.

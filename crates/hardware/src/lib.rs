@@ -1,0 +1,1 @@
+//! Reads the machine it runs on into an inventory.

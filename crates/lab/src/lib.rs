@@ -1,0 +1,1 @@
+//! An emulated datacentre to build, test and demonstrate against.

@@ -1,0 +1,1 @@
+//! What machines boot: ramdisk, boot media, disk images and their formats.

@@ -1,0 +1,1 @@
+//! Measures and tests the machine it runs on.

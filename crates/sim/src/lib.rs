@@ -1,0 +1,1 @@
+//! A seeded simulator of the control loop, with checkers and planted bugs.
