@@ -1,0 +1,511 @@
+//! Bodies of the REST API that are not nouns by themselves: requests, views,
+//! pages and problems.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{
+    LeaseId, MachineId, Name, OperationId, ProjectId, SiteId,
+    bmc::{BmcTrouble, PowerAction},
+    image::Image,
+    inventory::{Emulation, Inventory},
+    lease::{ActiveBecause, LeaseMode, LeaseState},
+    lifecycle::{Health, Hold, Lifecycle, PowerReading, Waiting},
+    operation::Operation,
+    people::{Role, Token},
+    secret::Secret,
+    site::Address,
+    work::{DriveRef, TestResult},
+};
+
+/// A problem (RFC 9457), `application/problem+json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Problem {
+    /// `https://billet.dev/problems/<word>`: what kind of problem.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The kind, in a few words.
+    pub title: String,
+    /// HTTP status.
+    pub status: u16,
+    /// What exactly, and the way out, in a sentence or two.
+    pub detail: String,
+    /// What it is about (`name`, `ssh_keys[0]`), where it is about one thing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+}
+
+/// One page of a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Page<T> {
+    /// The items, oldest first unless said otherwise.
+    pub items: Vec<T>,
+    /// What to pass as `after` for the next page; absent on the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// Who the bearer of a token is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct WhoAmI {
+    /// The token.
+    pub token: Token,
+    /// The project's name, if it is for one.
+    pub project_name: Option<Name>,
+}
+
+/// Make an organisation.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewOrganisation {
+    /// Name.
+    pub name: Name,
+}
+
+/// Make a project.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewProject {
+    /// Name.
+    pub name: Name,
+    /// Its organisation's name.
+    pub organisation: Name,
+}
+
+/// Make a token.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewToken {
+    /// What to call it.
+    pub name: Name,
+    /// Role.
+    pub role: Role,
+    /// Name of the project it is for; none for operators and overall auditors.
+    #[serde(default)]
+    pub project: Option<Name>,
+    /// When it stops to work.
+    #[serde(default)]
+    pub expires_at: Option<Timestamp>,
+}
+
+/// A token just made: the one time that its secret is shown.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct TokenMade {
+    /// The token.
+    pub token: Token,
+    /// `billet_…`: keep it, it is not shown again.
+    pub secret: String,
+}
+
+/// Change a token.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TokenChange {
+    /// Disable or enable it.
+    pub disabled: Option<bool>,
+}
+
+/// Make a site.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewSite {
+    /// Name.
+    pub name: Name,
+    /// Country or region code whose law holds there.
+    pub jurisdiction: String,
+}
+
+/// Make a machine type.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewMachineType {
+    /// Name.
+    pub name: Name,
+    /// What it is, in a line.
+    #[serde(default)]
+    pub description: String,
+    /// What a machine of it must have.
+    #[serde(default)]
+    pub expected: crate::site::ExpectedParts,
+}
+
+/// Make a network.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewNetwork {
+    /// Name.
+    pub name: Name,
+    /// `10.88.0.0/24`.
+    pub subnet: String,
+    /// Gateway.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub gateway: Option<std::net::Ipv4Addr>,
+    /// Name servers.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    pub dns: Vec<std::net::Ipv4Addr>,
+    /// First and last address to give out; all but the gateway where absent.
+    #[serde(default)]
+    #[schema(value_type = Option<Vec<String>>)]
+    pub pool: Option<(std::net::Ipv4Addr, std::net::Ipv4Addr)>,
+    /// First address of a range of the same size where the subnet is reached
+    /// from outside by one-to-one translation.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub reached_at: Option<std::net::Ipv4Addr>,
+}
+
+/// Enroll a machine.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewMachine {
+    /// Name.
+    pub name: Name,
+    /// Name of its site.
+    pub site: Name,
+    /// Rack.
+    #[serde(default)]
+    pub rack: Option<String>,
+    /// Name of its machine type.
+    pub machine_type: Name,
+    /// Serial number that it should have.
+    #[serde(default)]
+    pub serial: Option<String>,
+    /// Networks it is on, by name, each with the address it should have, or
+    /// none for the next free one.
+    #[serde(default)]
+    #[schema(value_type = std::collections::BTreeMap<String, Option<String>>)]
+    pub networks: BTreeMap<Name, Option<std::net::Ipv4Addr>>,
+    /// Its BMC.
+    pub bmc: NewBmc,
+}
+
+/// A BMC to enroll.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewBmc {
+    /// `https://address[:port]`.
+    pub address: String,
+    /// User.
+    pub user: String,
+    /// Password: encrypted at rest, never shown.
+    pub password: Secret,
+    /// SHA-256 of its certificate, if known: else the one first seen is pinned.
+    #[serde(default)]
+    pub fingerprint: Option<String>,
+}
+
+/// Confirm the take-over of an enrolled machine: it will be powered off, and
+/// the drives named here erased.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TakeOver {
+    /// Serial numbers of all of its drives.
+    pub drives: Vec<String>,
+}
+
+/// A reason, for the record.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Reason {
+    /// Why.
+    pub reason: String,
+}
+
+/// Change the power.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PowerChange {
+    /// How.
+    pub action: PowerAction,
+}
+
+/// A machine, as operators see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MachineView {
+    /// Id.
+    pub id: MachineId,
+    /// Name.
+    pub name: Name,
+    /// Site.
+    pub site: Name,
+    /// Its id.
+    pub site_id: SiteId,
+    /// Rack.
+    pub rack: Option<String>,
+    /// Machine type.
+    pub machine_type: Name,
+    /// Serial number, as found or as expected.
+    pub serial: Option<String>,
+    /// Lifecycle.
+    pub lifecycle: Lifecycle,
+    /// What is being done, in a few words.
+    pub doing: String,
+    /// Why it waits, until when, and what then.
+    pub waiting: Option<Waiting>,
+    /// Why it is held.
+    pub hold: Option<Hold>,
+    /// Power.
+    pub power: Option<PowerReading>,
+    /// Health.
+    pub health: Health,
+    /// Whether a drive may hold someone's data.
+    pub may_hold_data: bool,
+    /// Kept off offers, for this reason.
+    pub cordoned: Option<String>,
+    /// Restored from a backup and not confirmed.
+    pub unconfirmed: bool,
+    /// Real silicon, or not.
+    pub emulation: Emulation,
+    /// BMC address.
+    pub bmc_address: String,
+    /// Pinned certificate.
+    pub bmc_fingerprint: Option<String>,
+    /// A trouble with the BMC that goes on.
+    pub bmc_trouble: Option<BmcTrouble>,
+    /// Addresses.
+    pub addresses: Vec<Address>,
+    /// Units that leases hold.
+    pub units: u32,
+    /// The lease that holds it.
+    pub lease: Option<LeaseId>,
+    /// The operation at work on it.
+    pub operation: Option<OperationId>,
+    /// The drives that may be erased.
+    pub drives: Vec<DriveRef>,
+    /// What differs from what was expected.
+    pub differences: Vec<String>,
+    /// The last tests.
+    pub tests: Vec<TestResult>,
+    /// What was found in it; left out of lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inventory: Option<Inventory>,
+    /// When it was enrolled.
+    pub created_at: Timestamp,
+    /// For optimistic concurrency: send it back as `If-Match`.
+    pub version: i64,
+}
+
+/// What is on offer: how many of a type are free, and what they are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Offer {
+    /// Machine type.
+    pub machine_type: Name,
+    /// What it is.
+    pub description: String,
+    /// Site.
+    pub site: Name,
+    /// Its jurisdiction.
+    pub jurisdiction: String,
+    /// Free now.
+    pub free: u32,
+    /// In all, whatever their state, without retired ones.
+    pub total: u32,
+    /// GPUs of one.
+    pub gpus: u32,
+    /// Model of its GPUs.
+    pub gpu_model: Option<String>,
+    /// Hardware threads of one.
+    pub threads: u32,
+    /// Memory of one, in bytes.
+    pub memory_bytes: u64,
+    /// Drives of one, in bytes in all.
+    pub drive_bytes: u64,
+    /// Real silicon, or not.
+    pub emulation: Emulation,
+    /// What a tenant should know (the BMC reachable from inside, network isolation).
+    pub notes: Vec<String>,
+}
+
+/// Ask for a lease.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewLease {
+    /// Name; one is made up where absent.
+    #[serde(default)]
+    pub name: Option<Name>,
+    /// Project, by name; needed where the token is not for one.
+    #[serde(default)]
+    pub project: Option<Name>,
+    /// Mode.
+    #[serde(default)]
+    pub mode: LeaseMode,
+    /// Machine type.
+    pub machine_type: Name,
+    /// Site, if it must be a certain one.
+    #[serde(default)]
+    pub site: Option<Name>,
+    /// Image, by name or id.
+    pub image: String,
+    /// SSH public keys for root, in OpenSSH's form.
+    #[serde(default)]
+    pub ssh_keys: Vec<String>,
+    /// cloud-init user data, at most 64 KiB.
+    #[serde(default)]
+    pub user_data: Option<String>,
+    /// Added to the kernel's command line.
+    #[serde(default)]
+    pub kernel_args: Vec<String>,
+    /// Tags.
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
+    /// Term in seconds; none is until released.
+    #[serde(default)]
+    pub term_seconds: Option<u64>,
+}
+
+/// Change a lease.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct LeaseChange {
+    /// All tags, anew.
+    pub tags: Option<BTreeMap<String, String>>,
+    /// So many seconds more, from the present end or from now.
+    pub extend_seconds: Option<u64>,
+}
+
+/// A lease, as its tenant sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LeaseView {
+    /// Id.
+    pub id: LeaseId,
+    /// Name.
+    pub name: Name,
+    /// Project.
+    pub project: Name,
+    /// Its id.
+    pub project_id: ProjectId,
+    /// Mode.
+    pub mode: LeaseMode,
+    /// State.
+    pub state: LeaseState,
+    /// Why it failed or waits.
+    pub reason: Option<String>,
+    /// Machine type.
+    pub machine_type: Name,
+    /// The machine's id, which stays the same, and says nothing else.
+    pub machine: MachineId,
+    /// Site.
+    pub site: Name,
+    /// Its jurisdiction.
+    pub jurisdiction: String,
+    /// Real silicon, or not.
+    pub emulation: Emulation,
+    /// Image.
+    pub image: Name,
+    /// Digest of the image, as written and read back.
+    pub image_digest: Option<String>,
+    /// Power.
+    pub power: Option<PowerReading>,
+    /// The machine's own address on each network.
+    pub addresses: Vec<Address>,
+    /// How it is known to be up.
+    pub active_because: Option<ActiveBecause>,
+    /// SSH host keys that it sent.
+    pub host_keys: Vec<String>,
+    /// Kernel arguments.
+    pub kernel_args: Vec<String>,
+    /// Tags.
+    pub tags: BTreeMap<String, String>,
+    /// When it ends.
+    pub ends_at: Option<Timestamp>,
+    /// The operation at work on it, or the last one.
+    pub operation: OperationId,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+    /// When it became active.
+    pub active_at: Option<Timestamp>,
+    /// When it was over.
+    pub ended_at: Option<Timestamp>,
+    /// For optimistic concurrency.
+    pub version: i64,
+}
+
+/// A lease and the operation that works on it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LeaseStarted {
+    /// The lease.
+    pub lease: LeaseView,
+    /// To follow.
+    pub operation: Operation,
+}
+
+/// A machine and the operation that works on it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MachineStarted {
+    /// The machine.
+    pub machine: MachineView,
+    /// To follow.
+    pub operation: Operation,
+}
+
+/// Add an image.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewImage {
+    /// Name.
+    pub name: Name,
+    /// Whose, by project name; none is the operator's, for everyone.
+    #[serde(default)]
+    pub project: Option<Name>,
+    /// What it is, in a line.
+    #[serde(default)]
+    pub description: String,
+    /// Where to fetch it; none means that it will be uploaded.
+    #[serde(default)]
+    pub url: Option<String>,
+    /// `sha256:<hex>` or `sha512:<hex>` of the bytes as fetched or uploaded.
+    #[serde(default)]
+    pub checksum: Option<String>,
+    /// It brings cloud-init.
+    #[serde(default = "yes")]
+    pub cloud_init: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// An image and the operation that takes it in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ImageStarted {
+    /// The image.
+    pub image: Image,
+    /// To follow; none where bytes are still to be uploaded.
+    pub operation: Option<Operation>,
+}
+
+/// A key that signs evidence, now or in the past.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SigningKey {
+    /// SHA-256 of its SPKI, hex: what signatures name it by.
+    pub keyid: String,
+    /// The public key, PEM.
+    pub public_pem: String,
+    /// Whether it signs now.
+    pub current: bool,
+}
+
+/// The audit log's signed head, with what proves a slice of it.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct AuditExport {
+    /// Signed checkpoint (C2SP form).
+    pub checkpoint: String,
+    /// Rows with their index.
+    pub rows: Vec<crate::event::SealedRow>,
+    /// An inclusion proof for each row, base64 hashes, in the same order.
+    pub proofs: Vec<Vec<String>>,
+}
+
+/// What the server is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ServerInfo {
+    /// Billet's version.
+    pub version: String,
+    /// Version of the database's schema.
+    pub schema: i64,
+}

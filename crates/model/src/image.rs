@@ -1,0 +1,127 @@
+//! OS images: what tenants' machines are written with.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{ImageId, Name, ProjectId};
+
+/// Bytes of one chunk of a stored image.
+pub const CHUNK_BYTES: u64 = 1024 * 1024;
+
+/// An image as people see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Image {
+    /// Id.
+    pub id: ImageId,
+    /// Name, unique in its project (or among the operator's).
+    pub name: Name,
+    /// Whose it is; `None` is the operator's, for everyone.
+    pub project: Option<ProjectId>,
+    /// What it is, in a line.
+    pub description: String,
+    /// Where it came from (`upload`, or the URL without credentials).
+    pub origin: String,
+    /// The checksum that was asked for (`sha256:…`), if one was.
+    pub checksum: Option<String>,
+    /// State.
+    pub state: ImageState,
+    /// Why it failed, where it did.
+    pub reason: Option<String>,
+    /// What is known of its content, once imported.
+    pub content: Option<ImageContent>,
+    /// Whether it brings cloud-init: without, Billet knows only that a port answers.
+    pub cloud_init: bool,
+    /// When it was added.
+    pub created_at: Timestamp,
+}
+
+/// Where an image is on its way in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ImageState {
+    /// Made known; bytes are to be uploaded.
+    AwaitingUpload,
+    /// Being fetched or converted.
+    Importing,
+    /// There.
+    Available,
+    /// It could not be taken in.
+    Failed,
+}
+
+/// What was found in an image when it was imported.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ImageContent {
+    /// SHA-256 of the canonical manifest: what the image is known by.
+    pub digest: String,
+    /// Bytes that the drive must have at least.
+    pub virtual_bytes: u64,
+    /// Bytes of data, without empty chunks.
+    pub data_bytes: u64,
+    /// Bytes stored, compressed.
+    pub stored_bytes: u64,
+    /// How it boots.
+    pub boot: BootKind,
+    /// Number of the root partition, where it could be told (1-based).
+    pub root_partition: Option<u32>,
+}
+
+/// How an image boots, as far as can be told without running it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BootKind {
+    /// Boot loader specification entries on the EFI system partition: kernel
+    /// arguments can be set.
+    Bls,
+    /// GRUB.
+    Grub,
+    /// Not told.
+    #[default]
+    Unknown,
+}
+
+/// The list of an image's chunks: made once, at import.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageManifest {
+    /// Version of this form: 1.
+    pub version: u32,
+    /// Bytes of the disk.
+    pub virtual_bytes: u64,
+    /// Bytes of a chunk (the last may be shorter).
+    pub chunk_bytes: u64,
+    /// Chunks that are not empty, in order of `index`. What is not listed is zero.
+    pub chunks: Vec<ImageChunk>,
+    /// How it boots.
+    pub boot: BootKind,
+    /// Number of the root partition (1-based).
+    pub root_partition: Option<u32>,
+}
+
+/// One chunk with data in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageChunk {
+    /// Which: byte `index * chunk_bytes` of the disk is its first.
+    pub index: u64,
+    /// SHA-256 of its plain bytes, lower-case hex.
+    pub sha256: String,
+    /// Where its stored form begins in the blob.
+    pub offset: u64,
+    /// Length of its stored form (one zstd frame).
+    pub length: u32,
+}
+
+impl ImageManifest {
+    /// The manifest's bytes that its digest is of. Field order is fixed by the type.
+    pub fn canonical(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// Bytes of the plain chunk `index`.
+    pub fn plain_len(&self, index: u64) -> u64 {
+        self.chunk_bytes.min(
+            self.virtual_bytes
+                .saturating_sub(index.saturating_mul(self.chunk_bytes)),
+        )
+    }
+}

@@ -1,0 +1,134 @@
+//! Leases: who holds which machine, until when.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{
+    ImageId, LeaseId, MachineId, Name, OperationId, ProjectId, bmc::FirmwareSettings,
+    work::WriteReport,
+};
+
+/// Which of the two configurations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LeaseMode {
+    /// A whole machine, with root.
+    #[default]
+    Dedicated,
+    /// Whole GPUs on a machine that Billet operates.
+    Managed,
+}
+
+/// Where a lease is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LeaseState {
+    /// Its machine is being made ready.
+    Deploying,
+    /// The tenant's.
+    Active,
+    /// Being taken back: the machine is erased.
+    Releasing,
+    /// Over, and erased.
+    Released,
+    /// It could not be made ready; the reason says why. The machine is being erased.
+    Failed,
+}
+
+impl LeaseState {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Deploying => "deploying",
+            Self::Active => "active",
+            Self::Releasing => "releasing",
+            Self::Released => "released",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// Whether it is over.
+    pub fn is_over(self) -> bool {
+        matches!(self, Self::Released | Self::Failed)
+    }
+}
+
+impl std::fmt::Display for LeaseState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// What the tenant asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct LeaseSpec {
+    /// SSH public keys for root.
+    pub ssh_keys: Vec<String>,
+    /// cloud-init user data.
+    pub user_data: Option<String>,
+    /// Added to the kernel's command line.
+    pub kernel_args: Vec<String>,
+    /// Host name; the lease's name where not given.
+    pub hostname: Option<String>,
+}
+
+/// How far a lease is known to be up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ActiveBecause {
+    /// The machine said that its first boot is done.
+    PhonedHome,
+    /// Its SSH port answers, which is all that is known.
+    PortAnswered,
+}
+
+/// A lease.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Lease {
+    /// Id.
+    pub id: LeaseId,
+    /// Name, unique in its project among leases that are not over.
+    pub name: Name,
+    /// Whose.
+    pub project: ProjectId,
+    /// Mode.
+    pub mode: LeaseMode,
+    /// State.
+    pub state: LeaseState,
+    /// Why it failed or waits, in a sentence.
+    pub reason: Option<String>,
+    /// The machine it holds.
+    pub machine: MachineId,
+    /// Name of the machine's type.
+    pub machine_type: Name,
+    /// The image.
+    pub image: ImageId,
+    /// What was asked for.
+    pub spec: LeaseSpec,
+    /// The tenant's own tags.
+    pub tags: BTreeMap<String, String>,
+    /// When it ends, if it has a term.
+    pub ends_at: Option<Timestamp>,
+    /// How it is known to be up.
+    pub active_because: Option<ActiveBecause>,
+    /// SSH host keys that the machine sent, in OpenSSH's form.
+    pub host_keys: Vec<String>,
+    /// What writing the image did.
+    pub written: Option<WriteReport>,
+    /// Firmware settings before the lease.
+    pub firmware_before: Option<FirmwareSettings>,
+    /// The operation now at work on it, or the last one.
+    pub operation: OperationId,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+    /// When it became active.
+    pub active_at: Option<Timestamp>,
+    /// When it was over.
+    pub ended_at: Option<Timestamp>,
+    /// Grows with every change: for optimistic concurrency.
+    pub version: i64,
+}

@@ -1,0 +1,151 @@
+//! The step a machine is at: what the control loop persists before it acts.
+//!
+//! Recovery repeats the effect of the step that was saved, and only that. See
+//! `billet-plan` for how one step leads to another.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    BootId, LeaseId, TaskId,
+    bmc::{BmcRequest, PowerAction},
+    work::{DriveErase, WorkKind},
+};
+
+/// What the machine is being brought to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "step")]
+pub enum Step {
+    /// Nothing is to be done but to look now and then.
+    Rest,
+    /// Read who it is, through the BMC. Only reads.
+    Discover,
+    /// Read firmware settings (before a lease, and after).
+    ReadSettings {
+        /// What comes after.
+        then: Goal,
+    },
+    /// Bring the ramdisk up for `then`.
+    Ramdisk {
+        /// How far.
+        at: RamdiskStep,
+        /// Which boot: its token is good for this one.
+        boot: BootId,
+        /// The work to do there.
+        then: WorkKind,
+    },
+    /// The agent works.
+    Working {
+        /// On what.
+        task: TaskId,
+        /// Which kind.
+        kind: WorkKind,
+        /// The boot it runs in.
+        boot: BootId,
+    },
+    /// Power is off between erase and read-back.
+    PowerBreak {
+        /// Since when off was seen; `None` before.
+        off_since: Option<Timestamp>,
+    },
+    /// Bring the tenant's disk up.
+    DiskBoot {
+        /// How far.
+        at: DiskStep,
+    },
+    /// The tenant's system boots for the first time.
+    FirstBoot,
+    /// All is done: off, settled, then free.
+    Shelve {
+        /// How far.
+        at: ShelveStep,
+    },
+    /// The power is being changed on request.
+    ChangePower {
+        /// How.
+        action: PowerAction,
+    },
+}
+
+/// Where a machine goes after reading its firmware settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Goal {
+    /// Write an image for a lease.
+    Deploy,
+    /// Erase.
+    Erase,
+}
+
+/// On the way to the ramdisk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RamdiskStep {
+    /// Power off, and see it off.
+    Off,
+    /// Insert the medium, while off.
+    Insert,
+    /// Boot from it, once.
+    SetBoot,
+    /// Power on, and see it on.
+    On,
+    /// Wait for the agent.
+    AwaitAgent,
+}
+
+/// On the way to the tenant's disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DiskStep {
+    /// Power off, and see it off.
+    Off,
+    /// Take the medium out.
+    Eject,
+    /// Boot from the drives.
+    SetBoot,
+    /// Let a change that may come late come, and see that it is still off.
+    Settle,
+    /// Power on, and see it on.
+    On,
+}
+
+/// On the way to the shelf.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ShelveStep {
+    /// Power off, and see it off.
+    Off,
+    /// Take the medium out.
+    Eject,
+    /// Let a change that may come late come, and see that it is still off.
+    Settle,
+}
+
+/// A request to a BMC that was persisted before it was sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pending {
+    /// Grows by one with each request to this machine's BMC.
+    pub number: u64,
+    /// What.
+    pub request: BmcRequest,
+    /// When it was persisted.
+    pub since: Timestamp,
+}
+
+/// What a machine carries through an erase, until the certificate is made.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EraseRecord {
+    /// What the erase did to each drive.
+    pub drives: Vec<DriveErase>,
+    /// When power was seen off after it.
+    pub off_from: Option<Timestamp>,
+    /// When power was turned on again.
+    pub off_until: Option<Timestamp>,
+    /// Firmware settings that are not as they were before the lease.
+    pub firmware_changes: Option<Vec<String>>,
+    /// Whose data it was.
+    pub lease: Option<LeaseId>,
+    /// When it began.
+    pub began: Option<Timestamp>,
+}
