@@ -9,8 +9,8 @@ use crate::{
     inventory::{Emulation, Inventory},
     lifecycle::{Health, Hold, Lifecycle, PowerReading, Waiting},
     site::Address,
-    step::{EraseRecord, Pending, Step},
-    work::{DriveRef, Epoch, TestResult, WorkOutcome},
+    step::{EraseRecord, Pending, Step, StepNotes},
+    work::{DriveRef, Epoch, TestResult},
 };
 
 /// A machine, whole: what the control loop reads and writes.
@@ -79,8 +79,8 @@ pub struct Machine {
     pub uncertain_since: Option<Timestamp>,
     /// A trouble with the BMC that goes on.
     pub bmc_trouble: Option<BmcTrouble>,
-    /// What the agent's finished task brought, until the loop has used it.
-    pub outcome: Option<WorkOutcome>,
+    /// What was tried within the present step.
+    pub notes: StepNotes,
     /// The erase now under way.
     pub erase: Option<EraseRecord>,
     /// A change of power that the tenant or an operator asked for.

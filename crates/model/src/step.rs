@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BootId, LeaseId, TaskId,
+    BootId, LeaseId, MachineId, TaskId,
     bmc::{BmcRequest, PowerAction},
-    work::{DriveErase, WorkKind},
+    work::{DriveErase, Epoch, Progress, Task, WorkKind, WorkOutcome},
 };
 
 /// What the machine is being brought to.
@@ -148,4 +148,59 @@ pub struct EraseRecord {
     pub lease: Option<LeaseId>,
     /// When it began.
     pub began: Option<Timestamp>,
+}
+
+/// What was tried within the present step: begun anew with each step.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StepNotes {
+    /// When the step's change was last asked for.
+    pub asked_at: Option<Timestamp>,
+    /// How often it was asked for.
+    pub asked: u32,
+    /// Failures in a row, for the backoff.
+    pub failures: u32,
+    /// Why it last failed.
+    pub last_failure: Option<String>,
+}
+
+/// One boot of the ramdisk, as the agent's calls left it. Whether its token is
+/// good is not written here: it is while the machine's step names this boot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Boot {
+    /// Id: the token is derived from it.
+    pub id: BootId,
+    /// The machine.
+    pub machine: MachineId,
+    /// The machine's epoch when it was made.
+    pub epoch: Epoch,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// The kernel's own boot id, once the agent said hello.
+    pub kernel_boot_id: Option<String>,
+    /// When the agent said hello.
+    pub hello_at: Option<Timestamp>,
+    /// When the agent was last heard.
+    pub seen_at: Option<Timestamp>,
+}
+
+/// A task, as kept: without the secrets that are added when it is handed out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskRecord {
+    /// The task.
+    pub task: Task,
+    /// The machine.
+    pub machine: MachineId,
+    /// The boot that may have it.
+    pub boot: BootId,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was first handed out.
+    pub taken_at: Option<Timestamp>,
+    /// How far it is.
+    pub progress: Option<Progress>,
+    /// When it last went forward.
+    pub progress_at: Option<Timestamp>,
+    /// What came of it.
+    pub outcome: Option<WorkOutcome>,
 }
