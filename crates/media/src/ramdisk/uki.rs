@@ -1,0 +1,184 @@
+//! Puts sections behind systemd's UEFI stub: the unified kernel image.
+//!
+//! Written by hand and not with `objcopy`, because the placing is all there is to
+//! it, and because the same inputs must give the same bytes whichever binutils is
+//! installed.
+
+use std::path::Path;
+use std::process::Command;
+
+use object::read::pe::PeFile64;
+use object::{Object as _, ObjectSection as _};
+
+use super::SigningKey;
+use crate::command::{self, CommandError};
+
+/// A section of a UKI.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Section<'a> {
+    /// Its name, at most eight bytes (`.linux`).
+    pub name: &'a str,
+    /// What is in it.
+    pub data: &'a [u8],
+}
+
+impl<'a> Section<'a> {
+    /// A section of this name and content.
+    pub fn new(name: &'a str, data: &'a [u8]) -> Self {
+        Self { name, data }
+    }
+}
+
+/// Why a UKI could not be made or read.
+#[derive(Debug, thiserror::Error)]
+pub enum UkiError {
+    /// The stub, or the file to read, is not a 64 bit PE program.
+    #[error("this is not a 64 bit UEFI program: {0}")]
+    NotPe(String),
+    /// There is no room for another section header in front of the first section.
+    #[error("the UEFI stub has no room for the section headers of a unified kernel image")]
+    NoRoom,
+    /// The image would be larger than a PE program can be.
+    #[error("the unified kernel image would be larger than 4 GiB")]
+    TooLarge,
+}
+
+const SECTION_HEADER: usize = 40;
+/// Initialised data, readable: `IMAGE_SCN_CNT_INITIALIZED_DATA | IMAGE_SCN_MEM_READ`.
+const CHARACTERISTICS: u32 = 0x4000_0040;
+/// Sections start at pages in memory, whatever smaller alignment the stub asks for.
+const PAGE: u32 = 0x1000;
+
+// Offsets in the optional header of a PE32+ program (PE format specification, 3.4).
+const OPTIONAL_INITIALIZED_SIZE: usize = 8;
+const OPTIONAL_SECTION_ALIGNMENT: usize = 32;
+const OPTIONAL_FILE_ALIGNMENT: usize = 36;
+const OPTIONAL_IMAGE_SIZE: usize = 56;
+const OPTIONAL_HEADERS_SIZE: usize = 60;
+const OPTIONAL_CHECKSUM: usize = 64;
+
+/// Appends `added` to the stub, in that order.
+pub fn join(stub: &[u8], added: &[Section<'_>]) -> Result<Vec<u8>, UkiError> {
+    // Let the reader judge whether all headers lie within the file.
+    let parsed = PeFile64::parse(stub).map_err(|e| UkiError::NotPe(e.to_string()))?;
+    let pe = get(stub, 0x3c)? as usize;
+    let file_header = pe + 4;
+    let optional = file_header + 20;
+    let count = parsed.section_table().len();
+    let optional_size = usize::from(u16::from_le_bytes([
+        stub[file_header + 16],
+        stub[file_header + 17],
+    ]));
+    let table = optional + optional_size;
+
+    let section_alignment = get(stub, optional + OPTIONAL_SECTION_ALIGNMENT)?.max(PAGE);
+    let file_alignment = get(stub, optional + OPTIONAL_FILE_ALIGNMENT)?.max(1);
+    let headers_size = get(stub, optional + OPTIONAL_HEADERS_SIZE)? as usize;
+    if table + (count + added.len()) * SECTION_HEADER > headers_size {
+        return Err(UkiError::NoRoom);
+    }
+    let mut address = parsed
+        .section_table()
+        .iter()
+        .map(|section| {
+            section.virtual_address.get(object::LittleEndian)
+                + section.virtual_size.get(object::LittleEndian)
+        })
+        .max()
+        .unwrap_or(0);
+
+    let mut image = stub.to_vec();
+    pad(&mut image, file_alignment);
+    let mut initialized = get(stub, optional + OPTIONAL_INITIALIZED_SIZE)?;
+    for (index, section) in added.iter().enumerate() {
+        address = align(address, section_alignment)?;
+        let offset = u32::try_from(image.len()).map_err(|_| UkiError::TooLarge)?;
+        let size = u32::try_from(section.data.len()).map_err(|_| UkiError::TooLarge)?;
+        image.extend_from_slice(section.data);
+        pad(&mut image, file_alignment);
+        let raw_size = u32::try_from(image.len()).map_err(|_| UkiError::TooLarge)? - offset;
+
+        let header = table + (count + index) * SECTION_HEADER;
+        let mut name = [0; 8];
+        let length = section.name.len().min(8);
+        name[..length].copy_from_slice(&section.name.as_bytes()[..length]);
+        image[header..header + 8].copy_from_slice(&name);
+        put(&mut image, header + 8, size);
+        put(&mut image, header + 12, address);
+        put(&mut image, header + 16, raw_size);
+        put(&mut image, header + 20, offset);
+        image[header + 24..header + 36].fill(0);
+        put(&mut image, header + 36, CHARACTERISTICS);
+        initialized = initialized
+            .checked_add(raw_size)
+            .ok_or(UkiError::TooLarge)?;
+        address = address.checked_add(size).ok_or(UkiError::TooLarge)?;
+    }
+
+    let total = u16::try_from(count + added.len()).map_err(|_| UkiError::NoRoom)?;
+    image[file_header + 2..file_header + 4].copy_from_slice(&total.to_le_bytes());
+    put(
+        &mut image,
+        optional + OPTIONAL_INITIALIZED_SIZE,
+        initialized,
+    );
+    put(
+        &mut image,
+        optional + OPTIONAL_IMAGE_SIZE,
+        align(address, section_alignment)?,
+    );
+    // UEFI does not look at the checksum; the stub's own is no longer true.
+    put(&mut image, optional + OPTIONAL_CHECKSUM, 0);
+    Ok(image)
+}
+
+/// The sections of a UKI, with the padding taken off.
+pub fn sections(uki: &[u8]) -> Result<Vec<(String, Vec<u8>)>, UkiError> {
+    let not_pe = |e: object::Error| UkiError::NotPe(e.to_string());
+    let parsed = PeFile64::parse(uki).map_err(not_pe)?;
+    parsed
+        .sections()
+        .map(|section| {
+            let name = section.name().map_err(not_pe)?.to_owned();
+            let data = section.data().map_err(not_pe)?;
+            let size = usize::try_from(section.size()).unwrap_or(usize::MAX);
+            Ok((name, data[..data.len().min(size)].to_vec()))
+        })
+        .collect()
+}
+
+/// Signs a UKI in place, with `sbsign`.
+pub fn sign(uki: &Path, signing: &SigningKey) -> Result<(), CommandError> {
+    command::run(
+        Command::new("sbsign")
+            .arg("--key")
+            .arg(&signing.key)
+            .arg("--cert")
+            .arg(&signing.certificate)
+            .arg("--output")
+            .arg(uki)
+            .arg(uki),
+        "sbsigntool",
+    )
+    .map(|_| ())
+}
+
+fn get(image: &[u8], at: usize) -> Result<u32, UkiError> {
+    image
+        .get(at..at + 4)
+        .and_then(|bytes| bytes.try_into().ok())
+        .map(u32::from_le_bytes)
+        .ok_or_else(|| UkiError::NotPe("it ends within its headers".to_owned()))
+}
+
+fn put(image: &mut [u8], at: usize, value: u32) {
+    image[at..at + 4].copy_from_slice(&value.to_le_bytes());
+}
+
+fn align(value: u32, to: u32) -> Result<u32, UkiError> {
+    value.checked_next_multiple_of(to).ok_or(UkiError::TooLarge)
+}
+
+fn pad(image: &mut Vec<u8>, to: u32) {
+    image.resize(image.len().next_multiple_of(to as usize), 0);
+}
