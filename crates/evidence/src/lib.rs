@@ -6,7 +6,7 @@
 //!
 //! | to make or check | use |
 //! |---|---|
-//! | an erase certificate or handover report | [`sign_statement`], [`verify_file`] |
+//! | an erase certificate or handover report | [`sign_statement`], [`verify_file`], [`erase`] |
 //! | a log that only grows | [`Frontier`], [`proof`], [`merkle`] |
 //! | that log's head, to hand out | [`Checkpoint`] |
 //! | a slice of the audit log | [`audit`] |
@@ -19,6 +19,7 @@ pub mod audit;
 pub mod canonical;
 pub mod checkpoint;
 pub mod dsse;
+pub mod erase;
 mod frontier;
 mod hex;
 pub mod keyfile;

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 /// The `_type` of every statement that Billet makes or accepts.
 pub const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
 /// Predicate type of the erase certificate.
-pub const ERASE_CERTIFICATE: &str = "https://billet.dev/evidence/erase/v1";
+pub const ERASE_CERTIFICATE: &str = billet_model::evidence::ERASE_PREDICATE;
 /// Predicate type of the handover report.
 pub const HANDOVER_REPORT: &str = "https://billet.dev/evidence/handover/v1";
 
