@@ -1,1 +1,36 @@
-//! The decisions of Billet: pure.
+//! The decisions of Billet: pure functions of facts and the time.
+//!
+//! Nothing here waits, reads, writes, asks the clock or throws dice. Whoever
+//! acts gathers [`Facts`], calls [`next_step`], commits the [`Decision`] in one
+//! transaction, and only then carries out its [`Effect`].
+//!
+//! ```text
+//! enrolled ── take over ──► Ramdisk(Inspect) ─► Working(Inspect)
+//!                                                   │ may hold data        │ erased already
+//!                                                   ▼                      ▼
+//!            ReadSettings ─► Ramdisk(Erase) ─► Working(Erase) ─► …    Working(Test) ─► Shelve ─► available
+//!   release ─────┘               PowerBreak ─► Ramdisk(Verify) ─► Working(Verify) ─► certificate ─► Working(Test)
+//! available ── lease ──► ReadSettings ─► Ramdisk(Write) ─► Working(Write) ─► DiskBoot ─► FirstBoot ─► active
+//! ```
+
+pub mod decision;
+mod disk;
+pub mod facts;
+pub mod inspection;
+mod next;
+pub mod placement;
+pub mod policy;
+mod power;
+mod procedure;
+mod ramdisk;
+pub mod requests;
+mod rest;
+pub mod seed;
+mod shelve;
+pub mod verdict;
+mod working;
+
+pub use decision::{AuditNote, Decision, Effect};
+pub use facts::{Facts, Fresh};
+pub use next::next_step;
+pub use policy::Policy;

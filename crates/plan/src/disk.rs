@@ -1,0 +1,148 @@
+//! Bringing the tenant's system up from its disk, and handing over.
+
+use billet_model::{
+    bmc::{BmcRequest, BootTarget},
+    lease::{ActiveBecause, LeaseState},
+    lifecycle::{Lifecycle, Power},
+    operation::OperationState,
+    step::{DiskStep, Step},
+};
+
+use crate::{
+    Effect,
+    decision::Draft,
+    next::{Came, insist},
+    power, procedure,
+};
+
+/// Begins the way to the tenant's disk.
+pub(crate) fn begin(draft: &mut Draft<'_>) {
+    // The agent's boot is over: nothing it still says counts.
+    draft.machine().epoch += 1;
+    let within = draft.facts.policy.power_deadline;
+    draft.enter(
+        Step::DiskBoot { at: DiskStep::Off },
+        "the image is written and read back; powering off",
+        within,
+        "the lease fails and the machine is erased",
+    );
+}
+
+pub(crate) fn disk_boot(draft: &mut Draft<'_>, came: &Came<'_>, at: DiskStep) {
+    let policy = draft.facts.policy;
+    if draft.overdue() {
+        let said = draft.m().notes.last_failure.clone().unwrap_or_default();
+        let why = format!("the machine could not be booted from its drive {said}");
+        procedure::fail_lease(draft, why.trim_end());
+        procedure::begin_erase(draft, why.trim_end());
+        return;
+    }
+    let (done, next, reason, within) = match at {
+        DiskStep::Off => (
+            power::see(draft, Power::Off),
+            DiskStep::Eject,
+            "taking the boot medium out",
+            policy.bmc_deadline,
+        ),
+        DiskStep::Eject => (
+            insist(draft, came, BmcRequest::EjectMedia),
+            DiskStep::SetBoot,
+            "setting the boot to the drive",
+            policy.bmc_deadline,
+        ),
+        DiskStep::SetBoot => (
+            insist(
+                draft,
+                came,
+                BmcRequest::SetBoot {
+                    target: BootTarget::Disk,
+                },
+            ),
+            DiskStep::Settle,
+            "making sure that nothing asked of the BMC comes late",
+            policy.settle + policy.power_deadline,
+        ),
+        DiskStep::Settle => {
+            if !power::settled(draft) {
+                return;
+            }
+            // Off must be what was read last: a late request may have come.
+            match draft.m().power.map(|r| r.power) {
+                Some(Power::Off) => {}
+                _ => {
+                    begin(draft);
+                    return;
+                }
+            }
+            (
+                true,
+                DiskStep::On,
+                "powering on, from the drive",
+                policy.power_deadline,
+            )
+        }
+        DiskStep::On => {
+            if power::see(draft, Power::On) {
+                draft.enter(
+                    Step::FirstBoot,
+                    "the image boots for the first time",
+                    policy.first_boot_deadline,
+                    "the lease fails and the machine is erased",
+                );
+            }
+            return;
+        }
+    };
+    if done {
+        draft.enter(
+            Step::DiskBoot { at: next },
+            reason,
+            within,
+            "the lease fails and the machine is erased",
+        );
+    }
+}
+
+pub(crate) fn first_boot(draft: &mut Draft<'_>) {
+    let policy = draft.facts.policy;
+    let up = draft.lease().and_then(|l| l.active_because);
+    if up.is_some() {
+        // Handed over only when no power action of ours can come late.
+        if power::settled(draft) {
+            hand_over(draft);
+        }
+        return;
+    }
+    if draft.overdue() {
+        let why = format!(
+            "the image's first boot did not end within {} minutes",
+            policy.first_boot_deadline.as_mins()
+        );
+        procedure::fail_lease(draft, &why);
+        procedure::begin_erase(draft, &why);
+        return;
+    }
+    let silent = draft.facts.image.is_some_and(|i| !i.cloud_init);
+    match draft.facts.probed {
+        Some(true) if silent => {
+            draft.change_lease(|l| l.active_because = Some(ActiveBecause::PortAnswered));
+            first_boot(draft);
+        }
+        None if silent => draft.decision.effect = Some(Effect::Probe),
+        _ => draft.sleep(if silent { policy.probe } else { policy.look }),
+    }
+}
+
+fn hand_over(draft: &mut Draft<'_>) {
+    let look = draft.facts.policy.look;
+    draft.lease_state(LeaseState::Active, None);
+    draft.lifecycle(Lifecycle::Active, "handed over");
+    draft.end_operation(OperationState::Succeeded, "active");
+    let now = draft.now();
+    let machine = draft.machine();
+    machine.step = Step::Rest;
+    machine.step_since = now;
+    machine.attempts = 0;
+    machine.waiting = None;
+    machine.wake_at = now + look;
+}

@@ -1,0 +1,198 @@
+//! The hardware found, against the hardware expected.
+
+use billet_model::{inventory::Inventory, site::ExpectedParts, work::DriveRef};
+
+/// What differs from what was expected, in sentences. What the one who looked
+/// could not see is not a difference.
+pub fn differences(
+    serial: Option<&str>,
+    expected: Option<&ExpectedParts>,
+    found: &Inventory,
+) -> Vec<String> {
+    let mut out = Vec::new();
+    if let (Some(want), Some(is)) = (serial, &found.system.serial)
+        && want != is
+    {
+        out.push(format!("serial number: expected {want}, found {is}"));
+    }
+    let Some(expected) = expected else { return out };
+    let mut exact = |what: &str, want: Option<u32>, is: usize| {
+        if let Some(want) = want
+            && u32::try_from(is) != Ok(want)
+        {
+            out.push(format!("{what}: expected {want}, found {is}"));
+        }
+    };
+    exact("GPUs", expected.gpus, found.gpus.len());
+    exact("drives", expected.drives, found.own_drives().count());
+    if let Some(model) = &expected.gpu_model {
+        for gpu in &found.gpus {
+            let is = gpu.model.as_deref().unwrap_or("no model");
+            if !is.to_lowercase().contains(&model.to_lowercase()) {
+                out.push(format!("GPU {}: expected {model}, found {is}", gpu.address));
+            }
+        }
+    }
+    let threads: u32 = found.cpus.iter().filter_map(|c| c.threads).sum();
+    let mut least = |what: &str, want: Option<u64>, is: u64| {
+        if let Some(want) = want
+            && is > 0
+            && is < want
+        {
+            out.push(format!("{what}: expected at least {want}, found {is}"));
+        }
+    };
+    least(
+        "threads",
+        expected.min_threads.map(u64::from),
+        threads.into(),
+    );
+    least(
+        "memory bytes",
+        expected.min_memory_bytes,
+        found.memory.total_bytes,
+    );
+    least(
+        "network interfaces",
+        expected.min_nics.map(u64::from),
+        found.nics.len() as u64,
+    );
+    out
+}
+
+/// The drives found, against those that may be erased.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Drives {
+    /// All there and none more; with what was learned of their names.
+    AsConfirmed(Vec<DriveRef>),
+    /// These serials were found and not confirmed.
+    Unconfirmed(Vec<String>),
+    /// These serials were confirmed and not found.
+    Missing(Vec<String>),
+}
+
+/// Compares the drives found with those that the operator confirmed.
+pub fn drives(confirmed: &[DriveRef], found: &Inventory) -> Drives {
+    let label = |serial: &Option<String>, name: &str| {
+        serial
+            .clone()
+            .unwrap_or_else(|| format!("{name} (without a serial number)"))
+    };
+    let known = |serial: &str| confirmed.iter().any(|c| c.serial == serial);
+    let strangers: Vec<String> = found
+        .own_drives()
+        .filter(|d| !d.serial.as_deref().is_some_and(known))
+        .map(|d| label(&d.serial, &d.name))
+        .collect();
+    if !strangers.is_empty() {
+        return Drives::Unconfirmed(strangers);
+    }
+    let found: Vec<DriveRef> = found
+        .own_drives()
+        .filter_map(|d| {
+            Some(DriveRef {
+                serial: d.serial.clone()?,
+                wwn: d.wwn.clone(),
+            })
+        })
+        .collect();
+    let missing: Vec<String> = confirmed
+        .iter()
+        .filter(|c| !found.iter().any(|f| f.serial == c.serial))
+        .map(|c| c.serial.clone())
+        .collect();
+    if missing.is_empty() {
+        Drives::AsConfirmed(found)
+    } else {
+        Drives::Missing(missing)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use billet_model::inventory::{Drive, Gpu};
+
+    use super::*;
+
+    fn drive(serial: &str) -> Drive {
+        Drive {
+            serial: Some(serial.into()),
+            ..Drive::default()
+        }
+    }
+
+    fn confirmed(serials: &[&str]) -> Vec<DriveRef> {
+        serials
+            .iter()
+            .map(|s| DriveRef {
+                serial: (*s).into(),
+                wwn: None,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn only_confirmed_drives_pass() {
+        let remote = Drive {
+            remote: true,
+            ..drive("R")
+        };
+        let found = Inventory {
+            drives: vec![drive("A"), drive("B"), remote],
+            ..Inventory::default()
+        };
+        assert!(matches!(
+            drives(&confirmed(&["A", "B"]), &found),
+            Drives::AsConfirmed(d) if d.len() == 2
+        ));
+        assert_eq!(
+            drives(&confirmed(&["A"]), &found),
+            Drives::Unconfirmed(vec!["B".into()])
+        );
+        assert_eq!(
+            drives(&confirmed(&["A", "B", "C"]), &found),
+            Drives::Missing(vec!["C".into()])
+        );
+        let nameless = Inventory {
+            drives: vec![Drive {
+                name: "nvme0n1".into(),
+                ..Drive::default()
+            }],
+            ..Inventory::default()
+        };
+        assert!(matches!(
+            drives(&confirmed(&["A"]), &nameless),
+            Drives::Unconfirmed(_)
+        ));
+    }
+
+    #[test]
+    fn differences_are_told_in_sentences() {
+        let mut found = Inventory {
+            gpus: vec![Gpu {
+                address: "01".into(),
+                model: Some("NVIDIA A100".into()),
+                ..Gpu::default()
+            }],
+            ..Inventory::default()
+        };
+        found.system.serial = Some("X1".into());
+        found.memory.total_bytes = 10;
+        let expected = ExpectedParts {
+            gpus: Some(8),
+            gpu_model: Some("H100".into()),
+            min_memory_bytes: Some(11),
+            min_threads: Some(4),
+            ..ExpectedParts::default()
+        };
+        assert_eq!(
+            differences(Some("X2"), Some(&expected), &found),
+            [
+                "serial number: expected X2, found X1",
+                "GPUs: expected 8, found 1",
+                "GPU 01: expected H100, found NVIDIA A100",
+                "memory bytes: expected at least 11, found 10",
+            ]
+        );
+    }
+}

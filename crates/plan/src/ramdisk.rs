@@ -1,0 +1,190 @@
+//! Bringing the ramdisk up: off, medium in, boot target, on, agent.
+
+use billet_model::{
+    BootId, Time,
+    bmc::{BmcRequest, BootTarget},
+    lifecycle::{HoldKind, Power},
+    step::{RamdiskStep, Step},
+    work::{EraseOrder, VerifyOrder, Work, WorkKind, WriteOrder},
+};
+
+use crate::{
+    decision::Draft,
+    next::{Came, insist},
+    power, procedure,
+};
+
+pub(crate) fn ramdisk(
+    draft: &mut Draft<'_>,
+    came: &Came<'_>,
+    at: RamdiskStep,
+    boot: BootId,
+    then: WorkKind,
+) {
+    if at == RamdiskStep::AwaitAgent && draft.facts.boot.is_some_and(|b| b.hello_at.is_some()) {
+        match work(draft, then) {
+            Ok(work) => draft.give_task(boot, work),
+            Err(why) => procedure::again(draft, HoldKind::AgentFailed, &why, then),
+        }
+        return;
+    }
+    if draft.overdue() {
+        let why = failed(draft, at);
+        let kind = match at {
+            RamdiskStep::AwaitAgent => HoldKind::BootFailed,
+            _ => HoldKind::BmcUnreachable,
+        };
+        procedure::again(draft, kind, &why, then);
+        return;
+    }
+    let policy = draft.facts.policy;
+    let (done, next, reason, within) = match at {
+        RamdiskStep::Off => (
+            power::see(draft, Power::Off),
+            RamdiskStep::Insert,
+            "power is off; inserting the boot medium",
+            policy.bmc_deadline,
+        ),
+        RamdiskStep::Insert => (
+            insist(draft, came, BmcRequest::InsertMedia { boot }),
+            RamdiskStep::SetBoot,
+            "setting the next boot to the medium",
+            policy.bmc_deadline,
+        ),
+        RamdiskStep::SetBoot => (
+            insist(
+                draft,
+                came,
+                BmcRequest::SetBoot {
+                    target: BootTarget::CdOnce,
+                },
+            ),
+            RamdiskStep::On,
+            "powering on",
+            policy.power_deadline,
+        ),
+        RamdiskStep::On => (
+            power::see(draft, Power::On),
+            RamdiskStep::AwaitAgent,
+            "power is on; waiting for the agent",
+            policy.boot_deadline,
+        ),
+        RamdiskStep::AwaitAgent => {
+            draft.sleep(policy.boot_deadline);
+            return;
+        }
+    };
+    if done {
+        draft.enter(
+            Step::Ramdisk {
+                at: next,
+                boot,
+                then,
+            },
+            reason,
+            within,
+            "if it does not come, it is tried again from power off",
+        );
+    }
+}
+
+fn failed(draft: &Draft<'_>, at: RamdiskStep) -> String {
+    let said = draft
+        .m()
+        .notes
+        .last_failure
+        .as_ref()
+        .map_or(String::new(), |d| format!(" ({d})"));
+    match at {
+        RamdiskStep::Off => format!("the machine could not be seen powered off{said}"),
+        RamdiskStep::Insert => format!("the BMC did not take the boot medium{said}"),
+        RamdiskStep::SetBoot => format!("the BMC did not take the boot target{said}"),
+        RamdiskStep::On => format!("the machine could not be seen powered on{said}"),
+        RamdiskStep::AwaitAgent => "the ramdisk's agent did not call in time".to_owned(),
+    }
+}
+
+/// The work itself, from what is known of the machine and its lease.
+pub(crate) fn work(draft: &Draft<'_>, kind: WorkKind) -> Result<Work, String> {
+    let (machine, policy) = (draft.m(), draft.facts.policy);
+    Ok(match kind {
+        WorkKind::Inspect => Work::Inspect,
+        WorkKind::Test => Work::Test {
+            may_write: !machine.may_hold_data,
+        },
+        WorkKind::Erase => Work::Erase(EraseOrder {
+            drives: machine.drives.clone(),
+            canaries: policy.canaries,
+        }),
+        WorkKind::Verify => Work::Verify(VerifyOrder {
+            erased: machine.erase.clone().unwrap_or_default().drives,
+            samples: policy.samples,
+            clear_tpm: true,
+        }),
+        WorkKind::Write => {
+            let lease = draft.lease().ok_or("the lease is gone")?;
+            let digest = draft
+                .facts
+                .image
+                .and_then(|i| i.content.as_ref())
+                .map(|c| c.digest.clone())
+                .ok_or("the image is gone")?;
+            let drive = machine
+                .drives
+                .first()
+                .cloned()
+                .ok_or("the machine has no drive")?;
+            Work::Write(WriteOrder {
+                lease: lease.id,
+                image: digest,
+                drive,
+                kernel_args: lease.spec.kernel_args.clone(),
+                // It carries a token, so it is made when the agent asks, and
+                // never stored.
+                seed: None,
+            })
+        }
+    })
+}
+
+/// Power is off between erase and read-back: memory forgets, and so do caches
+/// of drives that only pretended to write.
+pub(crate) fn power_break(draft: &mut Draft<'_>, off_since: Option<Time>) {
+    let (now, policy) = (draft.now(), draft.facts.policy);
+    if draft.overdue() {
+        procedure::again(
+            draft,
+            HoldKind::BmcUnreachable,
+            "the machine could not be seen powered off after the erase",
+            WorkKind::Erase,
+        );
+        return;
+    }
+    let Some(since) = off_since else {
+        if power::see(draft, Power::Off) {
+            let seen = draft.m().power.map_or(now, |r| r.at);
+            draft.machine().step = Step::PowerBreak {
+                off_since: Some(seen),
+            };
+            draft.sleep(policy.power_break);
+        }
+        return;
+    };
+    let over = since + policy.power_break;
+    if now < over {
+        draft.sleep(over.duration_since(now));
+        return;
+    }
+    match draft.m().power.filter(|r| r.at >= over) {
+        None => draft.ask(BmcRequest::ReadPower),
+        Some(reading) if reading.power == Power::Off => {
+            if let Some(erase) = &mut draft.machine().erase {
+                erase.off_from = Some(since);
+                erase.off_until = Some(reading.at);
+            }
+            procedure::boot_ramdisk(draft, RamdiskStep::Insert, WorkKind::Verify);
+        }
+        // It came on in between (a late request, a person): begin the break anew.
+        Some(_) => draft.machine().step = Step::PowerBreak { off_since: None },
+    }
+}

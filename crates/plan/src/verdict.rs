@@ -1,0 +1,178 @@
+//! Whether an erase is accepted, and the certificate that says so.
+
+use billet_model::{
+    Time,
+    evidence::{DriveCertificate, EraseCertificate, MachineSubject, MemoryCleared},
+    lease::Lease,
+    machine::Machine,
+    site::Site,
+    work::{DriveErase, DriveRef, DriveVerify, TpmClear},
+};
+
+/// Why an erase is not accepted, if it is not: each drive that may be erased
+/// must have been, wholly, and no drive of the machine's may be left over.
+pub fn erase_failure(
+    ordered: &[DriveRef],
+    erased: &[DriveErase],
+    unordered: &[DriveRef],
+) -> Option<String> {
+    if let Some(stranger) = unordered.first() {
+        return Some(format!(
+            "drive {} is in the machine and nobody confirmed it for erasure",
+            stranger.serial
+        ));
+    }
+    for drive in ordered {
+        let Some(erase) = erased.iter().find(|e| e.drive.serial == drive.serial) else {
+            return Some(format!("drive {} was not erased", drive.serial));
+        };
+        if let Some(failure) = &erase.failure {
+            return Some(format!("drive {}: {failure}", drive.serial));
+        }
+        if erase.method.is_none() {
+            return Some(format!("drive {}: no method worked", drive.serial));
+        }
+        if erase.bytes < erase.size_bytes || erase.size_bytes == 0 {
+            return Some(format!(
+                "drive {}: {} of {} bytes were erased",
+                drive.serial, erase.bytes, erase.size_bytes
+            ));
+        }
+        if erase.canaries.is_empty() {
+            return Some(format!("drive {}: no canaries were planted", drive.serial));
+        }
+    }
+    None
+}
+
+/// What a certificate is made from.
+pub struct EraseFacts<'a> {
+    /// The machine, with its erase record.
+    pub machine: &'a Machine,
+    /// Its site.
+    pub site: Option<&'a Site>,
+    /// The lease whose data it was.
+    pub lease: Option<&'a Lease>,
+    /// When the read-back ended.
+    pub now: Time,
+    /// What the read-back found.
+    pub drives: &'a [DriveVerify],
+    /// What came of clearing the TPM.
+    pub tpm: TpmClear,
+}
+
+/// The certificate, if the read-back allows one.
+///
+/// # Errors
+/// The first thing that stands against it, in a sentence: a drive not read
+/// back, a canary found, a sample with data, power not seen off.
+pub fn certificate(facts: EraseFacts<'_>) -> Result<EraseCertificate, String> {
+    let machine = facts.machine;
+    let record = machine.erase.clone().unwrap_or_default();
+    if let Some(failure) = erase_failure(&machine.drives, &record.drives, &[]) {
+        return Err(failure);
+    }
+    let (Some(from), Some(until)) = (record.off_from, record.off_until) else {
+        return Err("power was not seen off between erase and read-back".into());
+    };
+    let mut drives = Vec::new();
+    for erase in &record.drives {
+        let serial = &erase.drive.serial;
+        let read = facts
+            .drives
+            .iter()
+            .find(|v| v.drive.serial == *serial)
+            .ok_or_else(|| format!("drive {serial} was not read back"))?;
+        if let Some(failure) = &read.failure {
+            return Err(format!("drive {serial}: {failure}"));
+        }
+        let planted = u32::try_from(erase.canaries.len()).unwrap_or(u32::MAX);
+        if read.canaries_read != planted {
+            return Err(format!(
+                "drive {serial}: {} of {planted} canaries were looked for",
+                read.canaries_read
+            ));
+        }
+        if read.canaries_found > 0 {
+            return Err(format!(
+                "drive {serial}: {} of {planted} canaries are still there after the erase",
+                read.canaries_found
+            ));
+        }
+        if read.samples_read == 0 || read.samples_with_data > 0 {
+            return Err(format!(
+                "drive {serial}: {} of {} sampled blocks hold data after the erase",
+                read.samples_with_data, read.samples_read
+            ));
+        }
+        let method = erase.method.ok_or("no method")?;
+        drives.push(DriveCertificate {
+            drive: erase.drive.clone(),
+            size_bytes: erase.size_bytes,
+            method,
+            tried: erase.tried.clone(),
+            nist: method.nist(),
+            bytes: erase.bytes,
+            canaries_planted: planted,
+            canaries_read: read.canaries_read,
+            canaries_found: 0,
+            samples_read: read.samples_read,
+            samples_with_data: 0,
+        });
+    }
+    let lease = facts.lease.filter(|l| record.lease == Some(l.id));
+    let mut not_done = Vec::new();
+    if let TpmClear::NotCleared { reason } = &facts.tpm {
+        not_done.push(format!("TPM not cleared: {reason}"));
+    }
+    match (&record.firmware_changes, lease) {
+        (None, Some(_)) => not_done.push(
+            "firmware settings not compared with those before the lease: they could not be read"
+                .into(),
+        ),
+        (None, None) => {
+            not_done.push("firmware settings not compared: there is no reading from before".into())
+        }
+        (Some(changes), _) if !changes.is_empty() => not_done
+            .push("firmware settings that differ from before the lease were not restored".into()),
+        _ => {}
+    }
+    let gpus = machine.inventory.as_ref().map_or(0, |i| i.gpus.len());
+    let inventory = machine.inventory.as_ref();
+    Ok(EraseCertificate {
+        machine: MachineSubject {
+            id: machine.id,
+            name: machine.name.clone(),
+            serial: inventory.and_then(|i| i.system.serial.clone()),
+            manufacturer: inventory.and_then(|i| i.system.manufacturer.clone()),
+            model: inventory.and_then(|i| i.system.model.clone()),
+            emulation: machine.emulation,
+            site: facts.site.map_or_else(String::new, |s| s.name.to_string()),
+            jurisdiction: facts
+                .site
+                .map_or_else(String::new, |s| s.jurisdiction.clone()),
+        },
+        lease: record.lease,
+        project: lease.map(|l| l.project),
+        began_at: record.began.unwrap_or(from),
+        verified_at: facts.now,
+        drives,
+        memory: MemoryCleared {
+            method: "power off".into(),
+            off_seconds: u64::try_from(until.duration_since(from).as_secs()).unwrap_or(0),
+            verified: false,
+            gpu_memory: if gpus == 0 {
+                "no GPU".into()
+            } else {
+                "GPUs: not tested, memory not wiped by software; lost its power with the machine"
+                    .into()
+            },
+        },
+        tpm: facts.tpm,
+        firmware_changes: record.firmware_changes,
+        not_done,
+        attestation: "agent unattested".into(),
+        network_isolation: "network isolation: not by Billet".into(),
+        override_by: None,
+    })
+}

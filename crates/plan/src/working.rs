@@ -1,0 +1,293 @@
+//! The agent at work: is it heard, does it go forward, and what came of it.
+
+use billet_model::{
+    BootId,
+    inventory::Inventory,
+    lifecycle::{Health, HoldKind, Lifecycle},
+    operation::OperationState,
+    step::{EraseRecord, RamdiskStep, Step},
+    work::{
+        DriveErase, DriveRef, DriveVerify, TestResult, TpmClear, Verdict, WorkFailure, WorkKind,
+        WorkOutcome, WriteReport,
+    },
+};
+
+use crate::{
+    decision::Draft,
+    disk, inspection, procedure, ramdisk, shelve,
+    verdict::{self, EraseFacts},
+};
+
+pub(crate) fn working(draft: &mut Draft<'_>, kind: WorkKind, boot: BootId) {
+    if let Some(outcome) = draft.facts.task.and_then(|t| t.outcome.clone()) {
+        finished(draft, kind, boot, outcome);
+        return;
+    }
+    let (now, policy) = (draft.now(), draft.facts.policy);
+    let since = draft.m().step_since;
+    let heard = draft
+        .facts
+        .boot
+        .and_then(|b| b.seen_at)
+        .map_or(since, |t| t.max(since));
+    let silent = now.duration_since(heard);
+    if silent >= policy.agent_silence {
+        let why = format!("the agent fell silent at {kind}");
+        procedure::again(draft, HoldKind::AgentFailed, &why, kind);
+        return;
+    }
+    let forward = draft
+        .facts
+        .task
+        .and_then(|t| t.progress_at)
+        .map_or(since, |t| t.max(since));
+    let stuck = now.duration_since(forward);
+    if stuck >= policy.work_stall {
+        let why = format!("{kind} did not go forward");
+        procedure::again(draft, HoldKind::AgentFailed, &why, kind);
+        return;
+    }
+    // Shown to people: the wait is always until something is heard.
+    if let Some(waiting) = &mut draft.machine().waiting {
+        waiting.deadline = forward + policy.work_stall;
+    }
+    draft.sleep((policy.agent_silence - silent).min(policy.work_stall - stuck));
+}
+
+fn finished(draft: &mut Draft<'_>, kind: WorkKind, boot: BootId, outcome: WorkOutcome) {
+    match (kind, outcome) {
+        (_, WorkOutcome::Failed { kind: how, detail }) => failed(draft, kind, how, &detail),
+        (WorkKind::Inspect, WorkOutcome::Inspected { inventory }) => {
+            inspected(draft, boot, *inventory);
+        }
+        (WorkKind::Test, WorkOutcome::Tested { results }) => tested(draft, results),
+        (WorkKind::Write, WorkOutcome::Written(report)) => written(draft, report),
+        (WorkKind::Erase, WorkOutcome::Erased { drives, unordered }) => {
+            erased(draft, drives, &unordered);
+        }
+        (WorkKind::Verify, WorkOutcome::Verified { drives, tpm }) => {
+            verified(draft, boot, &drives, tpm);
+        }
+        (kind, _) => procedure::again(
+            draft,
+            HoldKind::AgentFailed,
+            &format!("the agent answered {kind} with something else"),
+            kind,
+        ),
+    }
+}
+
+fn failed(draft: &mut Draft<'_>, kind: WorkKind, how: WorkFailure, detail: &str) {
+    let why = format!("{kind} failed: {detail}");
+    match (kind, how) {
+        (
+            WorkKind::Write,
+            WorkFailure::ImageCorrupt
+            | WorkFailure::ImageUnsuitable
+            | WorkFailure::DriveMissing
+            | WorkFailure::DriveFailed,
+        ) => {
+            procedure::fail_lease(draft, &why);
+            procedure::begin_erase(draft, &why);
+        }
+        (
+            WorkKind::Erase | WorkKind::Verify,
+            WorkFailure::DriveMissing | WorkFailure::DriveFailed,
+        ) => {
+            draft.hold(HoldKind::EraseFailed, &why);
+        }
+        _ => procedure::again(draft, HoldKind::AgentFailed, &why, kind),
+    }
+}
+
+fn inspected(draft: &mut Draft<'_>, boot: BootId, inventory: Inventory) {
+    let expected = draft.facts.machine_type.map(|t| &t.expected);
+    let differences =
+        inspection::differences(draft.m().expected_serial.as_deref(), expected, &inventory);
+    let check = inspection::drives(&draft.m().drives, &inventory);
+    draft.audit(
+        "machine.inspected",
+        serde_json::json!({
+            "drives": inventory.own_drives().count(),
+            "gpus": inventory.gpus.len(),
+            "differences": differences,
+        }),
+    );
+    let machine = draft.machine();
+    machine.emulation = inventory.emulation();
+    machine.differences.clone_from(&differences);
+    machine.inventory = Some(inventory);
+    match check {
+        inspection::Drives::AsConfirmed(drives) => draft.machine().drives = drives,
+        inspection::Drives::Unconfirmed(found) => {
+            let detail = format!(
+                "drives were found that nobody confirmed for erasure: {}",
+                found.join(", ")
+            );
+            draft.hold(HoldKind::UnconfirmedDrive, &detail);
+            return;
+        }
+        inspection::Drives::Missing(missing) => {
+            let detail = format!("drives are missing: {}", missing.join(", "));
+            draft.hold(HoldKind::WrongHardware, &detail);
+            return;
+        }
+    }
+    if !differences.is_empty() {
+        let detail = format!("not the hardware expected: {}", differences.join("; "));
+        draft.hold(HoldKind::WrongHardware, &detail);
+        return;
+    }
+    draft.machine().health = Health::Ok;
+    draft.machine().attempts = 0;
+    if draft.m().may_hold_data {
+        let now = draft.now();
+        draft.lifecycle(Lifecycle::Erasing, "inspected; it may hold data");
+        let machine = draft.machine();
+        let lease = machine.lease;
+        machine.erase = Some(EraseRecord {
+            lease,
+            began: Some(now),
+            ..EraseRecord::default()
+        });
+        give(draft, boot, WorkKind::Erase);
+    } else {
+        draft.lifecycle(Lifecycle::Testing, "inspected");
+        give(draft, boot, WorkKind::Test);
+    }
+}
+
+fn give(draft: &mut Draft<'_>, boot: BootId, kind: WorkKind) {
+    match ramdisk::work(draft, kind) {
+        Ok(work) => draft.give_task(boot, work),
+        Err(why) => procedure::again(draft, HoldKind::AgentFailed, &why, kind),
+    }
+}
+
+fn tested(draft: &mut Draft<'_>, results: Vec<TestResult>) {
+    let failures: Vec<String> = results
+        .iter()
+        .filter(|r| r.verdict == Verdict::Failed)
+        .map(|r| format!("{} of {}: {}", r.test, r.part, r.detail))
+        .collect();
+    let count = |v: Verdict| results.iter().filter(|r| r.verdict == v).count();
+    draft.audit(
+        "machine.tested",
+        serde_json::json!({
+            "passed": count(Verdict::Passed),
+            "failed": failures,
+            "not_tested": count(Verdict::NotTested),
+        }),
+    );
+    draft.machine().tests = results;
+    if failures.is_empty() {
+        draft.machine().health = Health::Ok;
+        shelve::begin(draft);
+    } else {
+        draft.machine().health = Health::Failed;
+        let detail = format!("tests failed: {}", failures.join("; "));
+        draft.hold(HoldKind::TestFailed, &detail);
+    }
+}
+
+fn written(draft: &mut Draft<'_>, report: WriteReport) {
+    let asked = draft
+        .facts
+        .image
+        .and_then(|i| i.content.as_ref())
+        .map(|c| c.digest.clone());
+    if asked.as_ref() != Some(&report.image) {
+        procedure::again(
+            draft,
+            HoldKind::AgentFailed,
+            "the agent wrote another image than asked",
+            WorkKind::Write,
+        );
+        return;
+    }
+    draft.audit(
+        "lease.image_written",
+        serde_json::json!({
+            "image": report.image,
+            "written_bytes": report.written_bytes,
+            "verified_bytes": report.verified_bytes,
+        }),
+    );
+    draft.change_lease(|lease| lease.written = Some(report));
+    disk::begin(draft);
+}
+
+fn erased(draft: &mut Draft<'_>, drives: Vec<DriveErase>, unordered: &[DriveRef]) {
+    if let Some(failure) = verdict::erase_failure(&draft.m().drives, &drives, unordered) {
+        draft.hold(HoldKind::EraseFailed, &failure);
+        return;
+    }
+    if let Some(erase) = &mut draft.machine().erase {
+        erase.drives = drives;
+    }
+    let within = draft.facts.policy.power_deadline + draft.facts.policy.power_break;
+    // The agent's boot is over: nothing it still says counts.
+    draft.machine().epoch += 1;
+    draft.enter(
+        Step::PowerBreak { off_since: None },
+        "erased; power goes off, so that memory forgets and drives are read uncached",
+        within,
+        "if it is not seen off, the erase is done again",
+    );
+}
+
+fn verified(draft: &mut Draft<'_>, boot: BootId, drives: &[DriveVerify], tpm: TpmClear) {
+    let facts = EraseFacts {
+        machine: draft.m(),
+        site: draft.facts.site,
+        lease: draft.lease(),
+        now: draft.now(),
+        drives,
+        tpm,
+    };
+    match verdict::certificate(facts) {
+        Err(failure) => draft.hold(HoldKind::EraseFailed, &failure),
+        Ok(certificate) => {
+            draft.audit(
+                "machine.erased",
+                serde_json::json!({
+                    "evidence": draft.facts.fresh.evidence,
+                    "drives": certificate.drives.len(),
+                    "not_done": certificate.not_done,
+                }),
+            );
+            draft.decision.certificate = Some(certificate);
+            let machine = draft.machine();
+            machine.may_hold_data = false;
+            machine.erase = None;
+            machine.attempts = 0;
+            release_lease(draft);
+            draft.lifecycle(Lifecycle::Testing, "erased, with a certificate");
+            give(draft, boot, WorkKind::Test);
+        }
+    }
+}
+
+/// The erase is accepted: the machine is nobody's from here on.
+fn release_lease(draft: &mut Draft<'_>) {
+    use billet_model::lease::LeaseState;
+    if draft.m().lease.is_none() {
+        return;
+    }
+    if draft
+        .lease()
+        .is_some_and(|l| l.state == LeaseState::Releasing)
+    {
+        draft.lease_state(LeaseState::Released, None);
+        draft.end_operation(OperationState::Succeeded, "released, and erased with proof");
+    }
+    draft.machine().lease = None;
+}
+
+/// Begins to inspect: what every machine goes through before it is offered.
+pub(crate) fn begin_inspection(draft: &mut Draft<'_>, why: &str) {
+    draft.lifecycle(Lifecycle::Inspecting, why);
+    draft.machine().attempts = 0;
+    draft.machine().hold = None;
+    procedure::boot_ramdisk(draft, RamdiskStep::Off, WorkKind::Inspect);
+}
