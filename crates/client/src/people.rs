@@ -1,0 +1,137 @@
+//! Organisations, projects, tokens, and who one is.
+
+use billet_model::{
+    api::{
+        NewOrganisation, NewProject, NewToken, ServerInfo, TokenChange, TokenMade, WhoAmI,
+    },
+    people::{Organisation, Project, Token},
+};
+use reqwest::Method;
+
+use crate::{Result, call::part, client::Client, pages::Pages};
+
+impl Client {
+    /// Who the token's bearer is.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn whoami(&self) -> Result<WhoAmI> {
+        self.get("/v1/whoami").json().await
+    }
+
+    /// What the server is.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn info(&self) -> Result<ServerInfo> {
+        self.get("/v1/info").json().await
+    }
+
+    /// Organisations.
+    pub fn organisations(&self) -> Pages<'_, Organisation> {
+        self.pages("/v1/organisations", &[])
+    }
+
+    /// An organisation, by name or id.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn organisation(&self, name: &str) -> Result<Organisation> {
+        self.get(format!("/v1/organisations/{}", part(name)))
+            .json()
+            .await
+    }
+
+    /// Makes an organisation.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn create_organisation(&self, new: &NewOrganisation) -> Result<Organisation> {
+        self.post("/v1/organisations").body(new).json().await
+    }
+
+    /// Deletes an organisation that has no projects.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn delete_organisation(&self, name: &str) -> Result<()> {
+        self.call(Method::DELETE, format!("/v1/organisations/{}", part(name)))
+            .done()
+            .await
+    }
+
+    /// Projects that the caller may see.
+    pub fn projects(&self, filters: &[(&str, &str)]) -> Pages<'_, Project> {
+        self.pages("/v1/projects", filters)
+    }
+
+    /// A project, by name or id.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn project(&self, name: &str) -> Result<Project> {
+        self.get(format!("/v1/projects/{}", part(name)))
+            .json()
+            .await
+    }
+
+    /// Makes a project.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn create_project(&self, new: &NewProject) -> Result<Project> {
+        self.post("/v1/projects").body(new).json().await
+    }
+
+    /// Deletes a project that has no leases.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn delete_project(&self, name: &str) -> Result<()> {
+        self.call(Method::DELETE, format!("/v1/projects/{}", part(name)))
+            .done()
+            .await
+    }
+
+    /// Tokens that the caller may see, without their secrets.
+    pub fn tokens(&self, filters: &[(&str, &str)]) -> Pages<'_, Token> {
+        self.pages("/v1/tokens", filters)
+    }
+
+    /// A token, by id.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn token(&self, id: &str) -> Result<Token> {
+        self.get(format!("/v1/tokens/{}", part(id))).json().await
+    }
+
+    /// Makes a token. Its secret is in the answer, and nowhere else ever after.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn create_token(&self, new: &NewToken) -> Result<TokenMade> {
+        self.post("/v1/tokens").body(new).json().await
+    }
+
+    /// Disables or enables a token.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn change_token(&self, id: &str, change: &TokenChange) -> Result<Token> {
+        self.call(Method::PATCH, format!("/v1/tokens/{}", part(id)))
+            .body(change)
+            .json()
+            .await
+    }
+
+    /// Deletes a token.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn delete_token(&self, id: &str) -> Result<()> {
+        self.call(Method::DELETE, format!("/v1/tokens/{}", part(id)))
+            .done()
+            .await
+    }
+}
