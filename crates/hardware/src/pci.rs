@@ -5,7 +5,10 @@ use billet_model::inventory::{PciDevice, PciLink};
 use crate::Tree;
 
 pub(crate) fn devices(tree: &Tree) -> Vec<PciDevice> {
-    tree.list("sys/bus/pci/devices")
+    let mut addresses = tree.list("sys/bus/pci/devices");
+    // Hexadecimal, of fixed width: their order is that of their text.
+    addresses.sort();
+    addresses
         .into_iter()
         .map(|address| device(tree, address))
         .collect()
