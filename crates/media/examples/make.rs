@@ -6,6 +6,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use billet_media::boot_media::BootMediaTemplate;
+use billet_media::build::{BuildOptions, build};
 use billet_media::progress::Progress;
 use billet_media::ramdisk::{DEFAULT_STUB, KernelPackage, RamdiskOptions, build_ramdisk};
 use billet_model::Secret;
@@ -20,6 +21,15 @@ enum Make {
         #[arg(long)]
         agent: PathBuf,
         /// Where kernel packages and the UKI go.
+        #[arg(long)]
+        out: PathBuf,
+    },
+    /// A disk image from a distribution's packages, raw.
+    Image {
+        /// The recipe.
+        #[arg(default_value = "debian-12")]
+        name: String,
+        /// The raw image.
         #[arg(long)]
         out: PathBuf,
     },
@@ -59,6 +69,18 @@ fn main() -> anyhow::Result<()> {
                     stub: DEFAULT_STUB.into(),
                     output: out.join("billet-ramdisk.efi"),
                     signing: None,
+                },
+                &mut say,
+            )?;
+            println!("{built:#?}");
+        }
+        Make::Image { name, out } => {
+            let built = build(
+                &BuildOptions {
+                    name,
+                    output: out,
+                    size: None,
+                    mirror: None,
                 },
                 &mut say,
             )?;
