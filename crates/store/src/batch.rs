@@ -1,0 +1,225 @@
+//! What is to be changed, as data: [`crate::Store::commit`] makes it so in one
+//! transaction, or not at all.
+
+use billet_model::{
+    EventId, ImageId, LeaseId, MachineId, ProjectId, TokenId,
+    event::AuditRow,
+    evidence::Evidence,
+    image::Image,
+    lease::Lease,
+    machine::Machine,
+    operation::Operation,
+    people::{Organisation, Project, Token},
+    site::{MachineType, Network, Site},
+    step::{Boot, TaskRecord},
+};
+use jiff::Timestamp;
+use uuid::Uuid;
+
+/// Changes that belong together, with their audit rows.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    /// The changes, carried out in this order. What names another thing comes
+    /// after it: a lease after its machine, a hold after its lease.
+    pub writes: Vec<Write>,
+    /// Who did what: at least one row where a change must be on record.
+    pub audit: Vec<AuditRow>,
+}
+
+impl Batch {
+    /// An empty batch.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a change.
+    #[must_use]
+    pub fn with(mut self, write: Write) -> Self {
+        self.writes.push(write);
+        self
+    }
+
+    /// Adds an audit row.
+    #[must_use]
+    pub fn audited(mut self, row: AuditRow) -> Self {
+        self.audit.push(row);
+        self
+    }
+
+    /// Whether it changes nothing.
+    pub fn is_empty(&self) -> bool {
+        self.writes.is_empty() && self.audit.is_empty()
+    }
+}
+
+/// One change.
+///
+/// Nouns with a version (machines and leases) are compared and set: version 0
+/// is a new one, stored as version 1; else the stored version must be the
+/// given one, and what is stored has the next. Other nouns are put in whole,
+/// new or not.
+#[derive(Clone, Debug)]
+pub enum Write {
+    /// A machine; its addresses are kept in step. Without audit rows only what
+    /// need not be on record may change: not the lifecycle, `may_hold_data`,
+    /// the cordon, `unconfirmed` or the lease.
+    PutMachine(Box<Machine>),
+    /// A lease, with its tags.
+    PutLease(Box<Lease>),
+    /// An image.
+    PutImage(Box<Image>),
+    /// An operation. Needs no audit row.
+    PutOperation(Box<Operation>),
+    /// A boot. Needs no audit row.
+    PutBoot(Box<Boot>),
+    /// A task. Needs no audit row.
+    PutTask(Box<TaskRecord>),
+    /// Units 0 to before `units` of a machine are held for a lease.
+    Hold {
+        /// The machine.
+        machine: MachineId,
+        /// How many units: all of them, for a dedicated lease.
+        units: u32,
+        /// The lease.
+        lease: LeaseId,
+    },
+    /// A lease lets go of a machine. It is no error if it held nothing.
+    Unhold {
+        /// The lease.
+        lease: LeaseId,
+        /// The machine.
+        machine: MachineId,
+    },
+    /// An organisation.
+    PutOrganisation(Organisation),
+    /// A project.
+    PutProject(Project),
+    /// Deletes a project and its tokens; refused while it has images or leases that live.
+    DeleteProject(ProjectId),
+    /// A site.
+    PutSite(Site),
+    /// A machine type. Its name cannot change while machines are of it.
+    PutMachineType(MachineType),
+    /// A network.
+    PutNetwork(Network),
+    /// A token: a new one with the SHA-256 of its secret, a known one without.
+    PutToken {
+        /// The token.
+        token: Token,
+        /// SHA-256 of its secret, for a new one.
+        hash: Option<[u8; 32]>,
+    },
+    /// A token was used. Needs no audit row; it is no error if the token is gone.
+    TouchToken {
+        /// Which.
+        id: TokenId,
+        /// When.
+        at: Timestamp,
+    },
+    /// Deletes a token.
+    DeleteToken(TokenId),
+    /// Evidence: new, and never changed.
+    PutEvidence(Box<Evidence>),
+    /// A secret, encrypted by the caller.
+    PutSecret {
+        /// Whose: a machine's id, for one.
+        owner: Uuid,
+        /// Which of the owner's.
+        kind: String,
+        /// Ciphertext.
+        ciphertext: Vec<u8>,
+    },
+    /// Deletes a secret. It is no error if there is none.
+    DeleteSecret {
+        /// Whose.
+        owner: Uuid,
+        /// Which.
+        kind: String,
+    },
+    /// What was answered to a request, to answer the same when it is asked
+    /// again. Needs no audit row. `Duplicate` where there is one already.
+    PutIdempotency {
+        /// The caller's key.
+        key: String,
+        /// The caller.
+        token: TokenId,
+        /// SHA-256 of the request.
+        request_hash: [u8; 32],
+        /// HTTP status of the answer.
+        status: u16,
+        /// Body of the answer.
+        body: String,
+        /// When.
+        at: Timestamp,
+    },
+    /// Forgets answers from before this time. Needs no audit row.
+    ForgetIdempotency {
+        /// Kept from then on.
+        before: Timestamp,
+    },
+    /// A setting of the store's user. Needs no audit row. Keys that begin with
+    /// `store.` are the store's own.
+    PutMeta {
+        /// Key.
+        key: String,
+        /// Value; not a secret.
+        value: String,
+    },
+    /// Deletes an image; refused while a live lease is of it.
+    DeleteImage(ImageId),
+}
+
+impl Write {
+    /// Whether it may be carried out without an audit row beside it. Of a
+    /// machine's change this is decided against what is stored.
+    pub(crate) fn may_go_unrecorded(&self) -> bool {
+        matches!(
+            self,
+            Self::PutMachine(_)
+                | Self::PutOperation(_)
+                | Self::PutBoot(_)
+                | Self::PutTask(_)
+                | Self::TouchToken { .. }
+                | Self::PutIdempotency { .. }
+                | Self::ForgetIdempotency { .. }
+                | Self::PutMeta { .. }
+        )
+    }
+
+    /// What it changes, and which one: for errors.
+    pub(crate) fn subject(&self) -> (&'static str, String) {
+        match self {
+            Self::PutMachine(m) => ("machine", m.name.to_string()),
+            Self::PutLease(l) => ("lease", l.id.to_string()),
+            Self::PutImage(i) => ("image", i.name.to_string()),
+            Self::PutOperation(o) => ("operation", o.id.to_string()),
+            Self::PutBoot(b) => ("boot", b.id.to_string()),
+            Self::PutTask(t) => ("task", t.task.id.to_string()),
+            Self::Hold { machine, .. } | Self::Unhold { machine, .. } => {
+                ("hold on machine", machine.to_string())
+            }
+            Self::PutOrganisation(o) => ("organisation", o.name.to_string()),
+            Self::PutProject(p) => ("project", p.name.to_string()),
+            Self::DeleteProject(id) => ("project", id.to_string()),
+            Self::PutSite(s) => ("site", s.name.to_string()),
+            Self::PutMachineType(t) => ("machine type", t.name.to_string()),
+            Self::PutNetwork(n) => ("network", n.name.to_string()),
+            Self::PutToken { token, .. } => ("token", token.name.to_string()),
+            Self::TouchToken { id, .. } | Self::DeleteToken(id) => ("token", id.to_string()),
+            Self::PutEvidence(e) => ("evidence", e.id.to_string()),
+            Self::PutSecret { owner, .. } | Self::DeleteSecret { owner, .. } => {
+                ("secret of", owner.to_string())
+            }
+            Self::PutIdempotency { key, .. } => ("idempotency key", key.clone()),
+            Self::ForgetIdempotency { .. } => ("idempotency keys", String::new()),
+            Self::PutMeta { key, .. } => ("setting", key.clone()),
+            Self::DeleteImage(id) => ("image", id.to_string()),
+        }
+    }
+}
+
+/// An id for an audit row that the store itself writes.
+pub(crate) fn own_event_id(at: Timestamp) -> EventId {
+    let millis = u64::try_from(at.as_millisecond()).unwrap_or(0);
+    EventId::from_parts(millis, rand::random())
+}

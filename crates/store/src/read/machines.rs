@@ -1,0 +1,285 @@
+//! Machines, what is due for them, and who works on them.
+
+use std::net::Ipv4Addr;
+
+use billet_model::{
+    LeaseId, MachineId, Name, NetworkId, SiteId, lifecycle::Lifecycle, machine::Machine,
+};
+use jiff::Timestamp;
+
+use crate::{
+    Store,
+    error::Result,
+    select::{Select, column, noun, parsed, time},
+    statement::Statement,
+};
+
+/// Which machines; what is `None` is not asked.
+#[derive(Clone, Debug, Default)]
+pub struct MachineFilter {
+    /// With this name.
+    pub name: Option<Name>,
+    /// At this point of their life.
+    pub lifecycle: Option<Lifecycle>,
+    /// At this site.
+    pub site: Option<SiteId>,
+    /// Of this type.
+    pub machine_type: Option<Name>,
+    /// Held for this lease.
+    pub lease: Option<LeaseId>,
+    /// Cordoned or not.
+    pub cordoned: Option<bool>,
+    /// Held after a restore, or not.
+    pub unconfirmed: Option<bool>,
+}
+
+/// How many machines are alike in what counts for an offer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OfferCount {
+    /// Machine type.
+    pub machine_type: Name,
+    /// Site.
+    pub site: SiteId,
+    /// Lifecycle.
+    pub lifecycle: Lifecycle,
+    /// Whether a lease could have them now: available, not cordoned, confirmed
+    /// and held by nobody.
+    pub free: bool,
+    /// How many.
+    pub machines: u64,
+}
+
+const WHAT: &str = "machine";
+
+impl Store {
+    /// A machine.
+    ///
+    /// # Errors
+    /// When the database fails, as for every reading.
+    pub async fn machine(&self, id: MachineId) -> Result<Option<Machine>> {
+        let rows = self
+            .fetch(Statement::read("SELECT doc FROM machines WHERE id = $1", WHAT).bind(id))
+            .await?;
+        rows.first().map(|row| noun(WHAT, row)).transpose()
+    }
+
+    /// The machine of this name: of several, the one that is not retired, or
+    /// the last that was.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn machine_by_name(&self, name: &Name) -> Result<Option<Machine>> {
+        let rows = self
+            .fetch(
+                Statement::read(
+                    "SELECT doc FROM machines WHERE name = $1 \
+                     ORDER BY CASE lifecycle WHEN 'retired' THEN 1 ELSE 0 END, id DESC LIMIT 1",
+                    WHAT,
+                )
+                .bind(name),
+            )
+            .await?;
+        rows.first().map(|row| noun(WHAT, row)).transpose()
+    }
+
+    /// Machines in order of their ids, those after `after`.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn machines(
+        &self,
+        filter: &MachineFilter,
+        after: Option<MachineId>,
+        limit: usize,
+    ) -> Result<Vec<Machine>> {
+        let select = Select::new(WHAT, "SELECT doc FROM machines")
+            .when_some("name = ?", filter.name.as_ref())
+            .when_some("lifecycle = ?", filter.lifecycle.map(Lifecycle::as_str))
+            .when_some("site = ?", filter.site)
+            .when_some("machine_type = ?", filter.machine_type.as_ref())
+            .when_some("lease = ?", filter.lease)
+            .when_some("cordoned = ?", filter.cordoned)
+            .when_some("unconfirmed = ?", filter.unconfirmed)
+            .when_some("id > ?", after)
+            .order_limit("id", limit);
+        self.nouns(WHAT, select).await
+    }
+
+    /// Machines that the loop should look at now, longest due first. Retired ones never are.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn machines_due(&self, now: Timestamp, limit: usize) -> Result<Vec<MachineId>> {
+        let select = Select::new(WHAT, "SELECT id FROM machines")
+            .and("lifecycle <> 'retired'")
+            .when("wake_at <= ?", now)
+            .order_limit("wake_at, id", limit);
+        let rows = self.fetch(select).await?;
+        rows.iter().map(|row| parsed(WHAT, row, 0)).collect()
+    }
+
+    /// When the next machine is due; up to a microsecond late, never early.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn next_wake(&self) -> Result<Option<Timestamp>> {
+        let rows = self
+            .fetch(Statement::read(
+                "SELECT wake_at FROM machines WHERE lifecycle <> 'retired' \
+                 ORDER BY wake_at LIMIT 1",
+                WHAT,
+            ))
+            .await?;
+        rows.first()
+            .map(|row| column(WHAT, row, 0).and_then(|micros| time(WHAT, micros)))
+            .transpose()
+    }
+
+    /// Claims a machine for one worker until a time: of several control planes
+    /// one works on it. True if it is now the claim of `by`, who may have had
+    /// it before. The machine's version does not change.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn claim(
+        &self,
+        machine: MachineId,
+        by: &str,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<bool> {
+        let claim = Statement::new(
+            "UPDATE machines SET claimed_by = $2, claimed_until = $4 WHERE id = $1 \
+             AND (claimed_by IS NULL OR claimed_by = $2 OR claimed_until <= $3)",
+            WHAT,
+            machine,
+        )
+        .bind(machine)
+        .bind(by)
+        .bind(now)
+        .bind(until);
+        Ok(self.execute(claim).await? == 1)
+    }
+
+    /// Gives a claim back. It is no error if `by` has none.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn release_claim(&self, machine: MachineId, by: &str) -> Result<()> {
+        let release = Statement::new(
+            "UPDATE machines SET claimed_by = NULL, claimed_until = NULL \
+             WHERE id = $1 AND claimed_by = $2",
+            WHAT,
+            machine,
+        )
+        .bind(machine)
+        .bind(by);
+        self.execute(release).await.map(drop)
+    }
+
+    /// The addresses that are taken on a network.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn addresses_of_network(
+        &self,
+        network: NetworkId,
+    ) -> Result<Vec<(Ipv4Addr, MachineId)>> {
+        const WHAT: &str = "address";
+        let rows = self
+            .fetch(
+                Statement::read(
+                    "SELECT ip, machine FROM addresses WHERE network = $1 ORDER BY machine",
+                    WHAT,
+                )
+                .bind(network),
+            )
+            .await?;
+        rows.iter()
+            .map(|row| Ok((parsed(WHAT, row, 0)?, parsed(WHAT, row, 1)?)))
+            .collect()
+    }
+
+    /// The units that a lease holds: (machine, unit), in order.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn units_held(&self, lease: LeaseId) -> Result<Vec<(MachineId, u32)>> {
+        self.holds("lease = ?", lease.to_string()).await.map(|held| {
+            held.into_iter()
+                .map(|(machine, unit, _)| (machine, unit))
+                .collect()
+        })
+    }
+
+    /// Who holds what of a machine: (unit, lease), in order.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn holders(&self, machine: MachineId) -> Result<Vec<(u32, LeaseId)>> {
+        self.holds("machine = ?", machine.to_string())
+            .await
+            .map(|held| {
+                held.into_iter()
+                    .map(|(_, unit, lease)| (unit, lease))
+                    .collect()
+            })
+    }
+
+    async fn holds(
+        &self,
+        condition: &str,
+        value: String,
+    ) -> Result<Vec<(MachineId, u32, LeaseId)>> {
+        const WHAT: &str = "hold";
+        let select = Select::new(WHAT, "SELECT machine, unit, lease FROM holds")
+            .when(condition, value)
+            .order_limit("machine, unit", usize::MAX);
+        let rows = self.fetch(select).await?;
+        rows.iter()
+            .map(|row| {
+                let unit: i64 = column(WHAT, row, 1)?;
+                Ok((
+                    parsed(WHAT, row, 0)?,
+                    u32::try_from(unit).unwrap_or(u32::MAX),
+                    parsed(WHAT, row, 2)?,
+                ))
+            })
+            .collect()
+    }
+
+    /// How many machines there are by type, site and lifecycle, and how many of
+    /// them are free.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn offers_counts(&self) -> Result<Vec<OfferCount>> {
+        let rows = self
+            .fetch(Statement::read(
+                "SELECT machine_type, site, lifecycle, free, CAST(COUNT(*) AS BIGINT) FROM ( \
+                   SELECT machine_type, site, lifecycle, \
+                     CAST(CASE WHEN lifecycle = 'available' AND cordoned = 0 \
+                       AND unconfirmed = 0 AND may_hold_data = 0 AND NOT EXISTS \
+                       (SELECT 1 FROM holds WHERE holds.machine = machines.id) \
+                     THEN 1 ELSE 0 END AS BIGINT) AS free \
+                   FROM machines WHERE lifecycle <> 'retired') AS each_machine \
+                 GROUP BY machine_type, site, lifecycle, free \
+                 ORDER BY machine_type, site, lifecycle, free",
+                WHAT,
+            ))
+            .await?;
+        rows.iter()
+            .map(|row| {
+                let free: i64 = column(WHAT, row, 3)?;
+                let machines: i64 = column(WHAT, row, 4)?;
+                Ok(OfferCount {
+                    machine_type: parsed(WHAT, row, 0)?,
+                    site: parsed(WHAT, row, 1)?,
+                    lifecycle: parsed(WHAT, row, 2)?,
+                    free: free == 1,
+                    machines: machines.unsigned_abs(),
+                })
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,14 @@
+//! Reading: one file for each group of nouns, all of them methods of [`crate::Store`].
+
+mod evidence;
+mod leases;
+mod machines;
+mod people;
+mod places;
+mod work;
+
+pub use evidence::EvidenceFilter;
+pub use leases::LeaseFilter;
+pub use machines::{MachineFilter, OfferCount};
+pub use people::{ImageFilter, StoredReply};
+pub use work::OperationFilter;

@@ -1,0 +1,121 @@
+//! Building a `SELECT` with the conditions that a filter has.
+
+use serde::de::DeserializeOwned;
+use sqlx::{Row, any::AnyRow};
+
+use crate::{
+    error::{Result, StoreError},
+    statement::{Statement, Value},
+};
+
+/// A `SELECT` in the making. Texts are the store's own; callers' values are bound.
+pub(crate) struct Select {
+    noun: &'static str,
+    sql: String,
+    args: Vec<Value>,
+    conditions: u32,
+}
+
+impl Select {
+    pub fn new(noun: &'static str, from: &str) -> Self {
+        Self {
+            noun,
+            sql: from.to_owned(),
+            args: Vec::new(),
+            conditions: 0,
+        }
+    }
+
+    /// Adds a condition; `?` in it stands for the value, as often as it is there.
+    pub fn when(mut self, condition: &str, value: impl Into<Value>) -> Self {
+        self.args.push(value.into());
+        let place = format!("${}", self.args.len());
+        self.and(&condition.replace('?', &place))
+    }
+
+    /// Adds a condition where there is a value for it.
+    pub fn when_some<V: Into<Value>>(self, condition: &str, value: Option<V>) -> Self {
+        match value {
+            Some(value) => self.when(condition, value),
+            None => self,
+        }
+    }
+
+    /// Adds a condition with two values, `?1` and `?2`.
+    pub fn when_pair(
+        mut self,
+        condition: &str,
+        first: impl Into<Value>,
+        second: impl Into<Value>,
+    ) -> Self {
+        self.args.push(first.into());
+        self.args.push(second.into());
+        let n = self.args.len();
+        let condition = condition
+            .replace("?1", &format!("${}", n - 1))
+            .replace("?2", &format!("${n}"));
+        self.and(&condition)
+    }
+
+    /// Adds a condition without a value.
+    pub fn and(mut self, condition: &str) -> Self {
+        self.sql
+            .push_str(if self.conditions == 0 { " WHERE " } else { " AND " });
+        self.conditions += 1;
+        self.sql.push('(');
+        self.sql.push_str(condition);
+        self.sql.push(')');
+        self
+    }
+
+    /// Adds what stands at the end, with a limit.
+    pub fn order_limit(mut self, order: &str, limit: usize) -> Statement {
+        self.args
+            .push(Value::Int(i64::try_from(limit).unwrap_or(i64::MAX)));
+        let sql = format!("{} ORDER BY {order} LIMIT ${}", self.sql, self.args.len());
+        let mut statement = Statement::read(sql, self.noun);
+        statement.args = self.args;
+        statement
+    }
+}
+
+/// The noun that a row's first column is.
+pub(crate) fn noun<T: DeserializeOwned>(what: &'static str, row: &AnyRow) -> Result<T> {
+    let doc: String = column(what, row, 0)?;
+    serde_json::from_str(&doc).map_err(|e| StoreError::Corrupt {
+        what,
+        why: e.to_string(),
+    })
+}
+
+/// A column of a row.
+pub(crate) fn column<T>(what: &'static str, row: &AnyRow, index: usize) -> Result<T>
+where
+    T: for<'r> sqlx::Decode<'r, sqlx::Any> + sqlx::Type<sqlx::Any>,
+{
+    row.try_get(index).map_err(|e| StoreError::Corrupt {
+        what,
+        why: e.to_string(),
+    })
+}
+
+/// A text column as an id, a name or a word.
+pub(crate) fn parsed<T>(what: &'static str, row: &AnyRow, index: usize) -> Result<T>
+where
+    T: std::str::FromStr,
+    T::Err: std::fmt::Display,
+{
+    let text: String = column(what, row, index)?;
+    text.parse().map_err(|e: T::Err| StoreError::Corrupt {
+        what,
+        why: e.to_string(),
+    })
+}
+
+/// A column of microseconds as a time.
+pub(crate) fn time(what: &'static str, micros: i64) -> Result<jiff::Timestamp> {
+    jiff::Timestamp::from_microsecond(micros).map_err(|e| StoreError::Corrupt {
+        what,
+        why: e.to_string(),
+    })
+}
