@@ -1,0 +1,231 @@
+//! PCIe functions, and the GPUs among them.
+
+use billet_model::inventory::{Emulation, Gpu, PciDevice, PciLink};
+
+use super::processors::ListedGpu;
+use super::walk::Walk;
+use crate::link;
+use crate::value::{Resource, small, text};
+
+/// One function, with what ties it to other resources.
+pub(crate) struct Function {
+    pub device: PciDevice,
+    /// Paths under which it, or its device, is known.
+    paths: Vec<String>,
+    manufacturer: Option<String>,
+    serial: Option<String>,
+}
+
+/// PCI vendors whose display devices are GPUs and not the BMC's own screen.
+const GPU_VENDORS: [&str; 3] = ["10de", "1002", "8086"];
+
+/// All PCIe functions, of systems and chassis, each once.
+pub(crate) async fn functions(
+    walk: &Walk<'_>,
+    system: &Resource,
+    others: &[Resource],
+    chassis: &[Resource],
+) -> Vec<Function> {
+    let mut devices: Vec<Resource> = Vec::new();
+    for place in std::iter::once(system).chain(others).chain(chassis) {
+        let links = place.links("/PCIeDevices");
+        let read = if links.is_empty() {
+            walk.collection(place.link("/PCIeDevices")).await
+        } else {
+            let new = links.into_iter().filter(|l| !known(&devices, l));
+            let mut unique: Vec<String> = Vec::new();
+            for path in new {
+                if !unique.iter().any(|u| link::same(u, &path)) {
+                    unique.push(path);
+                }
+            }
+            walk.all(unique).await
+        };
+        for device in read {
+            if !known(&devices, &device.path) && !device.absent() {
+                devices.push(device);
+            }
+        }
+    }
+    let read = devices.iter().map(|d| of_device(walk, d));
+    let read = futures::future::join_all(read).await;
+    let mut found: Vec<Function> = Vec::new();
+    for function in read.into_iter().flatten() {
+        // The same function is often listed under the system and under the chassis.
+        let twin = found
+            .iter_mut()
+            .find(|f| twins(&f.device, &function.device));
+        match twin {
+            Some(twin) => {
+                twin.paths.extend(function.paths);
+                twin.serial = twin.serial.take().or(function.serial);
+                let link = function.device.link;
+                twin.device.link = twin.device.link.take().or(link);
+            }
+            None => found.push(function),
+        }
+    }
+    found.sort_by(|a, b| a.device.address.cmp(&b.device.address));
+    found
+}
+
+fn known(devices: &[Resource], path: &str) -> bool {
+    devices.iter().any(|d| link::same(&d.path, path))
+}
+
+fn twins(a: &PciDevice, b: &PciDevice) -> bool {
+    a.address == b.address && a.vendor == b.vendor && a.device == b.device
+}
+
+async fn of_device(walk: &Walk<'_>, device: &Resource) -> Vec<Function> {
+    let links = [
+        device.links("/PCIeFunctions"),
+        device.links("/Links/PCIeFunctions"),
+    ];
+    let functions = match links.into_iter().find(|l| !l.is_empty()) {
+        Some(links) => walk.all(links).await,
+        None => walk.collection(device.link("/PCIeFunctions")).await,
+    };
+    let name = ["/Model", "/Name", "/Description"]
+        .iter()
+        .find_map(|p| device.text(p));
+    let whole_device = |address: String| PciDevice {
+        address,
+        name: name.clone(),
+        link: pci_link(device),
+        ..PciDevice::default()
+    };
+    let place = |device_info: PciDevice, paths: Vec<String>| Function {
+        device: device_info,
+        paths,
+        manufacturer: device.text("/Manufacturer"),
+        serial: device.text("/SerialNumber"),
+    };
+    if functions.is_empty() {
+        return vec![place(whole_device(device.id()), vec![device.path.clone()])];
+    }
+    functions
+        .iter()
+        .map(|function| {
+            let body = &function.body;
+            let id = function.id();
+            let number = |pointer| text(body, pointer).and_then(|raw| walk.quirks.pci_id(&raw));
+            let function_name = text(body, "/Name").unwrap_or_default();
+            let address = walk
+                .quirks
+                .pci_address(&id, &function_name)
+                .unwrap_or_else(|| {
+                    // An id such as "1" means nothing without its device's.
+                    if id.starts_with(&device.id()) || id.contains(':') {
+                        id.clone()
+                    } else {
+                        format!("{}/{id}", device.id())
+                    }
+                });
+            let described = PciDevice {
+                vendor: number("/VendorId").unwrap_or_default(),
+                device: number("/DeviceId").unwrap_or_default(),
+                class: text(body, "/ClassCode")
+                    .and_then(|raw| walk.quirks.pci_class(&raw))
+                    .or_else(|| class_of(&text(body, "/DeviceClass")?))
+                    .unwrap_or_default(),
+                ..whole_device(address)
+            };
+            place(described, vec![device.path.clone(), function.path.clone()])
+        })
+        .collect()
+}
+
+/// The class code for the standard's word, where no code is given.
+fn class_of(word: &str) -> Option<String> {
+    let base = match word {
+        "MassStorageController" => "01",
+        "NetworkController" => "02",
+        "DisplayController" => "03",
+        "Bridge" => "06",
+        "ProcessingAccelerators" => "12",
+        _ => return None,
+    };
+    Some(format!("{base}0000"))
+}
+
+fn pci_link(device: &Resource) -> Option<PciLink> {
+    let body = device.body.get("PCIeInterface")?;
+    let speed = |pointer| match text(body, pointer)?.as_str() {
+        "Gen1" => Some(25),
+        "Gen2" => Some(50),
+        "Gen3" => Some(80),
+        "Gen4" => Some(160),
+        "Gen5" => Some(320),
+        "Gen6" => Some(640),
+        _ => None,
+    };
+    let found = PciLink {
+        width: small(body, "/LanesInUse"),
+        max_width: small(body, "/MaxLanes"),
+        speed: speed("/PCIeType"),
+        max_speed: speed("/MaxPCIeType"),
+    };
+    (found != PciLink::default()).then_some(found)
+}
+
+/// The GPUs: those listed as processors, completed with what their PCIe
+/// functions know, and display functions that no processor stands for.
+pub(crate) fn gpus(listed: Vec<ListedGpu>, pci: &[Function], emulation: Emulation) -> Vec<Gpu> {
+    let emulated = emulation != Emulation::None;
+    let mut displays: Vec<&Function> = pci.iter().filter(|f| is_gpu(f, emulated)).collect();
+    let mut found: Vec<Gpu> = Vec::new();
+    let mut loose: Vec<Gpu> = Vec::new();
+    for ListedGpu { gpu, pcie } in listed {
+        let own = displays.iter().position(|f| {
+            let linked = f
+                .paths
+                .iter()
+                .any(|p| pcie.iter().any(|q| link::same(p, q)));
+            linked || (gpu.serial.is_some() && gpu.serial == f.serial)
+        });
+        match own {
+            Some(at) => found.push(joined(gpu, displays.remove(at))),
+            None => loose.push(gpu),
+        }
+    }
+    // A processor that does not say where it sits is one of the displays that
+    // are left, if it is any: to count both would be to count it twice.
+    for gpu in loose {
+        found.push(match displays.is_empty() {
+            true => gpu,
+            false => joined(gpu, displays.remove(0)),
+        });
+    }
+    for display in displays {
+        let gpu = Gpu {
+            address: display.device.address.clone(),
+            ..Gpu::default()
+        };
+        found.push(joined(gpu, display));
+    }
+    for gpu in &mut found {
+        gpu.stand_in = emulated;
+    }
+    found.sort_by(|a, b| a.address.cmp(&b.address));
+    found
+}
+
+fn is_gpu(function: &Function, emulated: bool) -> bool {
+    let PciDevice { vendor, class, .. } = &function.device;
+    if class.starts_with("12") {
+        return GPU_VENDORS.contains(&vendor.as_str());
+    }
+    class.starts_with("03") && (emulated || GPU_VENDORS.contains(&vendor.as_str()))
+}
+
+fn joined(gpu: Gpu, function: &Function) -> Gpu {
+    let name = function.device.name.clone();
+    Gpu {
+        address: function.device.address.clone(),
+        model: gpu.model.or(name),
+        manufacturer: gpu.manufacturer.or_else(|| function.manufacturer.clone()),
+        serial: gpu.serial.or_else(|| function.serial.clone()),
+        ..gpu
+    }
+}

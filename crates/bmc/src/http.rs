@@ -1,0 +1,221 @@
+//! One HTTP exchange, and whether its request can have arrived.
+//!
+//! Changes go over a connection of their own: a connection kept from before
+//! may be dead, and a request written to a dead connection cannot be told from
+//! one whose answer was lost.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use billet_model::bmc::BmcEndpoint;
+use reqwest::header::{ETAG, HeaderMap, HeaderName, HeaderValue, IF_MATCH, LOCATION, RETRY_AFTER};
+use reqwest::{Method, Url};
+use serde_json::Value;
+use tokio::sync::Semaphore;
+
+use crate::error::{BmcError, Timeouts};
+use crate::pin::{Pin, wrong_certificate};
+
+/// The largest answer that is read, in bytes.
+const LARGEST: usize = 8 << 20;
+/// Requests to one BMC at a time: they are small computers.
+const AT_ONCE: usize = 4;
+
+/// The connection to one BMC.
+pub(crate) struct Http {
+    endpoint: Url,
+    reads: reqwest::Client,
+    changes: reqwest::Client,
+    pin: Arc<Pin>,
+    slots: Semaphore,
+    pub timeouts: Timeouts,
+}
+
+/// What is sent.
+pub(crate) struct Call<'a> {
+    pub method: Method,
+    pub path: &'a str,
+    pub header: Option<(HeaderName, HeaderValue)>,
+    pub if_match: Option<&'a str>,
+    pub body: Option<&'a Value>,
+    pub timeout: Duration,
+}
+
+/// What came back. The status is certain; the body may have been cut off.
+pub(crate) struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: Result<Vec<u8>, String>,
+}
+
+impl Answer {
+    pub fn bytes(&self) -> &[u8] {
+        self.body.as_deref().unwrap_or_default()
+    }
+
+    pub fn json(&self) -> Option<Value> {
+        serde_json::from_slice(self.bytes()).ok()
+    }
+
+    fn header(&self, name: HeaderName) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    pub fn etag(&self) -> Option<String> {
+        self.header(ETAG).map(str::to_owned)
+    }
+
+    pub fn location(&self) -> Option<&str> {
+        self.header(LOCATION)
+    }
+
+    /// The pause the BMC asks for, in whole seconds; dates are ignored.
+    pub fn retry_after(&self) -> Option<Duration> {
+        let seconds = self.header(RETRY_AFTER)?.trim().parse().ok()?;
+        Some(Duration::from_secs(seconds))
+    }
+}
+
+/// No answer.
+#[derive(Debug)]
+pub(crate) enum Lost {
+    /// Not a byte of the request was sent.
+    NotSent(BmcError),
+    /// It may have arrived.
+    MaybeSent(String),
+}
+
+impl Http {
+    pub fn new(endpoint: &BmcEndpoint, timeouts: Timeouts) -> Result<Self, BmcError> {
+        let what = || format!("BMC at {:?}", endpoint.address);
+        let address = match endpoint.address.contains("://") {
+            true => endpoint.address.clone(),
+            false => format!("https://{}", endpoint.address),
+        };
+        let url: Url = address
+            .parse()
+            .map_err(|e| BmcError::malformed(what(), format!("not an address: {e}")))?;
+        if url.scheme() != "https" || url.host_str().is_none() {
+            return Err(BmcError::malformed(
+                what(),
+                "an address is https://host[:port]",
+            ));
+        }
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let pin = Arc::new(Pin::new(provider.clone(), endpoint.fingerprint.as_deref()));
+        let tls = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|e| BmcError::malformed(what(), e.to_string()))?
+            .dangerous()
+            .with_custom_certificate_verifier(pin.clone())
+            .with_no_client_auth();
+        let client = |idle: usize| {
+            reqwest::Client::builder()
+                .tls_backend_preconfigured(tls.clone())
+                .connect_timeout(timeouts.connect)
+                .redirect(reqwest::redirect::Policy::none())
+                .retry(reqwest::retry::never())
+                .pool_max_idle_per_host(idle)
+                .http1_only()
+                .no_proxy()
+                .user_agent(concat!("billet/", env!("CARGO_PKG_VERSION")))
+                .build()
+                .map_err(|e| BmcError::malformed(what(), e.to_string()))
+        };
+        Ok(Self {
+            reads: client(AT_ONCE)?,
+            changes: client(0)?,
+            endpoint: url,
+            pin,
+            slots: Semaphore::new(AT_ONCE),
+            timeouts,
+        })
+    }
+
+    /// The fingerprint pinned or shown, once there was a connection.
+    pub fn fingerprint(&self) -> Option<String> {
+        self.pin.fingerprint()
+    }
+
+    /// Sends one request and reads its answer.
+    pub async fn exchange(&self, call: Call<'_>) -> Result<Answer, Lost> {
+        let what = format!("{} {}", call.method, call.path);
+        let _slot = self.slots.acquire().await;
+        let client = match call.method {
+            Method::GET => &self.reads,
+            _ => &self.changes,
+        };
+        let mut request = client
+            .request(
+                call.method.clone(),
+                crate::link::url(&self.endpoint, call.path),
+            )
+            // The connection has its own, shorter limit, which must strike first:
+            // it is what tells "never sent" from "maybe sent".
+            .timeout(call.timeout + self.timeouts.connect)
+            .header("Accept", "application/json")
+            .header("OData-Version", "4.0");
+        if let Some((name, value)) = call.header {
+            request = request.header(name, value);
+        }
+        if let Some(etag) = call.if_match {
+            request = request.header(IF_MATCH, etag);
+        }
+        if let Some(body) = call.body {
+            request = request.json(body);
+        }
+        let mut response = match request.send().await {
+            Ok(response) => response,
+            Err(error) => return Err(self.lost(what, &error)),
+        };
+        let status = response.status().as_u16();
+        tracing::debug!(%what, status, "bmc answered");
+        let headers = std::mem::take(response.headers_mut());
+        let mut body = Vec::new();
+        let body = loop {
+            match response.chunk().await {
+                Ok(Some(chunk)) if body.len() + chunk.len() > LARGEST => {
+                    break Err(format!("larger than {LARGEST} bytes"));
+                }
+                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+                Ok(None) => break Ok(body),
+                Err(error) => break Err(chain(&error)),
+            }
+        };
+        Ok(Answer {
+            status,
+            headers,
+            body,
+        })
+    }
+
+    fn lost(&self, what: String, error: &reqwest::Error) -> Lost {
+        if let Some(wrong) = wrong_certificate(error) {
+            return Lost::NotSent(BmcError::Certificate {
+                what,
+                pinned: wrong.pinned,
+                shown: wrong.shown,
+            });
+        }
+        let detail = chain(error);
+        if error.is_connect() || error.is_builder() {
+            return Lost::NotSent(BmcError::Unreachable { what, detail });
+        }
+        Lost::MaybeSent(detail)
+    }
+}
+
+/// An error with all its causes, which is where reqwest keeps what happened.
+fn chain(error: &reqwest::Error) -> String {
+    let mut said = error.to_string();
+    let mut next = std::error::Error::source(error);
+    while let Some(cause) = next {
+        let cause_said = cause.to_string();
+        if !said.contains(&cause_said) {
+            said.push_str(": ");
+            said.push_str(&cause_said);
+        }
+        next = cause.source();
+    }
+    said
+}

@@ -1,0 +1,286 @@
+//! Reading: repeated within a budget, never uncertain, and tolerant of what
+//! collections contain.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
+
+use futures::future::join_all;
+use reqwest::Method;
+use serde_json::Value;
+
+use crate::error::BmcError;
+use crate::http::{Call, Lost};
+use crate::link;
+use crate::messages;
+use crate::service::Service;
+use crate::value::{Resource, list, text};
+
+/// The most pages and members that one collection is believed to have.
+const MOST_PAGES: usize = 50;
+const MOST_MEMBERS: usize = 2000;
+
+/// Who reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Who {
+    /// The account, logging in where needed.
+    Account,
+    /// Nobody: the service root is open to all.
+    Nobody,
+}
+
+/// A member that could be read, or why not.
+pub(crate) type Member = Result<Resource, BmcError>;
+
+/// How many reads in a row may go unanswered before the BMC counts as gone.
+const MOST_UNANSWERED: u32 = 5;
+
+/// Many reads that belong together: with one deadline, and given up together
+/// where the BMC stops answering.
+pub(crate) struct Reader<'a> {
+    pub service: &'a Service,
+    deadline: Option<Instant>,
+    unanswered: AtomicU32,
+    gone: OnceLock<BmcError>,
+}
+
+impl Service {
+    /// Reads one resource as the account.
+    pub async fn read(&self, path: &str) -> Result<Resource, BmcError> {
+        self.reader().read(path).await
+    }
+
+    /// Reads the members of a collection that can be read; see [`Reader::members`].
+    pub async fn members_or_error(&self, path: &str) -> Result<Vec<Resource>, BmcError> {
+        self.reader().members_or_error(path).await
+    }
+
+    /// A reader with no deadline but each read's own.
+    pub fn reader(&self) -> Reader<'_> {
+        Reader {
+            service: self,
+            deadline: None,
+            unanswered: AtomicU32::new(0),
+            gone: OnceLock::new(),
+        }
+    }
+
+    /// A reader that is done by then.
+    pub fn reader_until(&self, deadline: Instant) -> Reader<'_> {
+        Reader {
+            deadline: Some(deadline),
+            ..self.reader()
+        }
+    }
+}
+
+impl Reader<'_> {
+    /// Why the BMC counts as gone, if it does.
+    pub fn gone(&self) -> Option<&BmcError> {
+        self.gone.get()
+    }
+
+    /// Reads one resource as the account.
+    pub async fn read(&self, path: &str) -> Result<Resource, BmcError> {
+        if let Some(gone) = self.gone.get() {
+            return Err(gone.clone());
+        }
+        if self.deadline.is_some_and(|d| d <= Instant::now()) {
+            return Err(BmcError::Unreachable {
+                what: format!("GET {path}"),
+                detail: "not read: the time was up".to_owned(),
+            });
+        }
+        let read = self.read_as(path, Who::Account).await;
+        match &read {
+            Err(error @ BmcError::Unreachable { .. }) => {
+                let before = self.unanswered.fetch_add(1, Ordering::Relaxed);
+                if before + 1 >= MOST_UNANSWERED {
+                    let _ = self.gone.set(error.clone());
+                }
+            }
+            _ => self.unanswered.store(0, Ordering::Relaxed),
+        }
+        read
+    }
+
+    /// Reads one resource; as nobody where no login is needed.
+    pub async fn read_as(&self, path: &str, who: Who) -> Result<Resource, BmcError> {
+        match self.read_exactly(path, who).await {
+            Err(BmcError::Refused {
+                status: Some(301 | 302 | 307 | 308 | 404),
+                what,
+                detail,
+            }) => {
+                // Some know a resource only with, or only without, its trailing slash.
+                let first = BmcError::Refused {
+                    status: Some(404),
+                    what,
+                    detail,
+                };
+                match link::other_slash(path) {
+                    Some(other) => {
+                        let read = self.read_exactly(&other, who).await;
+                        read.map_err(|_| first)
+                    }
+                    None => Err(first),
+                }
+            }
+            read => read,
+        }
+    }
+
+    async fn read_exactly(&self, path: &str, who: Who) -> Result<Resource, BmcError> {
+        let what = format!("GET {path}");
+        let started = Instant::now();
+        let http = &self.service.http;
+        let mut budget = http.timeouts.read_budget;
+        if let Some(deadline) = self.deadline {
+            budget = budget.min(deadline.saturating_duration_since(started));
+        }
+        let mut pause = http.timeouts.backoff;
+        loop {
+            let left = budget.saturating_sub(started.elapsed());
+            let call = Call {
+                method: Method::GET,
+                path,
+                header: None,
+                if_match: None,
+                body: None,
+                timeout: http.timeouts.read.min(left),
+            };
+            let exchanged = match who {
+                Who::Account => self.service.send(call).await,
+                Who::Nobody => http.exchange(call).await,
+            };
+            let (detail, asked) = match exchanged {
+                Err(Lost::NotSent(error)) => return Err(error),
+                Err(Lost::MaybeSent(detail)) => (detail, None),
+                Ok(answer) => match answer.status {
+                    200 => match &answer.body {
+                        Ok(bytes) => return parsed(what, path, bytes, answer.etag()),
+                        Err(detail) if detail.starts_with("larger") => {
+                            return Err(BmcError::malformed(what, detail.clone()));
+                        }
+                        Err(detail) => (detail.clone(), None),
+                    },
+                    401 | 403 => {
+                        return Err(BmcError::Credentials {
+                            what,
+                            detail: messages::words(answer.bytes()),
+                        });
+                    }
+                    status @ (429 | 500..) => (
+                        format!("status {status}: {}", messages::words(answer.bytes())),
+                        answer.retry_after(),
+                    ),
+                    status => {
+                        return Err(BmcError::Refused {
+                            what,
+                            status: Some(status),
+                            detail: format!("status {status}: {}", messages::words(answer.bytes())),
+                        });
+                    }
+                },
+            };
+            let next = asked.unwrap_or(pause);
+            if started.elapsed() + next >= budget {
+                return Err(BmcError::Unreachable { what, detail });
+            }
+            tracing::debug!(%what, %detail, "reading again");
+            tokio::time::sleep(next).await;
+            pause *= 2;
+        }
+    }
+
+    /// Reads all members of a collection; a bad one costs only itself.
+    /// Fails where the collection itself cannot be read.
+    pub async fn members(&self, path: &str) -> Result<Vec<Member>, BmcError> {
+        let mut members: Vec<Result<Value, BmcError>> = Vec::new();
+        let mut pages = vec![path.to_owned()];
+        let mut base = path.to_owned();
+        let mut at = 0;
+        while let Some(page) = pages.get(at).cloned() {
+            let read = match self.read(&page).await {
+                Ok(read) => read,
+                Err(error) if at == 0 => return Err(error),
+                Err(error) => {
+                    members.push(Err(error));
+                    break;
+                }
+            };
+            if at == 0 {
+                base.clone_from(&read.path);
+            }
+            members.extend(list(&read.body, "/Members").iter().cloned().map(Ok));
+            let next = text(&read.body, "/Members@odata.nextLink")
+                .or_else(|| text(&read.body, "/@odata.nextLink"))
+                .and_then(|l| link::resolve(&base, &l));
+            at += 1;
+            if let Some(next) = next
+                && !pages.contains(&next)
+                && at < MOST_PAGES
+            {
+                pages.push(next);
+            }
+        }
+        members.truncate(MOST_MEMBERS);
+        let read = members.into_iter().map(|member| async {
+            let member = member?;
+            // Some send the members themselves in place of links to them.
+            let whole = member
+                .as_object()
+                .is_some_and(|m| m.contains_key("Id") && m.contains_key("Name") && m.len() > 3);
+            match link::target(&base, &member) {
+                Some(path) if whole => Ok(Resource {
+                    path,
+                    etag: text(&member, "/@odata.etag"),
+                    body: member,
+                }),
+                Some(path) => self.read(&path).await,
+                None => Err(BmcError::malformed(
+                    format!("GET {base}"),
+                    "a member without a link",
+                )),
+            }
+        });
+        Ok(join_all(read).await)
+    }
+
+    /// The members that can be read. Fails where there are none, with the
+    /// first member's reason where there is one.
+    pub async fn members_or_error(&self, path: &str) -> Result<Vec<Resource>, BmcError> {
+        let mut first = None;
+        let mut good = Vec::new();
+        for member in self.members(path).await? {
+            match member {
+                Ok(member) => good.push(member),
+                Err(error) => {
+                    first.get_or_insert(error);
+                }
+            }
+        }
+        match (good.is_empty(), first) {
+            (true, Some(error)) => Err(error),
+            _ => Ok(good),
+        }
+    }
+}
+
+fn parsed(
+    what: String,
+    path: &str,
+    bytes: &[u8],
+    etag: Option<String>,
+) -> Result<Resource, BmcError> {
+    let body: Value =
+        serde_json::from_slice(bytes).map_err(|e| BmcError::malformed(&what, e.to_string()))?;
+    if !body.is_object() {
+        return Err(BmcError::malformed(what, "not a JSON object"));
+    }
+    Ok(Resource {
+        path: path.to_owned(),
+        etag: etag.or_else(|| text(&body, "/@odata.etag")),
+        body,
+    })
+}

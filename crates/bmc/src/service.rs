@@ -1,0 +1,225 @@
+//! What is found out about a BMC once: its vendor, where sessions are made,
+//! which system is the machine, and who manages it.
+
+use std::sync::Arc;
+
+use reqwest::Method;
+use serde_json::Value;
+use tokio::sync::OnceCell;
+
+use crate::error::BmcError;
+use crate::http::{Answer, Call, Http, Lost};
+use crate::read::Who;
+use crate::session::{Account, Pass};
+use crate::value::{Resource, list, text};
+use crate::vendors::Vendor;
+
+/// Everything shared by the clones of one client.
+pub(crate) struct Service {
+    pub http: Arc<Http>,
+    account: Account,
+    root: OnceCell<Root>,
+    system: OnceCell<String>,
+}
+
+/// What the service root says.
+#[derive(Clone, Debug)]
+pub(crate) struct Root {
+    pub resource: Resource,
+    pub vendor: Vendor,
+    sessions: String,
+}
+
+impl Service {
+    pub fn new(http: Http, account: Account) -> Self {
+        Self {
+            http: Arc::new(http),
+            account,
+            root: OnceCell::new(),
+            system: OnceCell::new(),
+        }
+    }
+
+    /// The service root, read once. It needs no login.
+    pub async fn root(&self) -> Result<&Root, BmcError> {
+        self.root
+            .get_or_try_init(|| async {
+                let reader = self.reader();
+                // Boxed, because a read that logs in asks for the root.
+                let read = Box::pin(reader.read_as("/redfish/v1/", Who::Nobody));
+                let resource = match read.await {
+                    // Some ask for a login even here.
+                    Err(BmcError::Credentials { .. }) => Resource {
+                        path: "/redfish/v1".into(),
+                        etag: None,
+                        body: Value::Object(Default::default()),
+                    },
+                    read => read?,
+                };
+                let sessions = resource
+                    .link("/Links/Sessions")
+                    .or_else(|| {
+                        let service = resource.link("/SessionService")?;
+                        Some(format!("{}/Sessions", service.trim_end_matches('/')))
+                    })
+                    .unwrap_or_else(|| "/redfish/v1/SessionService/Sessions".to_owned());
+                Ok(Root {
+                    vendor: Vendor::of(&resource.body, None),
+                    resource,
+                    sessions,
+                })
+            })
+            .await
+    }
+
+    /// Sends a request as the account, logging in where needed, and again once
+    /// where the session is refused: a 401 is known to have done nothing.
+    pub async fn send(&self, mut call: Call<'_>) -> Result<Answer, Lost> {
+        let sessions = &self.root().await.map_err(Lost::NotSent)?.sessions;
+        let mut stale: Option<Pass> = None;
+        loop {
+            let pass = self
+                .account
+                .pass(&self.http, sessions, stale.as_ref())
+                .await
+                .map_err(Lost::NotSent)?;
+            call.header = Some(pass.header());
+            let answer = self
+                .http
+                .exchange(Call {
+                    method: call.method.clone(),
+                    header: call.header.clone(),
+                    ..call
+                })
+                .await?;
+            if answer.status != 401 || stale.is_some() {
+                return Ok(answer);
+            }
+            stale = Some(pass);
+        }
+    }
+
+    /// The path of the system that is the machine. Where a BMC has several
+    /// (a GPU baseboard, a DPU), the host is the one with firmware and power.
+    pub async fn system_path(&self) -> Result<&str, BmcError> {
+        let path = self
+            .system
+            .get_or_try_init(|| async {
+                let mut best: Option<(i32, String)> = None;
+                for system in self.systems().await? {
+                    let score = host_score(&system);
+                    if best.as_ref().is_none_or(|(b, _)| score > *b) {
+                        best = Some((score, system.path));
+                    }
+                }
+                best.map(|(_, path)| path).ok_or_else(|| {
+                    BmcError::malformed("the BMC's systems", "there is none that can be read")
+                })
+            })
+            .await?;
+        Ok(path)
+    }
+
+    /// The machine's system, read now.
+    pub async fn system(&self) -> Result<Resource, BmcError> {
+        self.read(self.system_path().await?).await
+    }
+
+    /// All systems that can be read. Fails only where none can.
+    pub async fn systems(&self) -> Result<Vec<Resource>, BmcError> {
+        let root = self.root().await?;
+        let path = root.resource.link("/Systems");
+        let path = path.unwrap_or_else(|| "/redfish/v1/Systems".into());
+        self.members_or_error(&path).await
+    }
+
+    /// The managers of the machine: those it names, else all.
+    pub async fn managers(&self, system: &Resource) -> Vec<Resource> {
+        let mut found = Vec::new();
+        for path in system.links("/Links/ManagedBy") {
+            found.extend(self.read(&path).await.ok());
+        }
+        if found.is_empty()
+            && let Ok(root) = self.root().await
+        {
+            let path = root.resource.link("/Managers");
+            let path = path.unwrap_or_else(|| "/redfish/v1/Managers".into());
+            found = self.members_or_error(&path).await.unwrap_or_default();
+        }
+        found
+    }
+
+    /// The vendor, as root and system tell together.
+    pub async fn vendor(&self, system: &Resource) -> Vendor {
+        match self.root().await {
+            Ok(root) if root.vendor != Vendor::Other => root.vendor,
+            Ok(root) => Vendor::of(&root.resource.body, system.text("/Manufacturer").as_deref()),
+            Err(_) => Vendor::Other,
+        }
+    }
+
+    /// Closes the session, best effort.
+    pub async fn close(&self) {
+        if let Some((pass, session)) = self.account.take_shared().await {
+            close(&self.http, &pass, &session).await;
+        }
+    }
+}
+
+async fn close(http: &Http, pass: &Pass, session: &str) {
+    let call = Call {
+        method: Method::DELETE,
+        path: session,
+        header: Some(pass.header()),
+        if_match: None,
+        body: None,
+        timeout: http.timeouts.read,
+    };
+    if http.exchange(call).await.is_err() {
+        tracing::debug!(session, "the session was not deleted; it will expire");
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let Some((pass, session)) = self.account.take() else {
+            return;
+        };
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return;
+        };
+        let http = self.http.clone();
+        runtime.spawn(async move { close(&http, &pass, &session).await });
+    }
+}
+
+/// How much a system looks like the host itself.
+fn host_score(system: &Resource) -> i32 {
+    let body = &system.body;
+    let mut score = 0;
+    if text(body, "/SystemType").is_none_or(|t| t == "Physical") {
+        score += 4;
+    }
+    if body.pointer("/Actions/#ComputerSystem.Reset").is_some() {
+        score += 2;
+    }
+    if body.get("Bios").is_some() || body.get("Boot").is_some() {
+        score += 2;
+    }
+    if !list(body, "/Links/ManagedBy").is_empty() {
+        score += 1;
+    }
+    let name = format!(
+        "{} {}",
+        system.id(),
+        text(body, "/Model").unwrap_or_default()
+    );
+    let name = name.to_ascii_lowercase();
+    if ["hgx", "baseboard", "bluefield", "dpu"]
+        .iter()
+        .any(|w| name.contains(w))
+    {
+        score -= 6;
+    }
+    score
+}

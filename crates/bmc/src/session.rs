@@ -1,0 +1,189 @@
+//! Who we are to the BMC: a session where it gives one, else Basic.
+//!
+//! BMCs have few session slots and forget sessions at will, so one session is
+//! shared by all requests, made again once when it is refused, and deleted at
+//! the end. A refused password is not offered again for a while: accounts lock.
+
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use billet_model::Secret;
+use reqwest::Method;
+use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use serde_json::json;
+use tokio::sync::Mutex;
+
+use crate::error::BmcError;
+use crate::http::{Call, Http, Lost};
+use crate::messages;
+
+const TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
+/// How long a refused password is not offered again.
+const LOCKOUT: Duration = Duration::from_secs(10);
+
+/// How a request says who we are. The number tells one login from the next.
+#[derive(Clone)]
+pub(crate) struct Pass {
+    header: (HeaderName, HeaderValue),
+    serial: u64,
+    pub basic: bool,
+}
+
+impl Pass {
+    pub fn header(&self) -> (HeaderName, HeaderValue) {
+        self.header.clone()
+    }
+}
+
+#[derive(Default)]
+struct State {
+    pass: Option<Pass>,
+    /// Where the session is, to delete it.
+    session: Option<String>,
+    refused: Option<(Instant, BmcError)>,
+    logins: u64,
+}
+
+/// The account and its current session.
+pub(crate) struct Account {
+    user: String,
+    password: Secret,
+    state: Mutex<State>,
+}
+
+impl Account {
+    pub fn new(user: String, password: Secret) -> Self {
+        Self {
+            user,
+            password,
+            state: Mutex::default(),
+        }
+    }
+
+    /// The current pass, made by a login where there is none. `stale` is one
+    /// that was just refused.
+    pub async fn pass(
+        &self,
+        http: &Http,
+        sessions: &str,
+        stale: Option<&Pass>,
+    ) -> Result<Pass, BmcError> {
+        let mut state = self.state.lock().await;
+        match (&state.pass, stale) {
+            (Some(pass), None) => return Ok(pass.clone()),
+            // Somebody else has logged in again meanwhile.
+            (Some(pass), Some(stale)) if pass.serial != stale.serial => return Ok(pass.clone()),
+            _ => {}
+        }
+        if let Some((at, error)) = &state.refused
+            && at.elapsed() < LOCKOUT
+        {
+            return Err(error.clone());
+        }
+        state.pass = None;
+        state.session = None;
+        let made = if stale.is_some_and(|s| s.basic) {
+            Err(self.refused("Basic authentication", "status 401".to_owned()))
+        } else {
+            self.login(http, sessions).await
+        };
+        match made {
+            Ok((header, session, basic)) => {
+                state.logins += 1;
+                let pass = Pass {
+                    header,
+                    serial: state.logins,
+                    basic,
+                };
+                state.pass = Some(pass.clone());
+                state.session = session;
+                state.refused = None;
+                Ok(pass)
+            }
+            Err(error) => {
+                if matches!(error, BmcError::Credentials { .. }) {
+                    state.refused = Some((Instant::now(), error.clone()));
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// The session that is open, forgotten here so that it can be closed.
+    pub fn take(&mut self) -> Option<(Pass, String)> {
+        let state = self.state.get_mut();
+        Some((state.pass.take()?, state.session.take()?))
+    }
+
+    /// The same, while others may use it.
+    pub async fn take_shared(&self) -> Option<(Pass, String)> {
+        let mut state = self.state.lock().await;
+        Some((state.pass.take()?, state.session.take()?))
+    }
+
+    async fn login(
+        &self,
+        http: &Http,
+        sessions: &str,
+    ) -> Result<((HeaderName, HeaderValue), Option<String>, bool), BmcError> {
+        let body = json!({"UserName": self.user, "Password": self.password.expose()});
+        let what = format!("POST {sessions}");
+        let answer = http
+            .exchange(Call {
+                method: Method::POST,
+                path: sessions,
+                header: None,
+                if_match: None,
+                body: Some(&body),
+                timeout: http.timeouts.read,
+            })
+            .await;
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(Lost::NotSent(error)) => return Err(error),
+            Err(Lost::MaybeSent(detail)) => {
+                tracing::debug!(%what, %detail, "no session; falling back to basic");
+                return self.basic();
+            }
+        };
+        let full = messages::says_sessions_full(answer.bytes());
+        match answer.status {
+            200..=299 => {
+                let token = answer.headers.get(TOKEN).cloned();
+                let Some(mut token) = token else {
+                    return self.basic();
+                };
+                token.set_sensitive(true);
+                let session = answer
+                    .location()
+                    .and_then(|l| crate::link::resolve(sessions, l))
+                    .or_else(|| crate::link::target(sessions, &answer.json()?));
+                Ok(((TOKEN, token), session, false))
+            }
+            401 | 403 if !full => Err(self.refused(&what, messages::words(answer.bytes()))),
+            status => {
+                tracing::debug!(%what, status, full, "no session; falling back to basic");
+                self.basic()
+            }
+        }
+    }
+
+    fn basic(&self) -> Result<((HeaderName, HeaderValue), Option<String>, bool), BmcError> {
+        let both = Secret::new(format!("{}:{}", self.user, self.password.expose()));
+        let encoded = Secret::new(format!(
+            "Basic {}",
+            base64::engine::general_purpose::STANDARD.encode(both.expose())
+        ));
+        let mut value = HeaderValue::from_str(encoded.expose())
+            .map_err(|_| BmcError::malformed("Basic authentication", "not a header value"))?;
+        value.set_sensitive(true);
+        Ok(((AUTHORIZATION, value), None, true))
+    }
+
+    fn refused(&self, what: &str, detail: String) -> BmcError {
+        BmcError::Credentials {
+            what: what.to_owned(),
+            detail: format!("user {:?}: {detail}", self.user),
+        }
+    }
+}
