@@ -204,15 +204,13 @@ impl Engine {
     /// Carries one statement out by itself; the number of rows it changed.
     pub async fn execute(&self, statement: Statement) -> Result<u64> {
         let mut connection = self.writing().await?;
-        let arguments = Statement::arguments(statement.args.clone())
-            .map_err(StoreError::database("preparing a statement"))?;
-        sqlx::query_with(sqlx::AssertSqlSafe(statement.sql.clone()), arguments)
-            .execute(&mut *connection)
-            .await
-            .map(|done| done.rows_affected())
-            .map_err(|error| StoreError::of_statement(error, &context(&statement, &|index| {
-                statement.shown(index)
-            })))
+        execute_on(&mut connection, statement).await
+    }
+
+    /// Carries one statement out on a connection that reads, so that writers go on.
+    pub async fn execute_reading(&self, statement: Statement) -> Result<u64> {
+        let mut connection = self.reading().await?;
+        execute_on(&mut connection, statement).await
     }
 
     /// Closes all connections.
@@ -241,9 +239,9 @@ impl Engine {
 }
 
 async fn pooled(pool: &Option<AnyPool>) -> Result<Held<'static>> {
-    let pool = pool.as_ref().ok_or_else(|| {
-        StoreError::database("taking a connection")(sqlx::Error::PoolClosed)
-    })?;
+    let pool = pool
+        .as_ref()
+        .ok_or_else(|| StoreError::database("taking a connection")(sqlx::Error::PoolClosed))?;
     pool.acquire()
         .await
         .map(Held::Pooled)
@@ -272,8 +270,7 @@ pub(crate) async fn fetch_on(
 ) -> Result<Vec<AnyRow>> {
     let noun = statement.noun;
     let doing = || format!("reading {noun}");
-    let arguments =
-        Statement::arguments(statement.args).map_err(StoreError::database(doing()))?;
+    let arguments = Statement::arguments(statement.args).map_err(StoreError::database(doing()))?;
     sqlx::query_with(sqlx::AssertSqlSafe(statement.sql), arguments)
         .fetch_all(connection)
         .await
@@ -313,6 +310,18 @@ async fn run_together(connection: &mut AnyConnection, statements: &[Statement]) 
     }
 }
 
+async fn execute_on(connection: &mut AnyConnection, statement: Statement) -> Result<u64> {
+    let arguments = Statement::arguments(statement.args.clone())
+        .map_err(StoreError::database("preparing a statement"))?;
+    sqlx::query_with(sqlx::AssertSqlSafe(statement.sql.clone()), arguments)
+        .execute(connection)
+        .await
+        .map(|done| done.rows_affected())
+        .map_err(|error| {
+            StoreError::of_statement(error, &context(&statement, &|index| statement.shown(index)))
+        })
+}
+
 fn context<'a>(statement: &'a Statement, value: &'a dyn Fn(usize) -> String) -> Context<'a> {
     Context {
         noun: statement.noun,
@@ -328,9 +337,7 @@ fn no_row(statement: &Statement) -> Result<()> {
     match statement.no_row {
         NoRow::Fine => Ok(()),
         NoRow::NotFound => Err(StoreError::NotFound { what, id }),
-        NoRow::Conflict | NoRow::Raced | NoRow::MachineOffRecord { .. } => {
-            Err(StoreError::Conflict { what, id })
-        }
+        NoRow::Conflict | NoRow::MachineOffRecord { .. } => Err(StoreError::Conflict { what, id }),
     }
 }
 

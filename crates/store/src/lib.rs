@@ -9,11 +9,13 @@
 //! Each table has the columns that constraints, indexes and filters need, and
 //! the whole noun as JSON in `doc`, which is what a reading returns.
 
+mod backup;
 mod batch;
 mod engine;
 mod error;
 mod migrate;
 mod read;
+mod seal;
 mod select;
 mod statement;
 mod store;
@@ -24,8 +26,9 @@ pub use batch::{Batch, Write};
 pub use engine::EngineKind;
 pub use error::{Result, StoreError};
 pub use read::{
-    EvidenceFilter, ImageFilter, LeaseFilter, MachineFilter, OfferCount, OperationFilter,
-    StoredReply,
+    AuditFilter, EvidenceFilter, ImageFilter, LeaseFilter, MachineFilter, OfferCount,
+    OperationFilter, StoredReply,
 };
+pub use seal::AuditHead;
 pub use store::Store;
 pub use url::StoreUrl;

@@ -51,7 +51,11 @@ pub(crate) async fn migrate(engine: &Engine, until: i64) -> Result<()> {
         .map_err(StoreError::database("beginning the migration"))?;
     if engine.kind() == EngineKind::Postgres {
         // "billet" in ASCII.
-        run(&mut transaction, "SELECT pg_advisory_xact_lock(108170449872244)".into()).await?;
+        run(
+            &mut transaction,
+            "SELECT pg_advisory_xact_lock(108170449872244)".into(),
+        )
+        .await?;
     }
     run(
         &mut transaction,
@@ -82,7 +86,10 @@ pub(crate) async fn migrate(engine: &Engine, until: i64) -> Result<()> {
         if migration.version <= found || migration.version > until {
             continue;
         }
-        tracing::info!(version = migration.version, "bringing the schema up to date");
+        tracing::info!(
+            version = migration.version,
+            "bringing the schema up to date"
+        );
         for sql in migration.for_engine(engine.kind()) {
             run(&mut transaction, sql).await?;
         }
@@ -114,7 +121,12 @@ impl Migration {
             ],
             EngineKind::Postgres => [
                 self.sql
-                    .replace("/*serial*/", "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY"),
+                    // Compared by bytes, as SQLite does, whatever the locale.
+                    .replace("TEXT", "TEXT COLLATE \"C\"")
+                    .replace(
+                        "/*serial*/",
+                        "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
+                    ),
                 self.postgres.to_owned(),
             ],
         }

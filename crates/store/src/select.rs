@@ -59,8 +59,11 @@ impl Select {
 
     /// Adds a condition without a value.
     pub fn and(mut self, condition: &str) -> Self {
-        self.sql
-            .push_str(if self.conditions == 0 { " WHERE " } else { " AND " });
+        self.sql.push_str(if self.conditions == 0 {
+            " WHERE "
+        } else {
+            " AND "
+        });
         self.conditions += 1;
         self.sql.push('(');
         self.sql.push_str(condition);

@@ -5,10 +5,7 @@
 use std::borrow::Cow;
 
 use jiff::Timestamp;
-use sqlx::{
-    Arguments,
-    any::AnyArguments,
-};
+use sqlx::{Arguments, any::AnyArguments};
 
 /// A value for a placeholder.
 #[derive(Clone, Debug)]
@@ -160,8 +157,6 @@ pub(crate) enum NoRow {
         /// The version that was expected.
         version: i64,
     },
-    /// A seal that somebody else was quicker with.
-    Raced,
 }
 
 /// A statement with its values.

@@ -477,8 +477,12 @@ fn lease(mut l: Lease, out: &mut Vec<Statement>) -> Result<()> {
     );
     if given != 0 {
         out.push(
-            Statement::new("DELETE FROM lease_tags WHERE lease = $1", "tags of lease", l.id)
-                .bind(l.id),
+            Statement::new(
+                "DELETE FROM lease_tags WHERE lease = $1",
+                "tags of lease",
+                l.id,
+            )
+            .bind(l.id),
         );
     }
     for (key, value) in &l.tags {

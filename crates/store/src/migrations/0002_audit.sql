@@ -40,3 +40,6 @@ CREATE TABLE audit_nodes (
     hash BYTEA NOT NULL,
     CONSTRAINT audit_nodes_one_each PRIMARY KEY (level, position)
 ) /*strict*/;
+
+INSERT INTO meta (key, value)
+VALUES ('store.audit.edge', '{"frontier":{"size":0,"hashes":[]},"sealed_at":null}');

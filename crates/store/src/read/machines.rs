@@ -205,11 +205,13 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn units_held(&self, lease: LeaseId) -> Result<Vec<(MachineId, u32)>> {
-        self.holds("lease = ?", lease.to_string()).await.map(|held| {
-            held.into_iter()
-                .map(|(machine, unit, _)| (machine, unit))
-                .collect()
-        })
+        self.holds("lease = ?", lease.to_string())
+            .await
+            .map(|held| {
+                held.into_iter()
+                    .map(|(machine, unit, _)| (machine, unit))
+                    .collect()
+            })
     }
 
     /// Who holds what of a machine: (unit, lease), in order.

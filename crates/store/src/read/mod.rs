@@ -1,5 +1,6 @@
 //! Reading: one file for each group of nouns, all of them methods of [`crate::Store`].
 
+mod audit;
 mod evidence;
 mod leases;
 mod machines;
@@ -7,6 +8,7 @@ mod people;
 mod places;
 mod work;
 
+pub use audit::AuditFilter;
 pub use evidence::EvidenceFilter;
 pub use leases::LeaseFilter;
 pub use machines::{MachineFilter, OfferCount};

@@ -46,8 +46,11 @@ impl Store {
     /// When the database fails.
     pub async fn organisation(&self, id: OrganisationId) -> Result<Option<Organisation>> {
         const SQL: &str = "SELECT doc FROM organisations WHERE id = $1";
-        self.one("organisation", Statement::read(SQL, "organisation").bind(id))
-            .await
+        self.one(
+            "organisation",
+            Statement::read(SQL, "organisation").bind(id),
+        )
+        .await
     }
 
     /// The organisation of this name.
@@ -167,8 +170,7 @@ impl Store {
         project: Option<ProjectId>,
         name: &Name,
     ) -> Result<Option<Image>> {
-        const SQL: &str =
-            "SELECT doc FROM images WHERE COALESCE(project, '') = $1 AND name = $2";
+        const SQL: &str = "SELECT doc FROM images WHERE COALESCE(project, '') = $1 AND name = $2";
         let project = project.map(|p| p.to_string()).unwrap_or_default();
         self.one(
             "image",
@@ -214,9 +216,7 @@ impl Store {
                     .bind(kind),
             )
             .await?;
-        rows.first()
-            .map(|row| column("secret", row, 0))
-            .transpose()
+        rows.first().map(|row| column("secret", row, 0)).transpose()
     }
 
     /// What was answered to a token's request with this key.
@@ -254,7 +254,9 @@ impl Store {
     /// When the database fails.
     pub async fn meta(&self, key: &str) -> Result<Option<String>> {
         const SQL: &str = "SELECT value FROM meta WHERE key = $1";
-        let rows = self.fetch(Statement::read(SQL, "setting").bind(key)).await?;
+        let rows = self
+            .fetch(Statement::read(SQL, "setting").bind(key))
+            .await?;
         rows.first()
             .map(|row| column("setting", row, 0))
             .transpose()

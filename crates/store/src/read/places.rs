@@ -45,8 +45,11 @@ impl Store {
     /// When the database fails.
     pub async fn machine_type(&self, id: MachineTypeId) -> Result<Option<MachineType>> {
         const SQL: &str = "SELECT doc FROM machine_types WHERE id = $1";
-        self.one("machine type", Statement::read(SQL, "machine type").bind(id))
-            .await
+        self.one(
+            "machine type",
+            Statement::read(SQL, "machine type").bind(id),
+        )
+        .await
     }
 
     /// The machine type of this name.
