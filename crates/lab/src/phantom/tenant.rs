@@ -1,0 +1,148 @@
+//! A phantom that booted the tenant's system: it phones home as cloud-init would, with host keys
+//! that it makes up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use billet_model::work::Seed;
+use billet_protocol::phone_home::{PATH, PhoneHome};
+
+use super::Shared;
+use super::agent::reach;
+
+/// How often cloud-init tries to phone home, where it is not told otherwise.
+const TRIES: usize = 10;
+/// How long between two tries.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// A system on a drive.
+#[derive(Clone)]
+pub(crate) struct Installed {
+    pub lease: String,
+    /// Serial of the drive that it is on.
+    pub drive: String,
+    pub seed: Option<Seed>,
+}
+
+/// Boot it, and keep running.
+pub(super) async fn run(shared: &Arc<Shared>, installed: &Installed) {
+    if let Some(seed) = &installed.seed {
+        phone_home(shared, installed, seed).await;
+    }
+    shared.say(format!("{} login:", host_name(installed)));
+    std::future::pending().await
+}
+
+fn host_name(installed: &Installed) -> String {
+    installed
+        .seed
+        .as_ref()
+        .and_then(|s| value_of(&s.meta_data, "local-hostname"))
+        .unwrap_or_else(|| "localhost".into())
+}
+
+/// The value of a key in a simple YAML or JSON mapping of texts.
+fn value_of(text: &str, key: &str) -> Option<String> {
+    text.split(['\n', ',', '{', '}']).find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        let quotes = |c: char| c == '"' || c == '\'' || c.is_whitespace();
+        (name.trim_matches(quotes) == key).then(|| value.trim_matches(quotes).to_owned())
+    })
+}
+
+/// The address to phone home to, wherever in the seed it stands.
+fn address(seed: &Seed) -> Option<String> {
+    [&seed.vendor_data, &seed.user_data]
+        .into_iter()
+        .find_map(|text| {
+            text.split(|c: char| c.is_whitespace() || "\"',[]{}".contains(c))
+                .find(|word| word.starts_with("http") && word.contains(PATH))
+                .map(str::to_owned)
+        })
+}
+
+/// A public key of 32 bytes that nobody has the other half of.
+fn host_key(shared: &Shared, installed: &Installed) -> String {
+    let name = b"ssh-ed25519";
+    let mut blob = Vec::new();
+    let mut part = |bytes: &[u8]| {
+        blob.extend((bytes.len() as u32).to_be_bytes());
+        blob.extend(bytes);
+    };
+    part(name);
+    part(&shared.maker.bytes(&format!("host key {}", installed.lease)));
+    format!("ssh-ed25519 {} root@phantom", STANDARD.encode(blob))
+}
+
+async fn phone_home(shared: &Arc<Shared>, installed: &Installed, seed: &Seed) {
+    let Some(url) = address(seed).and_then(|u| reach(shared, &u)) else {
+        return;
+    };
+    let form = PhoneHome {
+        pub_key_rsa: Some("N/A".into()),
+        pub_key_ecdsa: Some("N/A".into()),
+        pub_key_ed25519: Some(host_key(shared, installed)),
+        instance_id: value_of(&seed.meta_data, "instance-id"),
+        hostname: Some(host_name(installed)),
+        fqdn: Some(host_name(installed)),
+    };
+    let Ok(client) = shared.clients.careless() else {
+        return;
+    };
+    for _ in 0..TRIES {
+        match client.post(url.clone()).form(&form).send().await {
+            Ok(response) if response.status().is_success() => {
+                // Once is enough for the life of the system.
+                if let Some(i) = &mut shared.state().installed {
+                    i.seed = i.seed.take().map(without_phone_home);
+                }
+                shared.say("cloud-init: phoned home");
+                return;
+            }
+            Ok(response) => shared.say(format!("cloud-init: phone home: {}", response.status())),
+            Err(e) => shared.say(format!("cloud-init: phone home: {e}")),
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+fn without_phone_home(mut seed: Seed) -> Seed {
+    seed.vendor_data.clear();
+    seed.user_data.clear();
+    seed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_address_is_found_however_the_seed_is_written() {
+        let url = "https://10.88.0.1:8443/phone-home/v1/abc";
+        for vendor_data in [
+            format!("#cloud-config\nphone_home:\n  url: {url}\n  post: all\n"),
+            format!("#cloud-config\nphone_home: {{\"url\": \"{url}\", \"tries\": 3}}\n"),
+            format!("{{\"phone_home\":{{\"url\":\"{url}\",\"post\":[\"instance_id\"]}}}}"),
+        ] {
+            let seed = Seed {
+                meta_data: String::new(),
+                user_data: String::new(),
+                vendor_data,
+                network_config: String::new(),
+            };
+            assert_eq!(address(&seed).as_deref(), Some(url));
+        }
+    }
+
+    #[test]
+    fn names_are_read_from_yaml_and_json() {
+        let yaml = "instance-id: 0190\nlocal-hostname: \"m1\"\n";
+        let json = "{\"instance-id\":\"0190\",\"local-hostname\":\"m1\"}";
+        for text in [yaml, json] {
+            assert_eq!(value_of(text, "instance-id").as_deref(), Some("0190"));
+            assert_eq!(value_of(text, "local-hostname").as_deref(), Some("m1"));
+        }
+    }
+}

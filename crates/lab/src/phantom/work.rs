@@ -1,0 +1,281 @@
+//! What a phantom's agent does with a task: keeps to the books of what its drives would hold.
+
+use std::sync::Arc;
+
+use billet_model::work::{
+    Canary, DriveErase, DriveRef, DriveVerify, EraseMethod, EraseOrder, Task, TestResult, TpmClear,
+    Verdict, VerifyOrder, Work, WorkFailure, WorkOutcome, WriteOrder, WriteReport,
+};
+
+use super::agent::Channel;
+use super::tenant::Installed;
+use super::{Contents, Shared, inventory};
+use crate::faults::{FaultKind, Point};
+
+/// How work ended.
+pub(super) enum Done {
+    Outcome(WorkOutcome),
+    /// The agent says nothing any more.
+    Silence,
+    /// The power goes.
+    PowerCut,
+}
+
+/// Do what the task says.
+pub(super) async fn carry_out(shared: &Arc<Shared>, channel: &Channel<'_>, task: &Task) -> Done {
+    let points: &[Point] = match &task.work {
+        Work::Erase(_) => &[Point::Erase, Point::Agent],
+        Work::Write(_) => &[Point::Write, Point::Agent],
+        _ => &[Point::Agent],
+    };
+    match shared.faults.strike(&shared.name, points, |_| true) {
+        Some(FaultKind::Silence) => return Done::Silence,
+        Some(FaultKind::PowerCut { .. }) => {
+            // What was being erased or written is neither the old nor the new.
+            if matches!(task.work, Work::Write(_)) {
+                shared.state().installed = None;
+            }
+            return Done::PowerCut;
+        }
+        Some(FaultKind::DriveErrors { serial }) => {
+            return Done::Outcome(failing(shared, &task.work, serial.as_deref()));
+        }
+        _ => {}
+    }
+    Done::Outcome(match &task.work {
+        Work::Inspect => WorkOutcome::Inspected {
+            inventory: Box::new(inventory::inventory(&shared.facts)),
+        },
+        Work::Test { .. } => WorkOutcome::Tested {
+            results: tests(shared),
+        },
+        Work::Write(order) => write(shared, channel, order).await,
+        Work::Erase(order) => erase(shared, order, None),
+        Work::Verify(order) => verify(shared, order),
+    })
+}
+
+fn failing(shared: &Shared, work: &Work, serial: Option<&str>) -> WorkOutcome {
+    match work {
+        Work::Erase(order) => erase(shared, order, Some(serial)),
+        _ => WorkOutcome::Failed {
+            kind: WorkFailure::DriveFailed,
+            detail: format!(
+                "writing to drive {}: input/output error",
+                serial.unwrap_or_else(|| first_serial(shared))
+            ),
+        },
+    }
+}
+
+fn first_serial(shared: &Shared) -> &str {
+    shared
+        .facts
+        .drives
+        .first()
+        .map_or("none", |d| d.serial.as_str())
+}
+
+fn tests(shared: &Shared) -> Vec<TestResult> {
+    let result = |part: &str, test: &str, figure: String| TestResult {
+        part: part.to_owned(),
+        test: test.to_owned(),
+        verdict: Verdict::Passed,
+        figure: Some(figure),
+        detail: "a phantom only pretends".into(),
+    };
+    let facts = &shared.facts;
+    let memory = result("memory", "pattern", format!("{} MiB", facts.memory_mib()));
+    let drives = facts
+        .drives
+        .iter()
+        .map(|d| result(&d.serial, "read", "6800 MB/s".into()));
+    let links = facts.gpus.iter().map(|g| {
+        result(
+            &g.pci,
+            "link",
+            format!("gen{} x{}", g.link_gen, g.link_width),
+        )
+    });
+    std::iter::once(memory).chain(drives).chain(links).collect()
+}
+
+async fn write(shared: &Shared, channel: &Channel<'_>, order: &WriteOrder) -> WorkOutcome {
+    let drive = shared
+        .facts
+        .drives
+        .iter()
+        .find(|d| d.serial == order.drive.serial);
+    let Some(drive) = drive else {
+        return missing(&order.drive);
+    };
+    let Some(manifest) = channel.manifest(&order.image).await else {
+        return WorkOutcome::Failed {
+            kind: WorkFailure::Network,
+            detail: format!("the manifest of image {} cannot be had", order.image),
+        };
+    };
+    if manifest.virtual_bytes > drive.bytes {
+        return WorkOutcome::Failed {
+            kind: WorkFailure::ImageUnsuitable,
+            detail: format!(
+                "the image needs {} bytes, the drive has {}",
+                manifest.virtual_bytes, drive.bytes
+            ),
+        };
+    }
+    let data: u64 = manifest
+        .chunks
+        .iter()
+        .map(|c| manifest.plain_len(c.index))
+        .sum();
+    shared.state().installed = Some(Installed {
+        lease: order.lease.to_string(),
+        drive: drive.serial.clone(),
+        seed: order.seed.clone(),
+    });
+    WorkOutcome::Written(WriteReport {
+        image: order.image.clone(),
+        written_bytes: data,
+        discarded_bytes: manifest.virtual_bytes.saturating_sub(data),
+        verified_bytes: data,
+        resumed: 0,
+        root_bytes: manifest
+            .root_partition
+            .map(|_| drive.bytes - 512 * 1024 * 1024),
+        kernel_args: (!order.kernel_args.is_empty()).then(|| "nowhere: a phantom".into()),
+    })
+}
+
+fn missing(drive: &DriveRef) -> WorkOutcome {
+    WorkOutcome::Failed {
+        kind: WorkFailure::DriveMissing,
+        detail: format!("drive {} is not in this machine", drive.serial),
+    }
+}
+
+/// Erase what was ordered; where `failing` is there, the drive of that serial fails, or all.
+fn erase(shared: &Shared, order: &EraseOrder, failing: Option<Option<&str>>) -> WorkOutcome {
+    let facts = &shared.facts;
+    let mut state = shared.state();
+    let drives = order
+        .drives
+        .iter()
+        .map(|wanted| {
+            let found = facts.drives.iter().find(|d| d.serial == wanted.serial);
+            let fails = failing.is_some_and(|s| s.is_none_or(|s| s == wanted.serial));
+            let Some(found) = found else {
+                return failed(wanted, 0, "the drive is not in this machine");
+            };
+            let canaries = canaries(shared, order.canaries, found.bytes);
+            let planted = canaries
+                .iter()
+                .map(|c| (c.offset, c.sha256.clone()))
+                .collect();
+            if fails {
+                state
+                    .drives
+                    .insert(wanted.serial.clone(), Contents { canaries: planted });
+                return failed(wanted, found.bytes, "input/output error");
+            }
+            state
+                .drives
+                .insert(wanted.serial.clone(), Contents::default());
+            if state
+                .installed
+                .as_ref()
+                .is_some_and(|i| i.drive == wanted.serial)
+            {
+                state.installed = None;
+            }
+            DriveErase {
+                drive: wanted.clone(),
+                size_bytes: found.bytes,
+                method: Some(EraseMethod::SanitizeCrypto),
+                tried: vec![],
+                bytes: found.bytes,
+                canaries,
+                failure: None,
+            }
+        })
+        .collect();
+    let unordered = facts
+        .drives
+        .iter()
+        .filter(|d| order.drives.iter().all(|o| o.serial != d.serial))
+        .map(|d| DriveRef {
+            serial: d.serial.clone(),
+            wwn: Some(d.wwn.clone()),
+        })
+        .collect();
+    WorkOutcome::Erased { drives, unordered }
+}
+
+fn canaries(shared: &Shared, count: u32, bytes: u64) -> Vec<Canary> {
+    (0..count)
+        .map(|_| {
+            let random: u64 = rand::random();
+            Canary {
+                offset: random % (bytes / 4096) * 4096,
+                sha256: shared.maker.hex(&format!("canary {random}"), 64),
+            }
+        })
+        .collect()
+}
+
+fn failed(drive: &DriveRef, size_bytes: u64, why: &str) -> DriveErase {
+    DriveErase {
+        drive: drive.clone(),
+        size_bytes,
+        method: None,
+        tried: vec![],
+        bytes: 0,
+        canaries: vec![],
+        failure: Some(why.to_owned()),
+    }
+}
+
+fn verify(shared: &Shared, order: &VerifyOrder) -> WorkOutcome {
+    let state = shared.state();
+    let drives = order
+        .erased
+        .iter()
+        .map(|erased| {
+            let here = shared
+                .facts
+                .drives
+                .iter()
+                .any(|d| d.serial == erased.drive.serial);
+            let held = state.drives.get(&erased.drive.serial);
+            let found = erased
+                .canaries
+                .iter()
+                .filter(|c| {
+                    held.is_some_and(|h| {
+                        h.canaries
+                            .iter()
+                            .any(|(at, sum)| *at == c.offset && *sum == c.sha256)
+                    })
+                })
+                .count();
+            DriveVerify {
+                drive: erased.drive.clone(),
+                canaries_read: erased.canaries.len() as u32,
+                canaries_found: found as u32,
+                samples_read: order.samples,
+                samples_with_data: 0,
+                failure: (!here).then(|| "the drive is not in this machine".into()),
+            }
+        })
+        .collect();
+    let tpm = match (order.clear_tpm, shared.facts.tpm) {
+        (true, true) => TpmClear::Cleared {
+            readback: "a phantom only pretends to have a TPM".into(),
+        },
+        (true, false) => TpmClear::None,
+        (false, _) => TpmClear::NotCleared {
+            reason: "not asked for".into(),
+        },
+    };
+    WorkOutcome::Verified { drives, tpm }
+}
