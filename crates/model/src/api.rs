@@ -199,6 +199,24 @@ pub struct NewBmc {
     pub fingerprint: Option<String>,
 }
 
+/// Change how a BMC is reached; what is absent stays as it is.
+#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BmcChange {
+    /// `https://address[:port]`.
+    #[serde(default)]
+    pub address: Option<String>,
+    /// User.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// Password: encrypted at rest, never shown.
+    #[serde(default)]
+    pub password: Option<Secret>,
+    /// SHA-256 of its certificate, if another is to be pinned.
+    #[serde(default)]
+    pub fingerprint: Option<String>,
+}
+
 /// Confirm the take-over of an enrolled machine: it will be powered off, and
 /// the drives named here erased.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -441,6 +459,26 @@ pub struct MachineStarted {
     pub machine: MachineView,
     /// To follow.
     pub operation: Operation,
+}
+
+/// A machine after a request, and the operation that the request began, if it
+/// began one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MachineChanged {
+    /// The machine.
+    pub machine: MachineView,
+    /// To follow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<Operation>,
+}
+
+/// A backup that was made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BackupMade {
+    /// Where it lies on the server.
+    pub path: String,
+    /// Its size in bytes.
+    pub bytes: u64,
 }
 
 /// Add an image.
