@@ -1,1 +1,27 @@
-//! The loop: facts from the store, a decision from plan, carried out.
+//! The loop: facts from the store, a decision from `billet-plan`, one
+//! transaction, and only then the effect.
+//!
+//! [`Core`] is everything but time, chance and the outside: the simulator runs
+//! the same one. [`Control`] adds the clock, the BMCs and the files.
+
+mod agents;
+mod bmcs;
+mod core;
+mod enroll;
+mod facts;
+mod grants;
+pub mod keys;
+mod media;
+mod open;
+mod operations;
+mod refusal;
+mod requests;
+mod runner;
+mod world;
+
+pub use agents::AgentError;
+pub use core::{Core, Input, Stepped};
+pub use open::{Control, OpenError, Settings};
+pub use refusal::{Refusal, RefusalKind};
+pub use requests::MachineCommand;
+pub use world::{System, World};

@@ -1,6 +1,10 @@
 //! The hardware found, against the hardware expected.
 
-use billet_model::{inventory::Inventory, site::ExpectedParts, work::DriveRef};
+use billet_model::{
+    inventory::Inventory,
+    site::{Address, ExpectedParts},
+    work::DriveRef,
+};
 
 /// What differs from what was expected, in sentences. What the one who looked
 /// could not see is not a difference.
@@ -108,6 +112,21 @@ pub fn drives(confirmed: &[DriveRef], found: &Inventory) -> Drives {
     }
 }
 
+/// Gives each address that is not bound to an interface yet the next one that
+/// is free: those with a link first, in the order in which they were found.
+pub fn bind_addresses(addresses: &mut [Address], found: &Inventory) {
+    let mut free: Vec<&String> = [Some(true), None, Some(false)]
+        .into_iter()
+        .flat_map(|link| found.nics.iter().filter(move |n| n.link == link))
+        .filter_map(|n| n.mac.as_ref())
+        .collect();
+    free.retain(|mac| !addresses.iter().any(|a| a.mac.as_ref() == Some(*mac)));
+    let mut free = free.into_iter();
+    for address in addresses.iter_mut().filter(|a| a.mac.is_none()) {
+        address.mac = free.next().cloned();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use billet_model::inventory::{Drive, Gpu};
@@ -164,6 +183,33 @@ mod tests {
             drives(&confirmed(&["A"]), &nameless),
             Drives::Unconfirmed(_)
         ));
+    }
+
+    #[test]
+    fn addresses_are_bound_to_interfaces_with_a_link_first() {
+        use billet_model::{NetworkId, inventory::Nic};
+        let nic = |mac: &str, link| Nic {
+            mac: Some(mac.into()),
+            link,
+            ..Nic::default()
+        };
+        let found = Inventory {
+            nics: vec![nic("a", Some(false)), nic("b", None), nic("c", Some(true))],
+            ..Inventory::default()
+        };
+        let address = |mac: Option<&str>| Address {
+            network: NetworkId::from_parts(0, [0; 10]),
+            ip: [10, 0, 0, 2].into(),
+            prefix: 24,
+            gateway: None,
+            dns: vec![],
+            reached_at: [10, 0, 0, 2].into(),
+            mac: mac.map(str::to_owned),
+        };
+        let mut addresses = vec![address(None), address(Some("b")), address(None)];
+        bind_addresses(&mut addresses, &found);
+        let macs: Vec<_> = addresses.iter().filter_map(|a| a.mac.as_deref()).collect();
+        assert_eq!(macs, ["c", "b", "a"]);
     }
 
     #[test]

@@ -181,6 +181,7 @@ fn discovered(draft: &mut Draft<'_>, fingerprint: &str, inventory: &Inventory) {
     machine.emulation = inventory.emulation();
     machine.health = Health::Unknown;
     machine.differences.clone_from(&differences);
+    inspection::bind_addresses(&mut machine.addresses, inventory);
     machine.inventory = Some(inventory.clone());
     let told = if differences.is_empty() {
         "read; nothing was changed".to_owned()

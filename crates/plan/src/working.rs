@@ -116,6 +116,7 @@ fn inspected(draft: &mut Draft<'_>, boot: BootId, inventory: Inventory) {
     let machine = draft.machine();
     machine.emulation = inventory.emulation();
     machine.differences.clone_from(&differences);
+    inspection::bind_addresses(&mut machine.addresses, &inventory);
     machine.inventory = Some(inventory);
     match check {
         inspection::Drives::AsConfirmed(drives) => draft.machine().drives = drives,

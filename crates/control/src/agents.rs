@@ -1,0 +1,344 @@
+//! What agents and tenants' machines say, against what the machine's step is.
+//!
+//! Whether a token is good is never stored: it is while the step of its machine
+//! names its boot. So a step that moves on takes the word from every older agent.
+
+use billet_model::{
+    BootId, MachineId, TaskId,
+    lease::{ActiveBecause, LeaseState},
+    machine::Machine,
+    people::Actor,
+    step::{Boot, DiskStep, RamdiskStep, Step},
+    work::{Progress, Task, Work, WorkOutcome},
+};
+use billet_plan::seed::{SeedFacts, seed};
+use billet_protocol::{
+    agent::{Confirm, Hello, Welcome},
+    phone_home::PhoneHome,
+};
+use billet_store::{Batch, StoreError, Write};
+
+use crate::{Core, keys};
+
+/// Why an agent is not answered.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// The token is not good, or not any more: 401, and the agent stops.
+    #[error("this token is not good (any more)")]
+    Unknown,
+    /// What it asks for is not its own: 404.
+    #[error("there is no such thing for this boot")]
+    NotYours,
+    /// The store failed: 503, and the agent tries again.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A boot whose token is good, and its machine.
+pub(crate) struct Known {
+    pub boot: Boot,
+    pub machine: Machine,
+}
+
+impl Core {
+    pub(crate) async fn known(&self, token: &str) -> Result<Known, AgentError> {
+        let id = self.keys.boot_of(token).ok_or(AgentError::Unknown)?;
+        let boot = self.store.boot(id).await?.ok_or(AgentError::Unknown)?;
+        let machine = self
+            .store
+            .machine(boot.machine)
+            .await?
+            .ok_or(AgentError::Unknown)?;
+        let named = match &machine.step {
+            Step::Ramdisk { at, boot, .. } => {
+                *boot == id && matches!(at, RamdiskStep::On | RamdiskStep::AwaitAgent)
+            }
+            Step::Working { boot, .. } => *boot == id,
+            _ => false,
+        };
+        if named && !machine.unconfirmed {
+            Ok(Known { boot, machine })
+        } else {
+            Err(AgentError::Unknown)
+        }
+    }
+
+    /// An agent runs.
+    ///
+    /// # Errors
+    /// When its token is not good, or it runs in another boot or machine than
+    /// the token is of.
+    pub async fn agent_hello(&self, token: &str, hello: &Hello) -> Result<Welcome, AgentError> {
+        let mut tries = 0;
+        loop {
+            let Known { mut boot, machine } = self.known(token).await?;
+            let serial = machine
+                .inventory
+                .as_ref()
+                .and_then(|i| i.system.serial.as_deref());
+            let other_machine =
+                matches!((serial, hello.serial.as_deref()), (Some(a), Some(b)) if a != b);
+            let other_boot = boot
+                .kernel_boot_id
+                .as_ref()
+                .is_some_and(|id| *id != hello.kernel_boot_id);
+            if other_machine || other_boot {
+                let mut row = self.audit_row(
+                    &Actor::Agent {
+                        machine: machine.id,
+                    },
+                    "agent.refused",
+                    serde_json::json!({
+                        "serial": hello.serial,
+                        "why": if other_machine { "another machine" } else { "another boot" },
+                    }),
+                );
+                row.machine = Some(machine.id);
+                self.commit(Batch::new().audited(row)).await?;
+                return Err(AgentError::Unknown);
+            }
+            let now = self.now();
+            boot.kernel_boot_id = Some(hello.kernel_boot_id.clone());
+            boot.hello_at = boot.hello_at.or(Some(now));
+            boot.seen_at = Some(now);
+            let welcome = Welcome {
+                machine: machine.name.to_string(),
+                wait_seconds: 20,
+            };
+            let batch = self.waking(machine).with(Write::PutBoot(Box::new(boot)));
+            match self.commit(batch).await {
+                Ok(()) => return Ok(welcome),
+                Err(StoreError::Conflict { .. }) if tries < 16 => tries += 1,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// A batch that has the loop look at the machine now.
+    fn waking(&self, mut machine: Machine) -> Batch {
+        machine.wake_at = self.now();
+        Batch::new().with(Write::PutMachine(Box::new(machine)))
+    }
+
+    async fn seen(&self, mut boot: Boot) -> Result<(), AgentError> {
+        let now = self.now();
+        // To the second: an agent that asks often shall not write as often.
+        if boot
+            .seen_at
+            .is_none_or(|at| now.duration_since(at) >= jiff::SignedDuration::from_secs(2))
+        {
+            boot.seen_at = Some(now);
+            self.store
+                .commit(Batch::new().with(Write::PutBoot(Box::new(boot))))
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// The task of an agent, with the secrets that are not stored.
+    ///
+    /// # Errors
+    /// When its token is not good.
+    pub async fn agent_task(&self, token: &str) -> Result<Option<Task>, AgentError> {
+        let Known { boot, machine } = self.known(token).await?;
+        self.seen(boot).await?;
+        let Step::Working { task, .. } = machine.step else {
+            return Ok(None);
+        };
+        let Some(mut record) = self.store.task(task).await? else {
+            return Ok(None);
+        };
+        if record.outcome.is_some() {
+            return Ok(None);
+        }
+        if record.taken_at.is_none() {
+            record.taken_at = Some(self.now());
+            self.store
+                .commit(Batch::new().with(Write::PutTask(Box::new(record.clone()))))
+                .await?;
+        }
+        let mut task = record.task;
+        if let Work::Write(order) = &mut task.work
+            && let Some(lease) = self.store.lease(order.lease).await?
+            && let Some(image) = self.store.image(lease.image).await?
+            && image.cloud_init
+        {
+            order.seed = Some(seed(&SeedFacts {
+                lease: &lease,
+                addresses: &machine.addresses,
+                server: self.servers.first().map_or("", String::as_str),
+                token: &self.keys.phone_token(lease.id, lease.operation),
+                authority: &self.authority,
+            }));
+        }
+        Ok(Some(task))
+    }
+
+    /// May the agent write now?
+    ///
+    /// # Errors
+    /// When its token is not good.
+    pub async fn agent_confirm(&self, token: &str, task: TaskId) -> Result<Confirm, AgentError> {
+        let Known { boot, machine } = self.known(token).await?;
+        self.seen(boot).await?;
+        let current = matches!(machine.step, Step::Working { task: now, .. } if now == task);
+        Ok(Confirm { current })
+    }
+
+    /// How far the agent is.
+    ///
+    /// # Errors
+    /// When its token is not good.
+    pub async fn agent_progress(
+        &self,
+        token: &str,
+        task: TaskId,
+        progress: Progress,
+    ) -> Result<Confirm, AgentError> {
+        let Known { mut boot, machine } = self.known(token).await?;
+        let current = matches!(machine.step, Step::Working { task: now, .. } if now == task);
+        let now = self.now();
+        boot.seen_at = Some(now);
+        let mut batch = Batch::new().with(Write::PutBoot(Box::new(boot)));
+        if current
+            && let Some(mut record) = self.store.task(task).await?
+            && record.outcome.is_none()
+        {
+            if record.progress.as_ref() != Some(&progress) {
+                record.progress_at = Some(now);
+            }
+            record.progress = Some(progress.clone());
+            batch = batch.with(Write::PutTask(Box::new(record)));
+            if let Some(id) = machine.operation
+                && let Some(mut operation) = self.store.operation(id).await?
+                && operation.ended_at.is_none()
+            {
+                operation.progress = Some(progress);
+                batch = batch.with(Write::PutOperation(Box::new(operation)));
+            }
+        }
+        self.commit(batch).await?;
+        Ok(Confirm { current })
+    }
+
+    /// What came of a task. Told twice, it counts once.
+    ///
+    /// # Errors
+    /// When the token is not good.
+    pub async fn agent_outcome(
+        &self,
+        token: &str,
+        task: TaskId,
+        outcome: &WorkOutcome,
+    ) -> Result<(), AgentError> {
+        let mut tries = 0;
+        loop {
+            let Known { mut boot, machine } = self.known(token).await?;
+            if !matches!(machine.step, Step::Working { task: now, .. } if now == task) {
+                return Ok(());
+            }
+            let Some(mut record) = self.store.task(task).await? else {
+                return Err(AgentError::NotYours);
+            };
+            if record.outcome.is_some() {
+                return Ok(());
+            }
+            record.outcome = Some(outcome.clone());
+            boot.seen_at = Some(self.now());
+            let batch = self
+                .waking(machine)
+                .with(Write::PutBoot(Box::new(boot)))
+                .with(Write::PutTask(Box::new(record)));
+            match self.commit(batch).await {
+                Ok(()) => return Ok(()),
+                Err(StoreError::Conflict { .. }) if tries < 16 => tries += 1,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Whether this boot may read this image: the one it is to write.
+    ///
+    /// # Errors
+    /// When it may not.
+    pub async fn agent_image(&self, token: &str, digest: &str) -> Result<(), AgentError> {
+        let Known { machine, .. } = self.known(token).await?;
+        let Step::Working { task, .. } = machine.step else {
+            return Err(AgentError::NotYours);
+        };
+        let record = self.store.task(task).await?.ok_or(AgentError::NotYours)?;
+        match record.task.work {
+            Work::Write(order) if order.image == digest => Ok(()),
+            _ => Err(AgentError::NotYours),
+        }
+    }
+
+    /// A tenant's machine says that its first boot is done. Once.
+    ///
+    /// # Errors
+    /// When the token is not that of a lease that waits for this.
+    pub async fn phone_home(&self, token: &str, form: &PhoneHome) -> Result<MachineId, AgentError> {
+        let id = keys::Keys::phone_names(token).ok_or(AgentError::Unknown)?;
+        let mut tries = 0;
+        loop {
+            let mut lease = self.store.lease(id).await?.ok_or(AgentError::Unknown)?;
+            let expected = self.keys.phone_token(lease.id, lease.operation);
+            if !keys::same(token, expected.expose())
+                || lease.state != LeaseState::Deploying
+                || lease.active_because.is_some()
+            {
+                return Err(AgentError::Unknown);
+            }
+            let machine = self
+                .store
+                .machine(lease.machine)
+                .await?
+                .ok_or(AgentError::Unknown)?;
+            // It may be quicker than the BMC is to say that power is on.
+            let booting = matches!(
+                machine.step,
+                Step::FirstBoot | Step::DiskBoot { at: DiskStep::On }
+            );
+            if !booting || machine.lease != Some(lease.id) {
+                return Err(AgentError::Unknown);
+            }
+            let id = machine.id;
+            lease.active_because = Some(ActiveBecause::PhonedHome);
+            lease.host_keys = form.host_keys();
+            let mut row = self.audit_row(
+                &Actor::Machine { machine: id },
+                "lease.phoned_home",
+                serde_json::json!({ "host_keys": lease.host_keys.len() }),
+            );
+            (row.machine, row.lease, row.project) = (Some(id), Some(lease.id), Some(lease.project));
+            let batch = self
+                .waking(machine)
+                .with(Write::PutLease(Box::new(lease)))
+                .audited(row);
+            match self.commit(batch).await {
+                Ok(()) => return Ok(id),
+                Err(StoreError::Conflict { .. }) if tries < 16 => tries += 1,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// The boot whose medium an address is of, with its machine, while the
+    /// machine is on its way to it.
+    pub(crate) async fn medium(&self, token: &str) -> Result<(BootId, Machine), AgentError> {
+        let id = self.keys.medium_of(token).ok_or(AgentError::Unknown)?;
+        let boot = self.store.boot(id).await?.ok_or(AgentError::Unknown)?;
+        let machine = self
+            .store
+            .machine(boot.machine)
+            .await?
+            .ok_or(AgentError::Unknown)?;
+        match machine.step {
+            // Some BMCs read the medium while the machine boots from it.
+            Step::Ramdisk { boot, .. } | Step::Working { boot, .. } if boot == id => {
+                Ok((id, machine))
+            }
+            _ => Err(AgentError::Unknown),
+        }
+    }
+}

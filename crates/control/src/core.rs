@@ -1,0 +1,231 @@
+//! One machine's step, whole: read, decide, commit. The effect is the caller's.
+
+use std::sync::Arc;
+
+use billet_evidence::{Envelope, erase};
+use billet_model::{
+    EventId, MachineId, Time,
+    bmc::BmcReply,
+    event::AuditRow,
+    evidence::{ERASE_PREDICATE, EraseCertificate, Evidence},
+    machine::Machine,
+    people::Actor,
+};
+use billet_plan::{Decision, Effect, Facts, Fresh, Policy};
+use billet_store::{Batch, Store, StoreError, Write};
+
+use crate::{World, facts::Gathered, keys::Keys, world::NewId};
+
+/// The control plane but for time, chance and the outside.
+pub struct Core {
+    /// Where everything is kept.
+    pub store: Store,
+    /// How long things may take.
+    pub policy: Policy,
+    /// Time and chance.
+    pub world: Arc<dyn World>,
+    /// Keys.
+    pub keys: Keys,
+    /// The decision: [`billet_plan::next_step`], or a mutant in the simulator.
+    pub decide: fn(&Facts<'_>) -> Decision,
+    /// Where machines reach the control plane: base URLs, the first for phoning home.
+    pub servers: Vec<String>,
+    /// The control plane's authority, PEM.
+    pub authority: String,
+    /// Rung at every commit: there may be something to do.
+    pub changed: tokio::sync::Notify,
+}
+
+/// What is new for a machine.
+#[derive(Clone, Debug, Default)]
+pub struct Input {
+    /// What came of a request, by its number.
+    pub reply: Option<(u64, BmcReply)>,
+    /// Whoever sent the pending request is gone.
+    pub orphaned: bool,
+    /// Whether the tenant's port answered.
+    pub probed: Option<bool>,
+}
+
+/// A step that was taken and committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stepped {
+    /// What to do now.
+    pub effect: Option<Effect>,
+    /// When to look again, if nothing comes before.
+    pub wake_at: Time,
+    /// The step is on record; whether anything changed.
+    pub changed: bool,
+}
+
+/// How often a step is decided again when someone else's change came between.
+const TRIES: u32 = 16;
+
+impl Core {
+    /// Takes a machine one step on; `None` when there is no such machine.
+    ///
+    /// # Errors
+    /// When the store fails. Nothing was changed then, as far as is known.
+    pub async fn step(
+        &self,
+        machine: MachineId,
+        input: &Input,
+    ) -> Result<Option<Stepped>, StoreError> {
+        let mut tries = 0;
+        loop {
+            let Some(machine) = self.store.machine(machine).await? else {
+                return Ok(None);
+            };
+            let gathered = Gathered::read(&self.store, machine).await?;
+            let facts = gathered.facts(&self.policy, self.now(), input, self.fresh());
+            let decision = (self.decide)(&facts);
+            let effect = decision.effect.clone();
+            let wake_at = decision.machine.wake_at;
+            let batch = self.batch(&gathered.machine, decision, &Actor::Billet)?;
+            let changed = !batch.is_empty();
+            match self.commit(batch).await {
+                Ok(()) => {
+                    return Ok(Some(Stepped {
+                        effect,
+                        wake_at,
+                        changed,
+                    }));
+                }
+                Err(StoreError::Conflict { .. }) if tries < TRIES => tries += 1,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// What a decision writes, in the order that the store wants.
+    pub(crate) fn batch(
+        &self,
+        before: &Machine,
+        decision: Decision,
+        actor: &Actor,
+    ) -> Result<Batch, StoreError> {
+        let mut batch = Batch::new();
+        let machine = &decision.machine;
+        let lease = decision.lease.as_ref();
+        let lease_id = before.lease.or(machine.lease).or(lease.map(|l| l.id));
+        let mut project = lease.map(|l| l.project);
+        for operation in &decision.operations {
+            project = project.or(operation.project);
+        }
+        for note in &decision.audit {
+            batch = batch.audited(AuditRow {
+                id: self.new_id(),
+                at: self.now(),
+                actor: actor.clone(),
+                action: note.action.to_owned(),
+                machine: Some(machine.id),
+                lease: lease_id,
+                image: None,
+                project,
+                detail: note.detail.clone(),
+            });
+        }
+        if machine != before {
+            batch = batch.with(Write::PutMachine(Box::new(machine.clone())));
+        }
+        if let Some(lease) = decision.lease {
+            batch = batch.with(Write::PutLease(Box::new(lease)));
+        }
+        for operation in decision.operations {
+            batch = batch.with(Write::PutOperation(Box::new(operation)));
+        }
+        if let Some(boot) = decision.boot {
+            batch = batch.with(Write::PutBoot(Box::new(boot)));
+        }
+        if let Some(task) = decision.task {
+            batch = batch.with(Write::PutTask(Box::new(task)));
+        }
+        if let Some(certificate) = decision.certificate {
+            let evidence = self.sign(certificate)?;
+            batch = batch.with(Write::PutEvidence(Box::new(evidence)));
+        }
+        if let Some(lease) = before.lease
+            && decision.machine.lease.is_none()
+        {
+            batch = batch.with(Write::Unhold {
+                lease,
+                machine: before.id,
+            });
+        }
+        Ok(batch)
+    }
+
+    fn sign(&self, certificate: EraseCertificate) -> Result<Evidence, StoreError> {
+        let corrupt = |why: String| StoreError::Corrupt {
+            what: "an erase certificate",
+            why,
+        };
+        let (machine, lease, project) = (
+            certificate.machine.id,
+            certificate.lease,
+            certificate.project,
+        );
+        let statement = erase::erase_statement(certificate).map_err(|e| corrupt(e.to_string()))?;
+        let bytes = billet_evidence::sign_statement(&statement, self.keys.evidence())
+            .map_err(|e| corrupt(e.to_string()))?;
+        let envelope = Envelope::parse(&bytes).map_err(|e| corrupt(e.to_string()))?;
+        Ok(Evidence {
+            id: self.new_id(),
+            kind: ERASE_PREDICATE.to_owned(),
+            machine,
+            lease,
+            project,
+            created_at: self.now(),
+            envelope: serde_json::to_value(&envelope).map_err(|e| corrupt(e.to_string()))?,
+        })
+    }
+
+    /// Commits, unless there is nothing to commit.
+    pub(crate) async fn commit(&self, batch: Batch) -> Result<(), StoreError> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        self.store.commit(batch).await?;
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    /// The time.
+    pub fn now(&self) -> Time {
+        self.world.now()
+    }
+
+    /// A new id of any kind.
+    pub fn new_id<T: NewId>(&self) -> T {
+        let mut random = [0; 10];
+        self.world.fill(&mut random);
+        T::from_parts(
+            u64::try_from(self.now().as_millisecond()).unwrap_or(0),
+            random,
+        )
+    }
+
+    pub(crate) fn fresh(&self) -> Fresh {
+        Fresh {
+            boot: self.new_id(),
+            task: self.new_id(),
+            evidence: self.new_id(),
+            operation: self.new_id(),
+        }
+    }
+
+    /// An audit row of now.
+    pub fn audit_row(&self, actor: &Actor, action: &str, detail: serde_json::Value) -> AuditRow {
+        AuditRow {
+            id: self.new_id::<EventId>(),
+            at: self.now(),
+            actor: actor.clone(),
+            action: action.to_owned(),
+            machine: None,
+            lease: None,
+            image: None,
+            project: None,
+            detail,
+        }
+    }
+}

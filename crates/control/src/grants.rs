@@ -1,0 +1,372 @@
+//! A new lease: what was asked for is checked, then a free machine is taken,
+//! the next one if someone was quicker, until none is left.
+
+use std::collections::BTreeMap;
+
+use billet_model::{
+    Time,
+    api::NewLease,
+    image::{BootKind, Image, ImageState},
+    lease::{Lease, LeaseMode, LeaseSpec, LeaseState},
+    lifecycle::Lifecycle,
+    machine::Machine,
+    operation::Operation,
+    people::{Actor, Project},
+};
+use billet_plan::{placement, requests};
+use billet_store::{MachineFilter, StoreError, Write};
+use jiff::SignedDuration;
+
+use crate::{Core, Refusal, RefusalKind, core::Input, facts::Gathered};
+
+/// Most bytes of user data.
+const MAX_USER_DATA: usize = 64 * 1024;
+
+impl Core {
+    /// Makes a lease and takes a machine for it.
+    ///
+    /// # Errors
+    /// When the request makes no sense, or no machine is free.
+    pub async fn create_lease(
+        &self,
+        actor: &Actor,
+        project: &Project,
+        new: NewLease,
+    ) -> Result<(Lease, Operation), Refusal> {
+        check(&new)?;
+        let image = self.image_for(project, &new.image).await?;
+        suits(&image, &new)?;
+        if self
+            .store
+            .machine_type_by_name(&new.machine_type)
+            .await?
+            .is_none()
+        {
+            return Err(Refusal::invalid(
+                "machine_type",
+                format!(
+                    "there is no machine type {}: `billet offers` shows those there are",
+                    new.machine_type
+                ),
+            ));
+        }
+        let site = match &new.site {
+            Some(name) => Some(
+                self.store
+                    .site_by_name(name)
+                    .await?
+                    .ok_or_else(|| Refusal::invalid("site", format!("there is no site {name}")))?
+                    .id,
+            ),
+            None => None,
+        };
+        let now = self.now();
+        let id: billet_model::LeaseId = self.new_id();
+        let ends_at = new
+            .term_seconds
+            .map(|seconds| end_of_term(now, seconds))
+            .transpose()?;
+        let name = match new.name {
+            Some(name) => name,
+            None => {
+                let text = id.0.simple().to_string();
+                format!("lease-{}", &text[text.len() - 8..])
+                    .parse()
+                    .map_err(|_| Refusal::new(RefusalKind::Internal, "no name could be made"))?
+            }
+        };
+        let mut lease = Lease {
+            id,
+            name,
+            project: project.id,
+            mode: new.mode,
+            state: LeaseState::Deploying,
+            reason: None,
+            machine: self.new_id(),
+            machine_type: new.machine_type,
+            image: image.id,
+            spec: LeaseSpec {
+                ssh_keys: new.ssh_keys,
+                user_data: new.user_data,
+                kernel_args: new.kernel_args,
+                hostname: None,
+            },
+            tags: new.tags,
+            ends_at,
+            active_because: None,
+            host_keys: Vec::new(),
+            written: None,
+            firmware_before: None,
+            operation: self.new_id(),
+            created_at: now,
+            active_at: None,
+            ended_at: None,
+            version: 0,
+        };
+        // Each round sees what is free now; who loses a race tries the next.
+        for _ in 0..64 {
+            let filter = MachineFilter {
+                machine_type: Some(lease.machine_type.clone()),
+                lifecycle: Some(Lifecycle::Available),
+                ..MachineFilter::default()
+            };
+            let machines = self.store.machines(&filter, None, 1000).await?;
+            let Some(machine) = placement::candidates(&machines, site)
+                .into_iter()
+                .find(|m| fits(m, &image))
+                .cloned()
+            else {
+                return Err(self.none_free(&lease, &machines).await?);
+            };
+            lease.machine = machine.id;
+            match self.grant(actor, machine, &lease).await {
+                Ok(done) => return Ok(done),
+                Err(GrantError::Lost) => {}
+                Err(GrantError::Refused(refusal)) => return Err(refusal),
+            }
+        }
+        Err(Refusal::new(
+            RefusalKind::Conflict,
+            "others were quicker again and again: try again",
+        ))
+    }
+
+    async fn grant(
+        &self,
+        actor: &Actor,
+        machine: Machine,
+        lease: &Lease,
+    ) -> Result<(Lease, Operation), GrantError> {
+        let gathered = Gathered::read(&self.store, machine)
+            .await
+            .map_err(Refusal::from)?;
+        let input = Input::default();
+        let facts = gathered.facts(&self.policy, self.now(), &input, self.fresh());
+        let grant = requests::Grant {
+            lease,
+            operation: lease.operation,
+        };
+        let decision = requests::grant(&facts, &grant).map_err(|_| GrantError::Lost)?;
+        let operation = decision.operations.first().cloned();
+        let units = gathered.machine.units();
+        let mut row = self.audit_row(
+            actor,
+            "lease.create",
+            serde_json::json!({
+                "name": lease.name,
+                "type": lease.machine_type,
+                "image": lease.image,
+                "ends_at": lease.ends_at,
+            }),
+        );
+        (row.machine, row.lease, row.project) =
+            (Some(lease.machine), Some(lease.id), Some(lease.project));
+        let batch = self
+            .batch(&gathered.machine, decision, actor)
+            .map_err(Refusal::from)?
+            .with(Write::Hold {
+                machine: lease.machine,
+                units,
+                lease: lease.id,
+            })
+            .audited(row);
+        match self.commit(batch).await {
+            Ok(()) => {
+                let mut lease = lease.clone();
+                lease.version = 1;
+                let operation = operation.ok_or_else(|| {
+                    Refusal::new(RefusalKind::Internal, "the decision brought no operation")
+                })?;
+                Ok((lease, operation))
+            }
+            Err(StoreError::Conflict { .. } | StoreError::Held { .. }) => Err(GrantError::Lost),
+            Err(error) => Err(Refusal::from(error).into()),
+        }
+    }
+
+    async fn image_for(&self, project: &Project, given: &str) -> Result<Image, Refusal> {
+        let found = if let Ok(id) = given.parse() {
+            self.store
+                .image(id)
+                .await?
+                .filter(|i| i.project.is_none_or(|p| p == project.id))
+        } else if let Ok(name) = given.parse() {
+            match self.store.image_by_name(Some(project.id), &name).await? {
+                Some(image) => Some(image),
+                None => self.store.image_by_name(None, &name).await?,
+            }
+        } else {
+            None
+        };
+        let image = found.ok_or_else(|| {
+            Refusal::invalid(
+                "image",
+                format!("there is no image {given}: `billet image list` shows those there are"),
+            )
+        })?;
+        match image.state {
+            ImageState::Available => Ok(image),
+            ImageState::Failed => Err(Refusal::invalid(
+                "image",
+                format!(
+                    "image {given} could not be taken in: {}",
+                    image.reason.as_deref().unwrap_or("no reason was kept")
+                ),
+            )),
+            ImageState::AwaitingUpload | ImageState::Importing => Err(Refusal::invalid(
+                "image",
+                format!("image {given} is still being taken in: try again when it is available"),
+            )),
+        }
+    }
+
+    async fn none_free(&self, lease: &Lease, available: &[Machine]) -> Result<Refusal, Refusal> {
+        let filter = MachineFilter {
+            machine_type: Some(lease.machine_type.clone()),
+            ..MachineFilter::default()
+        };
+        let all = self.store.machines(&filter, None, 1000).await?;
+        let held = all.iter().filter(|m| m.lease.is_some()).count();
+        Ok(Refusal::new(
+            RefusalKind::Unavailable,
+            format!(
+                "no machine of type {} is free where it was asked for: there are {}, of which {held} are leased and {} could be offered; `billet offers` shows what is free",
+                lease.machine_type,
+                all.len(),
+                available.len(),
+            ),
+        ))
+    }
+}
+
+enum GrantError {
+    /// Someone else was quicker.
+    Lost,
+    Refused(Refusal),
+}
+
+impl From<Refusal> for GrantError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+fn check(new: &NewLease) -> Result<(), Refusal> {
+    if new.mode != LeaseMode::Dedicated {
+        return Err(Refusal::invalid(
+            "mode",
+            "managed leases are not offered by this server yet: ask for a dedicated one",
+        ));
+    }
+    for (i, key) in new.ssh_keys.iter().enumerate() {
+        let field = format!("ssh_keys[{i}]");
+        let mut words = key.split_ascii_whitespace();
+        let kind = words.next().unwrap_or_default();
+        let body = words.next().unwrap_or_default();
+        let known =
+            kind.starts_with("ssh-") || kind.starts_with("ecdsa-sha2-") || kind.starts_with("sk-");
+        if !known || body.len() < 16 || key.contains(['\n', '\r']) || key.len() > 16 * 1024 {
+            let start: String = key.chars().take(24).collect();
+            return Err(Refusal::invalid(
+                &field,
+                format!(
+                    "{start:?}… is not an SSH public key in OpenSSH's form (`ssh-ed25519 AAAA…`)"
+                ),
+            ));
+        }
+    }
+    if let Some(data) = &new.user_data
+        && data.len() > MAX_USER_DATA
+    {
+        return Err(Refusal {
+            kind: RefusalKind::TooLarge,
+            detail: format!(
+                "user data is {} bytes, and may be {MAX_USER_DATA}: fetch the rest from it",
+                data.len()
+            ),
+            field: Some("user_data".into()),
+        });
+    }
+    for (i, arg) in new.kernel_args.iter().enumerate() {
+        if arg.is_empty() || arg.len() > 512 || arg.chars().any(|c| c.is_control() || c == ' ') {
+            return Err(Refusal::invalid(
+                &format!("kernel_args[{i}]"),
+                format!("{arg:?} is not one kernel argument: no spaces, at most 512 characters"),
+            ));
+        }
+    }
+    if new.kernel_args.iter().map(String::len).sum::<usize>() > 1024 {
+        return Err(Refusal::invalid(
+            "kernel_args",
+            "kernel arguments are longer than 1024 characters in all",
+        ));
+    }
+    check_tags(&new.tags)
+}
+
+pub(crate) fn check_tags(tags: &BTreeMap<String, String>) -> Result<(), Refusal> {
+    if tags.len() > 64 {
+        return Err(Refusal::invalid("tags", "there may be 64 tags at most"));
+    }
+    for (key, value) in tags {
+        let plain = |s: &str, most: usize| s.len() <= most && !s.chars().any(char::is_control);
+        if key.is_empty() || !plain(key, 63) || !plain(value, 255) {
+            return Err(Refusal::invalid(
+                &format!("tags.{key}"),
+                "a tag's key has 1 to 63 characters and its value up to 255, none of them control characters",
+            ));
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn end_of_term(from: Time, seconds: u64) -> Result<Time, Refusal> {
+    let term = i64::try_from(seconds)
+        .ok()
+        .filter(|s| (60..=10 * 366 * 86_400).contains(s))
+        .ok_or_else(|| {
+            Refusal::invalid(
+                "term_seconds",
+                format!("a term of {seconds} seconds: it may be from a minute to ten years"),
+            )
+        })?;
+    from.checked_add(SignedDuration::from_secs(term))
+        .map_err(|_| Refusal::invalid("term_seconds", "the term ends beyond the calendar"))
+}
+
+fn suits(image: &Image, new: &NewLease) -> Result<(), Refusal> {
+    let boot = image.content.as_ref().map_or(BootKind::Unknown, |c| c.boot);
+    if !new.kernel_args.is_empty() && boot == BootKind::Unknown {
+        return Err(Refusal::invalid(
+            "kernel_args",
+            format!(
+                "it cannot be told how image {} boots, so kernel arguments would not reach its kernel: use an image with boot loader entries or GRUB",
+                image.name
+            ),
+        ));
+    }
+    if !image.cloud_init && (new.user_data.is_some() || !new.ssh_keys.is_empty()) {
+        return Err(Refusal::invalid(
+            "image",
+            format!(
+                "image {} has no cloud-init, so SSH keys and user data would not be used: put them into the image and leave them out here",
+                image.name
+            ),
+        ));
+    }
+    Ok(())
+}
+
+fn fits(machine: &Machine, image: &Image) -> bool {
+    let first = machine.drives.first();
+    let size = machine
+        .inventory
+        .iter()
+        .flat_map(|i| &i.drives)
+        .find(|d| first.is_some_and(|f| d.serial.as_ref() == Some(&f.serial)))
+        .map_or(0, |d| d.size_bytes);
+    image
+        .content
+        .as_ref()
+        .is_some_and(|c| c.virtual_bytes < size)
+}

@@ -1,0 +1,169 @@
+//! A control plane, opened: settings, keys, store, boot media.
+
+use std::{ops::Deref, path::PathBuf, sync::Arc};
+
+use billet_media::boot_media::{BootMediaError, BootMediaTemplate};
+use billet_model::{Secret, api::SigningKey};
+use billet_plan::Policy;
+use billet_store::{Store, StoreError, StoreUrl};
+
+use crate::{
+    Core, System,
+    bmcs::Bmcs,
+    keys::{Keys, KeysError},
+};
+
+/// How a control plane is set up.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Database, images, boot media.
+    pub data: PathBuf,
+    /// Keys: outside of `data`.
+    pub keys: PathBuf,
+    /// `postgres://…`; SQLite in `data` where absent.
+    pub database: Option<Secret>,
+    /// Base URLs under which machines reach the control plane.
+    pub servers: Vec<String>,
+    /// Base URL under which BMCs fetch boot media.
+    pub media_base: String,
+    /// The ramdisk, a UKI; without, no machine can be taken over.
+    pub ramdisk: Option<PathBuf>,
+    /// The control plane's authority, PEM: what agents trust.
+    pub authority: String,
+    /// How long things may take.
+    pub policy: Policy,
+}
+
+/// Why a control plane could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The data directory.
+    #[error("making the data directory {path}: {source}", path = path.display())]
+    Data {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The keys lie where a copy of the data would carry them along.
+    #[error("the keys ({keys}) lie inside the data directory ({data}): a backup of the data would hold the keys that protect it; put them elsewhere with --keys", keys = keys.display(), data = data.display())]
+    KeysInData {
+        /// Keys.
+        keys: PathBuf,
+        /// Data.
+        data: PathBuf,
+    },
+    /// The keys.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// The database.
+    #[error("opening the database: {0}")]
+    Store(#[from] StoreError),
+    /// The ramdisk.
+    #[error("making boot media of the ramdisk: {0}")]
+    Media(#[from] BootMediaError),
+}
+
+/// A control plane. Cheap to clone.
+#[derive(Clone)]
+pub struct Control {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    core: Core,
+    settings: Settings,
+    template: Option<BootMediaTemplate>,
+    bmcs: Bmcs,
+}
+
+impl Deref for Control {
+    type Target = Core;
+    fn deref(&self) -> &Core {
+        &self.inner.core
+    }
+}
+
+impl Control {
+    /// Opens a control plane; makes what is not there yet.
+    ///
+    /// # Errors
+    /// When data or keys cannot be used, or the database is of a newer Billet.
+    pub async fn open(settings: Settings) -> Result<Self, OpenError> {
+        let world = System;
+        std::fs::create_dir_all(&settings.data).map_err(|source| OpenError::Data {
+            path: settings.data.clone(),
+            source,
+        })?;
+        if let (Ok(data), Some(keys)) = (
+            settings.data.canonicalize(),
+            settings.keys.canonicalize().ok().or_else(|| {
+                let name = settings.keys.file_name()?.to_owned();
+                let above = settings.keys.parent().filter(|p| !p.as_os_str().is_empty());
+                let above = above.unwrap_or_else(|| std::path::Path::new("."));
+                Some(above.canonicalize().ok()?.join(name))
+            }),
+        ) && keys.starts_with(&data)
+        {
+            return Err(OpenError::KeysInData { keys, data });
+        }
+        let keys = Keys::open(&settings.keys, &world)?;
+        let url = match &settings.database {
+            Some(url) => StoreUrl::Postgres {
+                url: url.expose().to_owned(),
+            },
+            None => StoreUrl::Sqlite {
+                path: settings.data.join("billet.db"),
+            },
+        };
+        let store = Store::open(&url).await?;
+        let template = match &settings.ramdisk {
+            Some(uki) => Some(BootMediaTemplate::create(
+                uki,
+                &settings.data.join("boot-media.iso"),
+            )?),
+            None => None,
+        };
+        let core = Core {
+            store,
+            policy: settings.policy.clone(),
+            world: Arc::new(world),
+            keys,
+            decide: billet_plan::next_step,
+            servers: settings.servers.clone(),
+            authority: settings.authority.clone(),
+            changed: tokio::sync::Notify::new(),
+        };
+        Ok(Self {
+            inner: Arc::new(Inner {
+                core,
+                settings,
+                template,
+                bmcs: Bmcs::default(),
+            }),
+        })
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Store {
+        &self.inner.core.store
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> &Settings {
+        &self.inner.settings
+    }
+
+    /// The keys that sign or signed evidence.
+    pub fn evidence_keys(&self) -> Vec<SigningKey> {
+        self.inner.core.keys.signing_keys()
+    }
+
+    pub(crate) fn template(&self) -> Option<&BootMediaTemplate> {
+        self.inner.template.as_ref()
+    }
+
+    pub(crate) fn bmcs(&self) -> &Bmcs {
+        &self.inner.bmcs
+    }
+}

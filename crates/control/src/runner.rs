@@ -1,0 +1,197 @@
+//! The loop that acts: whichever machine is due is claimed, taken step by step,
+//! and let go when it waits.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use billet_model::{MachineId, bmc::BmcReply, machine::Machine, step::Pending};
+use billet_plan::Effect;
+use billet_store::StoreError;
+use jiff::SignedDuration;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    sync::Semaphore,
+};
+
+use crate::{Control, core::Input};
+
+/// Machines worked on at a time.
+const AT_A_TIME: usize = 64;
+/// How long a claim holds when its holder dies.
+const CLAIM: SignedDuration = SignedDuration::from_mins(15);
+/// How often the database is asked when nothing rings.
+const POLL: Duration = Duration::from_millis(500);
+/// Steps without a pause after which something is thought to be wrong.
+const MOST_STEPS: u32 = 200;
+
+/// Machines being worked on; `true` where something rang meanwhile.
+type Busy = Arc<Mutex<HashMap<MachineId, bool>>>;
+
+impl Control {
+    /// Works until `stop` ends; then waits for what is under way, so that
+    /// replies of BMCs are still recorded.
+    pub async fn run(self, stop: impl Future<Output = ()> + Send) {
+        let busy: Busy = Arc::default();
+        let permits = Arc::new(Semaphore::new(AT_A_TIME));
+        let me = format!("{}", self.new_id::<billet_model::EventId>());
+        let mut stop = std::pin::pin!(stop);
+        let mut sealed_at = self.now();
+        loop {
+            if let Err(error) = self.start_due(&busy, &permits, &me).await {
+                tracing::error!(%error, "looking for machines that are due");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            let now = self.now();
+            if now.duration_since(sealed_at) >= SignedDuration::from_secs(1) {
+                sealed_at = now;
+                if let Err(error) = self.store().seal(now).await {
+                    tracing::error!(%error, "sealing the audit log");
+                }
+            }
+            tokio::select! {
+                () = &mut stop => break,
+                () = self.changed.notified() => {
+                    // Changes come in bursts: one look serves many.
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                () = tokio::time::sleep(POLL) => {}
+            }
+        }
+        // All permits back means that nothing is under way.
+        let all = u32::try_from(AT_A_TIME).unwrap_or(u32::MAX);
+        let _ = tokio::time::timeout(Duration::from_secs(20), permits.acquire_many(all)).await;
+        if let Err(error) = self.store().seal(self.now()).await {
+            tracing::error!(%error, "sealing the audit log");
+        }
+    }
+
+    async fn start_due(
+        &self,
+        busy: &Busy,
+        permits: &Arc<Semaphore>,
+        me: &str,
+    ) -> Result<(), StoreError> {
+        let under_way = busy.lock().unwrap_or_else(PoisonError::into_inner).len();
+        let due = self
+            .store()
+            .machines_due(self.now(), under_way + 2 * AT_A_TIME)
+            .await?;
+        for machine in due {
+            {
+                let mut busy = busy.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(rang) = busy.get_mut(&machine) {
+                    *rang = true;
+                    continue;
+                }
+                busy.insert(machine, false);
+            }
+            let (control, busy, permits, me) =
+                (self.clone(), busy.clone(), permits.clone(), me.to_owned());
+            tokio::spawn(async move {
+                let _permit = permits.acquire_owned().await;
+                loop {
+                    control.work(machine, &me).await;
+                    let mut busy = busy.lock().unwrap_or_else(PoisonError::into_inner);
+                    // What rang while the last step was being taken may not
+                    // have been seen by it.
+                    if busy.get(&machine) != Some(&true) {
+                        busy.remove(&machine);
+                        break;
+                    }
+                    busy.insert(machine, false);
+                }
+            });
+        }
+        Ok(())
+    }
+
+    async fn work(&self, machine: MachineId, me: &str) {
+        let now = self.now();
+        match self.store().claim(machine, me, now, now + CLAIM).await {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => {
+                tracing::error!(%error, %machine, "claiming a machine");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                return;
+            }
+        }
+        if let Err(error) = self.steps(machine).await {
+            tracing::error!(%error, %machine, "taking a step");
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        if let Err(error) = self.store().release_claim(machine, me).await {
+            tracing::error!(%error, %machine, "letting a machine go");
+        }
+    }
+
+    async fn steps(&self, machine: MachineId) -> Result<(), StoreError> {
+        // A request that is pending when the work begins was sent by nobody
+        // who could still bring the reply.
+        let mut input = Input {
+            orphaned: true,
+            ..Input::default()
+        };
+        for _ in 0..MOST_STEPS {
+            let Some(stepped) = self.step(machine, &input).await? else {
+                return Ok(());
+            };
+            input = Input::default();
+            match stepped.effect {
+                Some(Effect::Ask(pending)) => {
+                    let Some(record) = self.store().machine(machine).await? else {
+                        return Ok(());
+                    };
+                    let reply = self.asked(&record, &pending).await;
+                    input.reply = Some((pending.number, reply));
+                }
+                Some(Effect::Probe) => {
+                    let Some(record) = self.store().machine(machine).await? else {
+                        return Ok(());
+                    };
+                    input.probed = Some(probe(&record).await);
+                }
+                None if stepped.wake_at > self.now() => return Ok(()),
+                None => {}
+            }
+        }
+        tracing::warn!(%machine, "a machine takes step after step without a pause");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        Ok(())
+    }
+
+    async fn asked(&self, machine: &Machine, pending: &Pending) -> BmcReply {
+        let began = std::time::Instant::now();
+        let reply = self.carry_out(machine, pending).await;
+        tracing::debug!(
+            machine = %machine.name,
+            number = pending.number,
+            request = ?pending.request,
+            ?reply,
+            took = ?began.elapsed(),
+            "asked the BMC"
+        );
+        reply
+    }
+}
+
+/// Whether something speaks SSH at the machine's address: a port that only
+/// accepts may be a forwarder's.
+async fn probe(machine: &Machine) -> bool {
+    let Some(address) = machine.addresses.first() else {
+        return false;
+    };
+    let spoke = async {
+        let stream = tokio::net::TcpStream::connect((address.reached_at, 22)).await?;
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line).await?;
+        Ok::<_, std::io::Error>(line.starts_with("SSH-"))
+    };
+    matches!(
+        tokio::time::timeout(Duration::from_secs(5), spoke).await,
+        Ok(Ok(true))
+    )
+}
