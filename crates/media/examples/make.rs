@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use billet_media::boot_media::BootMediaTemplate;
 use billet_media::build::{BuildOptions, build};
+use billet_media::image::{Checksum, ImageReader, ImportOptions, import};
 use billet_media::progress::Progress;
 use billet_media::ramdisk::{DEFAULT_STUB, KernelPackage, RamdiskOptions, build_ramdisk};
 use billet_model::Secret;
@@ -29,6 +30,28 @@ enum Make {
         /// The recipe.
         #[arg(default_value = "debian-12")]
         name: String,
+        /// The raw image.
+        #[arg(long)]
+        out: PathBuf,
+    },
+    /// Takes a disk image in, as the control plane stores it.
+    Import {
+        /// Raw or qcow2, compressed or not.
+        image: PathBuf,
+        /// `sha256:` or `sha512:` and the digest.
+        #[arg(long)]
+        checksum: Option<Checksum>,
+        /// The directory of stored images.
+        #[arg(long)]
+        out: PathBuf,
+    },
+    /// Checks a stored image and writes it out, raw.
+    Export {
+        /// The image's digest.
+        digest: String,
+        /// The directory of stored images.
+        #[arg(long)]
+        from: PathBuf,
         /// The raw image.
         #[arg(long)]
         out: PathBuf,
@@ -85,6 +108,27 @@ fn main() -> anyhow::Result<()> {
                 &mut say,
             )?;
             println!("{built:#?}");
+        }
+        Make::Import {
+            image,
+            checksum,
+            out,
+        } => {
+            let file = fs::File::open(&image)?;
+            let imported = import(
+                &file,
+                &ImportOptions {
+                    checksum,
+                    max_virtual_size: 1 << 40,
+                    expected_bytes: Some(file.metadata()?.len()),
+                    dir: out,
+                },
+                &mut say,
+            )?;
+            println!("{imported:#?}");
+        }
+        Make::Export { digest, from, out } => {
+            ImageReader::open(&from, &digest)?.export(&out, &mut say)?;
         }
         Make::Medium {
             uki,

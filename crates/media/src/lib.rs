@@ -14,3 +14,4 @@ pub mod ramdisk;
 
 mod command;
 mod digest;
+mod window;

@@ -42,7 +42,7 @@ use std::path::{Path, PathBuf};
 
 pub use kernel::{KernelError, KernelPackage};
 pub use modinfo::ModuleError;
-pub use uki::{Section, UkiError, sections};
+pub use uki::{Section, UkiError, join, sections};
 
 use crate::command::CommandError;
 use crate::digest;

@@ -132,6 +132,9 @@ fn write_files(files: &[(&str, &str)]) -> String {
             script,
             "mkdir -p \"$1$(dirname {path})\"\ncat > \"$1{path}\" <<'END-OF-FILE'\n{content}END-OF-FILE\n"
         );
+        if content.starts_with("#!") {
+            let _ = writeln!(script, "chmod 755 \"$1{path}\"");
+        }
     }
     script
 }
@@ -141,6 +144,9 @@ fn customize(recipe: &Recipe) -> String {
     let mut script = write_files(recipe.after);
     for unit in recipe.enable {
         let _ = writeln!(script, "chroot \"$1\" systemctl --quiet enable {unit}");
+    }
+    for unit in recipe.disable {
+        let _ = writeln!(script, "chroot \"$1\" systemctl --quiet disable {unit}");
     }
     // New kernels of the tenant's go where this one is.
     let _ = writeln!(

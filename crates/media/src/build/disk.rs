@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Write as _};
 use std::path::Path;
 
 use fatfs::{FatType, FileSystem, FormatVolumeOptions, FsOptions};
@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::bootstrap::{RELEASE, Tree};
 use super::recipe::Recipe;
 use super::{BuildError, io_error};
+use crate::window::Window;
 
 /// Bytes of a sector, as the partition table counts them.
 const SECTOR: u64 = 512;
@@ -74,7 +75,7 @@ impl Layout {
     /// The image's `/etc/fstab`.
     pub fn fstab(&self) -> String {
         format!(
-            "PARTUUID={} / ext4 defaults,errors=remount-ro 0 1\nPARTUUID={} /boot/efi vfat umask=0077,nofail 0 0\n",
+            "PARTUUID={} / ext4 defaults,errors=remount-ro 0 1\nPARTUUID={} /boot/efi vfat umask=0077,nofail,noauto,x-systemd.automount,x-systemd.idle-timeout=60 0 0\n",
             self.root_part, self.esp_part
         )
     }
@@ -137,11 +138,7 @@ fn write_esp(
     path: &Path,
 ) -> io::Result<()> {
     let file = File::options().read(true).write(true).open(path)?;
-    let mut window = Window {
-        file,
-        extent: layout.esp,
-        position: 0,
-    };
+    let mut window = Window::new(file, layout.esp.start, layout.esp.len);
     fatfs::format_volume(
         &mut window,
         FormatVolumeOptions::new()
@@ -202,54 +199,4 @@ fn entry(recipe: &Recipe, layout: &Layout, release: &str) -> String {
          initrd     /{token}/{release}/initrd.img\n",
         root = layout.root_part
     )
-}
-
-/// A part of a file, as if it were one of its own.
-struct Window {
-    file: File,
-    extent: Extent,
-    position: u64,
-}
-
-impl Window {
-    fn clip(&mut self, wanted: usize) -> io::Result<usize> {
-        self.file
-            .seek(SeekFrom::Start(self.extent.start + self.position))?;
-        let left = self.extent.len.saturating_sub(self.position);
-        Ok(wanted.min(usize::try_from(left).unwrap_or(usize::MAX)))
-    }
-}
-
-impl Read for Window {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.clip(buffer.len())?;
-        let read = self.file.read(&mut buffer[..count])?;
-        self.position += read as u64;
-        Ok(read)
-    }
-}
-
-impl Write for Window {
-    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        let count = self.clip(buffer.len())?;
-        let written = self.file.write(&buffer[..count])?;
-        self.position += written as u64;
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
-}
-
-impl Seek for Window {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let target = match to {
-            SeekFrom::Start(at) => Some(at),
-            SeekFrom::Current(by) => self.position.checked_add_signed(by),
-            SeekFrom::End(by) => self.extent.len.checked_add_signed(by),
-        };
-        self.position = target.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
-        Ok(self.position)
-    }
 }

@@ -21,6 +21,8 @@ pub struct Recipe {
     pub after: &'static [(&'static str, &'static str)],
     /// Units to start at boot.
     pub enable: &'static [&'static str],
+    /// Units not to start at boot, though their packages would.
+    pub disable: &'static [&'static str],
 }
 
 /// All recipes.
@@ -73,15 +75,20 @@ const DEBIAN_12: Recipe = Recipe {
         "vim-tiny",
     ],
     before: &[
-        // Only what may hold the root file system: a third of the size, and so of
-        // the time to unpack it, of an initrd with every module.
+        // Only what may hold the root file system: a fifth of the size, and so of
+        // the time to unpack it, of an initrd with every module. udev loads what is
+        // asked for; modules that are listed for initramfs-tools are all loaded.
         (
             "/etc/initramfs-tools/conf.d/billet",
             "MODULES=list\nCOMPRESS=zstd\nRESUME=none\n",
         ),
         (
-            "/usr/share/initramfs-tools/modules.d/billet",
-            "nvme\nahci\nsd_mod\nvmd\nvirtio_pci\nvirtio_blk\nvirtio_scsi\nmegaraid_sas\nmpt3sas\nsmartpqi\next4\ncrc32c\n",
+            "/etc/initramfs-tools/hooks/billet",
+            "#!/bin/sh\n\
+             [ \"$1\" = prereqs ] && exit 0\n\
+             . /usr/share/initramfs-tools/hook-functions\n\
+             manual_add_modules nvme ahci sd_mod vmd virtio_pci virtio_blk virtio_scsi \\\n\
+             \x20   megaraid_sas mpt3sas smartpqi ext4 crc32c_generic crc32c_intel\n",
         ),
     ],
     after: &[
@@ -95,7 +102,16 @@ const DEBIAN_12: Recipe = Recipe {
              ssh_genkeytypes: [ed25519, ecdsa]\n\
              growpart: {mode: auto, devices: [/]}\n\
              resize_rootfs: true\n\
-             system_info: {network: {renderers: [networkd]}}\n",
+             locale: C.UTF-8\n\
+             system_info: {network: {renderers: [networkd]}}\n\
+             # As the distribution has it, without what configures GRUB: there is none.\n\
+             cloud_config_modules: [ssh-import-id, keyboard, locale, set-passwords, apt-pipelining,\n\
+             \x20 apt-configure, ntp, timezone, runcmd]\n",
+        ),
+        // A server has more ports than are connected: one that is up will do.
+        (
+            "/etc/systemd/system/systemd-networkd-wait-online.service.d/billet.conf",
+            "[Service]\nExecStart=\nExecStart=/lib/systemd/systemd-networkd-wait-online --any --timeout=30\n",
         ),
         (
             "/etc/hosts",
@@ -107,4 +123,6 @@ const DEBIAN_12: Recipe = Recipe {
         "systemd-resolved.service",
         "ssh.service",
     ],
+    // For snapshots of logical volumes, of which there are none.
+    disable: &["e2scrub_all.timer", "e2scrub_reap.service"],
 };

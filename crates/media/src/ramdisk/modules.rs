@@ -317,3 +317,105 @@ fn plain_path(root: &Path, file: &Path) -> String {
         None => path,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn index(modules: &[(&str, &[&str], &[&str], &[&str])]) -> Index {
+        let mut index = Index {
+            files: BTreeMap::new(),
+            built_in: BTreeSet::from(["nls_base".to_owned()]),
+            read: BTreeMap::new(),
+            by_alias: Some(BTreeMap::new()),
+        };
+        let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        for (name, depends, soft, answers) in modules {
+            index
+                .files
+                .insert((*name).to_owned(), PathBuf::from(format!("{name}.ko")));
+            let info = ModuleInfo {
+                depends: owned(depends),
+                aliases: vec![],
+                soft_depends: owned(soft),
+            };
+            index.read.insert((*name).to_owned(), (info, vec![]));
+            for alias in *answers {
+                let by_alias = index.by_alias.as_mut().unwrap();
+                by_alias
+                    .entry((*alias).to_owned())
+                    .or_default()
+                    .push((*name).to_owned());
+            }
+        }
+        index
+    }
+
+    fn order(index: &mut Index, name: &str) -> Vec<String> {
+        let mut order = Vec::new();
+        index.visit(name, &mut order, &mut Vec::new()).unwrap();
+        order
+    }
+
+    #[test]
+    fn what_is_needed_comes_first_and_once() {
+        let mut index = index(&[
+            ("ext4", &["jbd2", "mbcache"], &["crc32c"], &[]),
+            ("jbd2", &["crc16"], &[], &[]),
+            ("mbcache", &["crc16", "nls_base"], &[], &[]),
+            ("crc16", &[], &[], &[]),
+            ("crc32c_generic", &[], &[], &["crc32c"]),
+            ("crc32c_intel", &[], &[], &["crc32c"]),
+        ]);
+        assert_eq!(
+            order(&mut index, "ext4"),
+            [
+                "crc16",
+                "jbd2",
+                "mbcache",
+                "crc32c_generic",
+                "crc32c_intel",
+                "ext4"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_soft_dependency_may_lead_in_a_circle() {
+        let mut index = index(&[("a", &[], &["b"], &[]), ("b", &[], &["a"], &[])]);
+        assert_eq!(order(&mut index, "a"), ["b", "a"]);
+    }
+
+    #[test]
+    fn a_dependency_that_is_nowhere_is_an_error() {
+        let mut index = index(&[("a", &["gone"], &[], &[])]);
+        let error = index
+            .visit("a", &mut Vec::new(), &mut Vec::new())
+            .unwrap_err();
+        assert!(matches!(error, ModuleError::Missing(name) if name == "gone"));
+    }
+
+    #[test]
+    fn tables_are_in_depmods_format() {
+        let module = |path: &str, closure: &[&str], aliases: &[&str]| Module {
+            path: path.to_owned(),
+            bytes: vec![],
+            closure: closure.iter().map(|name| (*name).to_owned()).collect(),
+            aliases: aliases.iter().map(|name| (*name).to_owned()).collect(),
+        };
+        let selection = Selection {
+            modules: BTreeMap::from([
+                ("a".to_owned(), module("kernel/a.ko", &[], &[])),
+                ("b".to_owned(), module("kernel/b.ko", &["a"], &["pci:v1*"])),
+                ("c".to_owned(), module("kernel/c.ko", &["a", "b"], &[])),
+            ]),
+            order: vec!["a".to_owned()],
+        };
+        assert_eq!(
+            selection.dep(),
+            "kernel/a.ko:\nkernel/b.ko: kernel/a.ko\nkernel/c.ko: kernel/b.ko kernel/a.ko\n"
+        );
+        assert_eq!(selection.alias(), "alias pci:v1* b\n");
+        assert_eq!(selection.order("6.1"), "a /lib/modules/6.1/kernel/a.ko\n");
+    }
+}

@@ -1,0 +1,191 @@
+//! What can be told of an image by looking at it.
+//!
+//! Nothing here is needed to write the image to a drive. What cannot be told is
+//! said to be unknown, and an image whose file systems are nonsense is no error.
+
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use billet_model::image::BootKind;
+use ext4_view::{Ext4, Ext4Read};
+use fatfs::{FileSystem, FsOptions};
+use gpt::disk::LogicalBlockSize;
+use gpt::partition_types;
+
+use super::reader::{ImageDisk, ImageReader};
+use crate::window::Window;
+
+/// What was found in an image.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Facts {
+    /// It has a partition table (GPT) that checks out.
+    pub gpt: bool,
+    /// Where its table says that the disk ends, in bytes.
+    pub table_end: Option<u64>,
+    /// The number of its EFI system partition, from 1.
+    pub esp: Option<u32>,
+    /// How it boots.
+    pub boot: BootKind,
+    /// The number of its root partition, from 1.
+    pub root_partition: Option<u32>,
+    /// The system's name for itself (`PRETTY_NAME`), where the root file system is ext4.
+    pub system: Option<String>,
+    /// Whether cloud-init is installed; `None` where the root file system cannot be read.
+    pub cloud_init: Option<bool>,
+}
+
+const SECTOR: u64 = 512;
+/// Reads that looking at one image may take.
+const BUDGET: u64 = 100_000;
+/// Entries looked at in any one directory.
+const ENTRIES: usize = 1000;
+/// More partitions than any real table has.
+const PARTITIONS: u32 = 1024;
+/// The size of a table's entry that the GPT reader knows.
+const PARTITION_ENTRY: u32 = 128;
+
+/// Looks at an image.
+pub fn look(image: &ImageReader) -> Facts {
+    catch_unwind(AssertUnwindSafe(|| {
+        let mut facts = Facts::default();
+        partitions(image, &mut facts);
+        facts
+    }))
+    .unwrap_or_default()
+}
+
+fn partitions(image: &ImageReader, facts: &mut Facts) {
+    let mut disk = image.disk().with_budget(BUDGET);
+    let Some(table_end) = table_end(&mut disk) else {
+        return;
+    };
+    facts.table_end = Some(table_end);
+    let opened = gpt::GptConfig::new()
+        .writable(false)
+        .logical_block_size(LogicalBlockSize::Lb512)
+        .open_from_device(disk);
+    let Ok(table) = opened else {
+        return;
+    };
+    facts.gpt = table.primary_header().is_ok();
+    let extent = |number: u32| {
+        let partition = table.partitions().get(&number)?;
+        let start = partition.first_lba.checked_mul(SECTOR)?;
+        let sectors = (partition.last_lba + 1).checked_sub(partition.first_lba)?;
+        Some((start, sectors.checked_mul(SECTOR)?))
+    };
+    facts.esp = table
+        .partitions()
+        .iter()
+        .find(|(_, partition)| partition.part_type_guid == partition_types::EFI)
+        .map(|(number, _)| *number);
+    // The type that says "root" is surest; else the largest with Linux on it.
+    facts.root_partition = table
+        .partitions()
+        .iter()
+        .filter(|(_, partition)| {
+            partition.part_type_guid == partition_types::LINUX_ROOT_X64
+                || partition.part_type_guid == partition_types::LINUX_FS
+        })
+        .max_by_key(|(_, partition)| {
+            (
+                partition.part_type_guid == partition_types::LINUX_ROOT_X64,
+                partition.last_lba.saturating_sub(partition.first_lba),
+            )
+        })
+        .map(|(number, _)| *number);
+    if let Some((start, len)) = facts.esp.and_then(extent) {
+        let disk = image.disk().with_budget(BUDGET);
+        facts.boot = boot_kind(Window::new(disk, start, len)).unwrap_or_default();
+    }
+    if let Some((start, _)) = facts.root_partition.and_then(extent) {
+        look_at_root(image, start, facts);
+    }
+}
+
+/// Reads the primary header far enough to know that the GPT reader can be let at it.
+fn table_end(disk: &mut ImageDisk) -> Option<u64> {
+    let mut header = [0; 92];
+    disk.seek(SeekFrom::Start(SECTOR)).ok()?;
+    disk.read_exact(&mut header).ok()?;
+    let word = |at: usize| {
+        u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+    };
+    let sound =
+        header.starts_with(b"EFI PART") && word(80) <= PARTITIONS && word(84) == PARTITION_ENTRY;
+    let mut alternate = [0; 8];
+    alternate.copy_from_slice(&header[32..40]);
+    sound
+        .then(|| {
+            u64::from_le_bytes(alternate)
+                .checked_add(1)?
+                .checked_mul(SECTOR)
+        })
+        .flatten()
+}
+
+fn boot_kind(esp: Window<ImageDisk>) -> io::Result<BootKind> {
+    let volume = FileSystem::new(esp, FsOptions::new().update_accessed_date(false))?;
+    let root = volume.root_dir();
+    if let Ok(entries) = root.open_dir("loader/entries") {
+        for entry in entries.iter().take(ENTRIES) {
+            if entry?.file_name().to_ascii_lowercase().ends_with(".conf") {
+                return Ok(BootKind::Bls);
+            }
+        }
+    }
+    if let Ok(vendors) = root.open_dir("EFI") {
+        for vendor in vendors.iter().take(ENTRIES) {
+            let vendor = vendor?;
+            if vendor.is_dir()
+                && !vendor.file_name().starts_with('.')
+                && vendor.to_dir().open_file("grub.cfg").is_ok()
+            {
+                return Ok(BootKind::Grub);
+            }
+        }
+    }
+    Ok(BootKind::Unknown)
+}
+
+fn look_at_root(image: &ImageReader, start: u64, facts: &mut Facts) {
+    let part = Part {
+        disk: image.disk().with_budget(BUDGET),
+        start,
+    };
+    let Ok(root) = Ext4::load(Box::new(part)) else {
+        return;
+    };
+    facts.cloud_init = root.exists("/usr/bin/cloud-init").ok();
+    facts.system = ["/etc/os-release", "/usr/lib/os-release"]
+        .iter()
+        .find_map(|path| root.read_to_string(*path).ok())
+        .and_then(|text| {
+            let name = text
+                .lines()
+                .find_map(|line| line.strip_prefix("PRETTY_NAME="))?;
+            Some(name.trim_matches('"').chars().take(100).collect())
+        });
+}
+
+/// A partition for the ext4 reader.
+struct Part {
+    disk: ImageDisk,
+    start: u64,
+}
+
+impl Ext4Read for Part {
+    fn read(
+        &mut self,
+        start_byte: u64,
+        dst: &mut [u8],
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync + 'static>> {
+        let at = self
+            .start
+            .checked_add(start_byte)
+            .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+        self.disk.seek(SeekFrom::Start(at))?;
+        self.disk.read_exact(dst)?;
+        Ok(())
+    }
+}
