@@ -17,7 +17,7 @@ pub(crate) fn see(draft: &mut Draft<'_>, want: Power) -> bool {
     let asked_at = machine.notes.asked_at;
     let fresh = machine
         .power
-        .filter(|r| r.at >= machine.step_since && asked_at.is_none_or(|asked| r.at > asked));
+        .filter(|r| r.at > machine.step_since && asked_at.is_none_or(|asked| r.at > asked));
     let Some(reading) = fresh else {
         draft.ask(BmcRequest::ReadPower);
         return false;
