@@ -528,15 +528,28 @@ pub struct SigningKey {
     pub current: bool,
 }
 
-/// The audit log's signed head, with what proves a slice of it.
+/// A slice of the audit log that anybody can check: its signed head, and rows
+/// with what proves that they are in it. `billet_evidence::audit::Export` reads it.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct AuditExport {
     /// Signed checkpoint (C2SP form).
     pub checkpoint: String,
-    /// Rows with their index.
-    pub rows: Vec<crate::event::SealedRow>,
-    /// An inclusion proof for each row, base64 hashes, in the same order.
-    pub proofs: Vec<Vec<String>>,
+    /// The rows, by rising index.
+    pub rows: Vec<ProvedRow>,
+}
+
+/// A row of the audit log with its proof.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct ProvedRow {
+    /// Its leaf's index in the log, from 0.
+    pub index: u64,
+    /// The row.
+    #[schema(value_type = crate::event::AuditRow)]
+    pub row: serde_json::Value,
+    /// 32 hexadecimal digits that keep its neighbours from guessing it.
+    pub salt: String,
+    /// Inclusion proof, hashes in hexadecimal, from the leaf up.
+    pub proof: Vec<String>,
 }
 
 /// What the server is.

@@ -114,9 +114,11 @@ impl Store {
             .when("l.leaf >= ?", i64::try_from(from).unwrap_or(i64::MAX))
             .when("l.leaf < ?", i64::try_from(size).unwrap_or(i64::MAX))
             .order_limit("l.leaf", limit);
-        let mut exported = Vec::new();
-        for row in &self.fetch(select).await? {
-            let (index, value, salt) = with_salt(row)?;
+        let rows = self.fetch(select).await?;
+        // A row of the driver cannot be kept across a wait between threads.
+        let rows = rows.iter().map(with_salt).collect::<Result<Vec<_>>>()?;
+        let mut exported = Vec::with_capacity(rows.len());
+        for (index, value, salt) in rows {
             exported.push(ExportedRow {
                 index,
                 row: value,

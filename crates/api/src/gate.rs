@@ -1,0 +1,126 @@
+//! The gate that every request goes through: it names the request, finds its
+//! row in the table of access, signs the bearer in, keeps idempotency keys, and
+//! lets nothing pass that it does not know.
+
+use std::{net::SocketAddr, panic::AssertUnwindSafe, time::Instant};
+
+use axum::{
+    extract::{ConnectInfo, MatchedPath, Request, State},
+    http::{HeaderName, HeaderValue, Method, header},
+    middleware::Next,
+    response::{IntoResponse as _, Response},
+};
+use futures::FutureExt as _;
+use tracing::Instrument as _;
+
+use crate::{
+    access::{self, Found, Who},
+    app::App,
+    auth, idempotency,
+    problem::{Failure, Kind},
+};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What every request goes through.
+pub(crate) async fn gate(State(app): State<App>, request: Request, next: Next) -> Response {
+    let id = uuid::Uuid::now_v7().to_string();
+    // The path as routed: the real one may hold a machine's secret.
+    let path = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or("(unknown)", MatchedPath::as_str)
+        .to_owned();
+    let method = request.method().clone();
+    let span = tracing::info_span!("request", id, %method, path);
+    let began = Instant::now();
+    let work = async move {
+        let method = request.method().clone();
+        let handled = pass(app, request, next);
+        // A change goes on when its caller goes away: it would else stop between
+        // a commit and what must follow it.
+        let outcome = if method == Method::GET || method == Method::HEAD {
+            AssertUnwindSafe(handled).catch_unwind().await.ok()
+        } else {
+            tokio::spawn(handled.in_current_span()).await.ok()
+        };
+        let response = outcome
+            .unwrap_or_else(|| Failure::internal("the request", &"a panic").into_response());
+        let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        tracing::info!(status = response.status().as_u16(), ms, "answered");
+        response
+    };
+    let mut response = work.instrument(span).await;
+    let headers = response.headers_mut();
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        headers.insert(REQUEST_ID, id);
+    }
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    headers
+        .entry(header::CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+async fn pass(app: App, mut request: Request, next: Next) -> Response {
+    let rule = {
+        let path = request.extensions().get::<MatchedPath>();
+        let found = path.map_or(Found::Nothing, |p| access::find(request.method(), p.as_str()));
+        match found {
+            Found::Rule(rule) => rule,
+            Found::OtherMethods(methods) => return other_method(&methods).into_response(),
+            Found::Nothing => return nothing().into_response(),
+        }
+    };
+    let roles = match rule.who {
+        Who::Anyone | Who::Machine => return next.run(request).await,
+        Who::Bearers(roles) => roles,
+    };
+    let address = request
+        .extensions()
+        .get::<ConnectInfo<SocketAddr>>()
+        .map(|info| info.0.ip());
+    let bearer = match auth::sign_in(&app, request.headers(), address).await {
+        Ok(bearer) => bearer,
+        Err(failure) => return failure.into_response(),
+    };
+    if !roles.contains(&bearer.caller) {
+        let names: Vec<&str> = roles.iter().map(|role| role.as_str()).collect();
+        let detail = format!(
+            "a token of the role {} cannot do this; it takes: {}",
+            bearer.caller.as_str(),
+            names.join(", ")
+        );
+        return Failure::new(Kind::Forbidden, detail).into_response();
+    }
+    let keyed = *request.method() == Method::POST
+        && request.headers().contains_key(idempotency::HEADER);
+    request.extensions_mut().insert(bearer.clone());
+    if keyed {
+        idempotency::once(app, bearer, request, next).await
+    } else {
+        next.run(request).await
+    }
+}
+
+pub(crate) fn nothing() -> Failure {
+    Failure::new(
+        Kind::NotFound,
+        "there is nothing at this path: GET /v1/openapi.json lists what there is",
+    )
+}
+
+fn other_method(methods: &[&'static str]) -> Failure {
+    let methods = methods.join(", ");
+    let failure = Failure::new(
+        Kind::MethodNotAllowed,
+        format!("this path takes {methods}"),
+    );
+    match HeaderValue::from_str(&methods) {
+        Ok(value) => failure.header(header::ALLOW, value),
+        Err(_) => failure,
+    }
+}

@@ -1,0 +1,57 @@
+//! The REST API, one file for each group of nouns.
+
+mod audit;
+mod evidence;
+mod images;
+mod leases;
+mod machine_requests;
+mod machines;
+mod offers;
+mod operations;
+mod people;
+mod places;
+mod service;
+mod tokens;
+
+use billet_store::StoreError;
+use serde::Deserialize;
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::{
+    app::{App, of_store},
+    problem::Failure,
+};
+
+/// All of them, with their document.
+pub(crate) fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .merge(service::router())
+        .merge(people::router())
+        .merge(tokens::router())
+        .merge(places::router())
+        .merge(machines::router())
+        .merge(machine_requests::router())
+        .merge(offers::router())
+        .merge(images::router())
+        .merge(leases::router())
+        .merge(operations::router())
+        .merge(evidence::router())
+        .merge(audit::router())
+}
+
+/// A page of a list without filters.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PageQuery {
+    /// At most so many, 1 to 1000; 100 where not said.
+    limit: Option<usize>,
+    /// Those after this cursor.
+    after: Option<String>,
+}
+
+/// What was read from the store.
+fn see<T>(what: &str, read: Result<T, StoreError>) -> Result<T, Failure> {
+    read.map_err(|e| of_store(&format!("reading {what}"), e))
+}

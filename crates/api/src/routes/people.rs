@@ -1,0 +1,168 @@
+//! Organisations and projects.
+
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderMap, StatusCode},
+    response::Response,
+};
+use billet_model::{
+    OrganisationId, ProjectId,
+    api::{NewOrganisation, NewProject, Page, Problem},
+    people::{Organisation, Project},
+};
+use billet_store::{Batch, Write};
+use serde_json::json;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::{PageQuery, see};
+use crate::{
+    app::{About as _, App},
+    auth::Bearer,
+    extract::{Body, Of, Query},
+    lookup,
+    page::Asked,
+    problem::Failure,
+    respond,
+};
+
+pub(super) fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(list_organisations, create_organisation))
+        .routes(routes!(show_organisation))
+        .routes(routes!(list_projects, create_project))
+        .routes(routes!(show_project, delete_project))
+}
+
+/// List organisations
+#[utoipa::path(get, path = "/v1/organisations", tag = "people", params(PageQuery),
+    responses((status = 200, body = Page<Organisation>)))]
+async fn list_organisations(
+    State(app): State<App>,
+    Query(query): Query<PageQuery>,
+) -> Result<Json<Page<Organisation>>, Failure> {
+    let asked = Asked::<OrganisationId>::new(query.limit, query.after.as_deref())?;
+    let read = app.store().organisations(asked.after, asked.read()).await;
+    Ok(asked.page(see("organisations", read)?, |o| o.id.to_string()))
+}
+
+/// Make an organisation
+#[utoipa::path(post, path = "/v1/organisations", tag = "people",
+    request_body = NewOrganisation, responses((status = 201, body = Organisation)))]
+async fn create_organisation(
+    State(app): State<App>,
+    bearer: Bearer,
+    Body(new): Body<NewOrganisation>,
+) -> Result<Response, Failure> {
+    let organisation = Organisation {
+        id: app.control().new_id(),
+        name: new.name,
+        created_at: app.now(),
+    };
+    let row = app
+        .row(&bearer.actor(), "organisation.create")
+        .detail(json!({ "organisation": organisation.id, "name": organisation.name }));
+    let write = Write::PutOrganisation(organisation.clone());
+    let batch = Batch::new().with(write).audited(row);
+    app.commit("making an organisation", batch).await?;
+    let location = format!("/v1/organisations/{}", organisation.id);
+    respond::changed(StatusCode::CREATED, &organisation, None, Some(location))
+}
+
+/// Show an organisation
+#[utoipa::path(get, path = "/v1/organisations/{organisation}", tag = "people",
+    responses((status = 200, body = Organisation)))]
+async fn show_organisation(
+    State(app): State<App>,
+    Of(text): Of,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    respond::one(&headers, &lookup::organisation(&app, &text).await?, None)
+}
+
+/// List projects
+///
+/// A token for one project sees that one.
+#[utoipa::path(get, path = "/v1/projects", tag = "people", params(PageQuery),
+    responses((status = 200, body = Page<Project>)))]
+async fn list_projects(
+    State(app): State<App>,
+    bearer: Bearer,
+    Query(query): Query<PageQuery>,
+) -> Result<Json<Page<Project>>, Failure> {
+    let asked = Asked::<ProjectId>::new(query.limit, query.after.as_deref())?;
+    let read = match bearer.bound_to() {
+        Some(own) if asked.after.is_none_or(|after| own > after) => {
+            see("projects", app.store().project(own).await)?
+                .into_iter()
+                .collect()
+        }
+        Some(_) => Vec::new(),
+        None => {
+            let read = app.store().projects(asked.after, asked.read()).await;
+            see("projects", read)?
+        }
+    };
+    Ok(asked.page(read, |p| p.id.to_string()))
+}
+
+/// Make a project
+#[utoipa::path(post, path = "/v1/projects", tag = "people",
+    request_body = NewProject, responses((status = 201, body = Project)))]
+async fn create_project(
+    State(app): State<App>,
+    bearer: Bearer,
+    Body(new): Body<NewProject>,
+) -> Result<Response, Failure> {
+    let organisation = lookup::organisation(&app, new.organisation.as_str())
+        .await
+        .map_err(|failure| failure.field("organisation"))?;
+    let project = Project {
+        id: app.control().new_id(),
+        name: new.name,
+        organisation: organisation.id,
+        created_at: app.now(),
+    };
+    let row = app
+        .row(&bearer.actor(), "project.create")
+        .project(Some(project.id))
+        .detail(json!({ "name": project.name, "organisation": organisation.name }));
+    let write = Write::PutProject(project.clone());
+    let batch = Batch::new().with(write).audited(row);
+    app.commit("making a project", batch).await?;
+    let location = format!("/v1/projects/{}", project.id);
+    respond::changed(StatusCode::CREATED, &project, None, Some(location))
+}
+
+/// Show a project
+#[utoipa::path(get, path = "/v1/projects/{project}", tag = "people",
+    responses((status = 200, body = Project)))]
+async fn show_project(
+    State(app): State<App>,
+    bearer: Bearer,
+    Of(text): Of,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    respond::one(&headers, &lookup::project(&app, &bearer, &text).await?, None)
+}
+
+/// Delete a project with its tokens
+///
+/// Refused while it has images, or leases that are not over.
+#[utoipa::path(delete, path = "/v1/projects/{project}", tag = "people",
+    responses((status = 204), (status = 409, body = Problem)))]
+async fn delete_project(
+    State(app): State<App>,
+    bearer: Bearer,
+    Of(text): Of,
+) -> Result<StatusCode, Failure> {
+    let project = lookup::project(&app, &bearer, &text).await?;
+    let row = app
+        .row(&bearer.actor(), "project.delete")
+        .project(Some(project.id))
+        .detail(json!({ "name": project.name }));
+    let write = Write::DeleteProject(project.id);
+    let batch = Batch::new().with(write).audited(row);
+    app.commit("deleting the project", batch).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

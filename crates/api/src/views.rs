@@ -1,0 +1,209 @@
+//! What is shown of machines and leases, and to whom.
+//!
+//! A [`LeaseView`] never has anything of the BMC. Once a lease is over it has
+//! nothing of the machine's present either: that is another tenant's by then.
+
+use std::collections::HashMap;
+
+use billet_model::{
+    ImageId, MachineId, Name, ProjectId, SiteId,
+    api::{LeaseView, MachineView},
+    inventory::Emulation,
+    lease::Lease,
+    lifecycle::Lifecycle,
+    machine::Machine,
+    site::Site,
+    step::Step,
+};
+
+use crate::{
+    app::{App, of_store},
+    problem::Failure,
+};
+
+/// Makes views, and remembers what it looked up for the length of one request.
+pub(crate) struct Views<'a> {
+    app: &'a App,
+    sites: HashMap<SiteId, Option<Site>>,
+    projects: HashMap<ProjectId, Option<Name>>,
+    images: HashMap<ImageId, Option<Name>>,
+}
+
+impl<'a> Views<'a> {
+    pub(crate) fn new(app: &'a App) -> Self {
+        Self {
+            app,
+            sites: HashMap::new(),
+            projects: HashMap::new(),
+            images: HashMap::new(),
+        }
+    }
+
+    async fn site(&mut self, id: SiteId) -> Result<Option<Site>, Failure> {
+        if let Some(known) = self.sites.get(&id) {
+            return Ok(known.clone());
+        }
+        let site = self.app.store().site(id).await;
+        let site = site.map_err(|e| of_store("looking for a site", e))?;
+        self.sites.insert(id, site.clone());
+        Ok(site)
+    }
+
+    async fn project(&mut self, id: ProjectId) -> Result<Option<Name>, Failure> {
+        if let Some(known) = self.projects.get(&id) {
+            return Ok(known.clone());
+        }
+        let project = self.app.store().project(id).await;
+        let name = project
+            .map_err(|e| of_store("looking for a project", e))?
+            .map(|project| project.name);
+        self.projects.insert(id, name.clone());
+        Ok(name)
+    }
+
+    async fn image(&mut self, id: ImageId) -> Result<Option<Name>, Failure> {
+        if let Some(known) = self.images.get(&id) {
+            return Ok(known.clone());
+        }
+        let image = self.app.store().image(id).await;
+        let name = image
+            .map_err(|e| of_store("looking for an image", e))?
+            .map(|image| image.name);
+        self.images.insert(id, name.clone());
+        Ok(name)
+    }
+
+    async fn machine_of(&self, id: MachineId) -> Result<Option<Machine>, Failure> {
+        let machine = self.app.store().machine(id).await;
+        machine.map_err(|e| of_store("looking for a lease's machine", e))
+    }
+
+    /// A machine, for operators and auditors of everything.
+    pub(crate) async fn machine(
+        &mut self,
+        machine: Machine,
+        whole: bool,
+    ) -> Result<MachineView, Failure> {
+        let site = self.site(machine.site).await?;
+        let units = machine.units();
+        let doing = doing(&machine);
+        let serial = machine
+            .inventory
+            .as_ref()
+            .and_then(|inventory| inventory.system.serial.clone())
+            .or_else(|| machine.expected_serial.clone());
+        Ok(MachineView {
+            id: machine.id,
+            name: machine.name,
+            site: site.map_or_else(|| stand_in(&machine.site), |site| Ok(site.name))?,
+            site_id: machine.site,
+            rack: machine.rack,
+            machine_type: machine.machine_type,
+            serial,
+            lifecycle: machine.lifecycle,
+            doing,
+            waiting: machine.waiting,
+            hold: machine.hold,
+            power: machine.power,
+            health: machine.health,
+            may_hold_data: machine.may_hold_data,
+            cordoned: machine.cordoned,
+            unconfirmed: machine.unconfirmed,
+            emulation: machine.emulation,
+            bmc_address: machine.bmc.address,
+            bmc_fingerprint: machine.bmc.fingerprint,
+            bmc_trouble: machine.bmc_trouble,
+            addresses: machine.addresses,
+            units,
+            lease: machine.lease,
+            operation: machine.operation,
+            drives: machine.drives,
+            differences: machine.differences,
+            tests: machine.tests,
+            inventory: machine.inventory.filter(|_| whole),
+            created_at: machine.created_at,
+            version: machine.version,
+        })
+    }
+
+    /// A lease, for those who may see it.
+    pub(crate) async fn lease(&mut self, lease: Lease) -> Result<LeaseView, Failure> {
+        let machine = self.machine_of(lease.machine).await?;
+        let site = match &machine {
+            Some(machine) => self.site(machine.site).await?,
+            None => None,
+        };
+        let project = self.project(lease.project).await?;
+        let image = self.image(lease.image).await?;
+        // Only while it is the lease's: afterwards these are someone else's.
+        let held = machine
+            .as_ref()
+            .filter(|machine| !lease.state.is_over() && machine.lease == Some(lease.id));
+        Ok(LeaseView {
+            id: lease.id,
+            name: lease.name,
+            project: project.map_or_else(|| stand_in(&lease.project), Ok)?,
+            project_id: lease.project,
+            mode: lease.mode,
+            state: lease.state,
+            reason: lease.reason,
+            machine_type: lease.machine_type,
+            machine: lease.machine,
+            jurisdiction: site
+                .as_ref()
+                .map_or_else(String::new, |site| site.jurisdiction.clone()),
+            site: match site {
+                Some(site) => site.name,
+                None => stand_in(&lease.machine)?,
+            },
+            emulation: machine
+                .as_ref()
+                .map_or(Emulation::default(), |machine| machine.emulation),
+            image: image.map_or_else(|| stand_in(&lease.image), Ok)?,
+            image_digest: lease.written.map(|written| written.image),
+            power: held.and_then(|machine| machine.power),
+            addresses: held.map_or_else(Vec::new, |machine| machine.addresses.clone()),
+            active_because: lease.active_because,
+            host_keys: lease.host_keys,
+            kernel_args: lease.spec.kernel_args,
+            tags: lease.tags,
+            ends_at: lease.ends_at,
+            operation: lease.operation,
+            created_at: lease.created_at,
+            active_at: lease.active_at,
+            ended_at: lease.ended_at,
+            version: lease.version,
+        })
+    }
+}
+
+/// The id in place of the name of something that was deleted: an id is a name too.
+fn stand_in(id: &impl ToString) -> Result<Name, Failure> {
+    id.to_string()
+        .parse()
+        .map_err(|e| Failure::internal("naming what was deleted", &e))
+}
+
+/// What is being done to a machine, in a few words.
+fn doing(machine: &Machine) -> String {
+    match &machine.step {
+        Step::Rest => match machine.lifecycle {
+            Lifecycle::Enrolled => "waits to be taken over".into(),
+            Lifecycle::Available => "waits for a lease".into(),
+            Lifecycle::Active => "the tenant's".into(),
+            Lifecycle::Quarantined => "held from tenants".into(),
+            Lifecycle::Maintenance => "the operator's".into(),
+            Lifecycle::Retired => "gone".into(),
+            _ => "rests".into(),
+        },
+        Step::Discover => "being read through its BMC".into(),
+        Step::ReadSettings { .. } => "firmware settings are being read".into(),
+        Step::Ramdisk { then, .. } => format!("on its way to the ramdisk, to {then}"),
+        Step::Working { kind, .. } => format!("the agent is at work: {kind}"),
+        Step::PowerBreak { .. } => "off for a while, so that memory is cleared".into(),
+        Step::DiskBoot { .. } => "on its way to the tenant's disk".into(),
+        Step::FirstBoot => "first boot of the tenant's system".into(),
+        Step::Shelve { .. } => "being put back on offer".into(),
+        Step::ChangePower { action } => format!("power: {action}"),
+    }
+}
