@@ -33,7 +33,9 @@ pub(crate) fn part(text: &str) -> String {
     let mut out = String::new();
     for byte in text.bytes() {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'~' => out.push(char::from(byte)),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'~' => {
+                out.push(char::from(byte))
+            }
             // "." and ".." alone would be taken out of the path.
             b'.' if text.bytes().any(|other| other != b'.') => out.push('.'),
             _ => out.push_str(&format!("%{byte:02X}")),
@@ -224,7 +226,10 @@ pub(crate) fn sending(client: &Client, asked: &str, error: &reqwest::Error) -> F
         };
     }
     let (error, repeat) = if error.is_connect() {
-        (ClientError::Unreachable { server, detail }, Repeat::NothingSent)
+        (
+            ClientError::Unreachable { server, detail },
+            Repeat::NothingSent,
+        )
     } else if error.is_builder() {
         (ClientError::Setup { detail }, Repeat::Never)
     } else {

@@ -93,7 +93,9 @@ pub enum ConfigError {
         known: String,
     },
     /// Nothing says which server.
-    #[error("no server is known: sign in with `billet login https://HOST:PORT --fingerprint SHA256`")]
+    #[error(
+        "no server is known: sign in with `billet login https://HOST:PORT --fingerprint SHA256`"
+    )]
     NoServer,
     /// The environment names a server, and nothing says how to know it.
     #[error(
@@ -173,9 +175,10 @@ impl Config {
         for (name, context) in read.contexts {
             let trust = match (context.authority, context.fingerprint) {
                 (Some(pem), None) => Trust::Authority(pem),
-                (None, Some(text)) => {
-                    Trust::Leaf(text.parse().map_err(|error| format!("[contexts.{name}]: {error}"))?)
-                }
+                (None, Some(text)) => Trust::Leaf(
+                    text.parse()
+                        .map_err(|error| format!("[contexts.{name}]: {error}"))?,
+                ),
                 _ => {
                     return Err(format!(
                         "[contexts.{name}] needs either `authority` or `fingerprint`"

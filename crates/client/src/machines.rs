@@ -2,9 +2,7 @@
 
 use billet_model::{
     Secret,
-    api::{
-        MachineStarted, MachineView, NewMachine, PowerChange, Reason, TakeOver,
-    },
+    api::{MachineStarted, MachineView, NewMachine, PowerChange, Reason, TakeOver},
     bmc::PowerAction,
     operation::Operation,
 };

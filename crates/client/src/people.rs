@@ -1,9 +1,7 @@
 //! Organisations, projects, tokens, and who one is.
 
 use billet_model::{
-    api::{
-        NewOrganisation, NewProject, NewToken, ServerInfo, TokenChange, TokenMade, WhoAmI,
-    },
+    api::{NewOrganisation, NewProject, NewToken, ServerInfo, TokenChange, TokenMade, WhoAmI},
     people::{Organisation, Project, Token},
 };
 use reqwest::Method;

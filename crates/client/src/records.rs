@@ -1,11 +1,6 @@
 //! What happened and what was signed: operations, evidence, the audit log.
 
-use billet_model::{
-    api::SigningKey,
-    event::SealedRow,
-    evidence::Evidence,
-    operation::Operation,
-};
+use billet_model::{api::SigningKey, event::SealedRow, evidence::Evidence, operation::Operation};
 use serde_json::Value;
 
 use crate::{Result, call::part, client::Client, pages::Pages};

@@ -25,9 +25,7 @@ pub struct Fingerprint([u8; 32]);
 
 /// What is wrong with a text that was meant as a fingerprint.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{0:?} is not a fingerprint: use the SHA-256 of a certificate, 64 hexadecimal digits, as `billet serve` prints it"
-)]
+#[error("{0:?} is not a fingerprint: use the SHA-256 of a certificate, 64 hexadecimal digits")]
 pub struct InvalidFingerprint(String);
 
 impl Fingerprint {
@@ -138,11 +136,11 @@ impl Trust {
                     .map_err(|_| setup("the authority's certificate is not PEM".to_owned()))?;
                 let mut roots = RootCertStore::empty();
                 roots.add(certificate).map_err(|error| {
-                    setup(format!("the authority's certificate cannot be used: {error}"))
+                    setup(format!(
+                        "the authority's certificate cannot be used: {error}"
+                    ))
                 })?;
-                builder
-                    .with_root_certificates(roots)
-                    .with_no_client_auth()
+                builder.with_root_certificates(roots).with_no_client_auth()
             }
             Self::Leaf(wanted) => builder
                 .dangerous()
@@ -299,9 +297,6 @@ mod tests {
             certificate
         );
         let authority = Trust::Authority(pem);
-        assert_eq!(
-            authority.fingerprint(),
-            Some(Fingerprint::of(&certificate))
-        );
+        assert_eq!(authority.fingerprint(), Some(Fingerprint::of(&certificate)));
     }
 }

@@ -30,16 +30,19 @@ pub(crate) async fn body(
     let length = file.metadata().await.map_err(trouble("reading"))?.len();
     // A file that grows while it is sent would break the announced length.
     let reader = file.take(length);
-    let pieces = stream::try_unfold((reader, tell, 0), |(mut reader, mut tell, sent)| async move {
-        let mut piece = vec![0; PIECE];
-        let read = reader.read(&mut piece).await?;
-        if read == 0 {
-            return Ok::<_, std::io::Error>(None);
-        }
-        piece.truncate(read);
-        let sent = sent + read as u64;
-        tell(sent);
-        Ok(Some((Bytes::from(piece), (reader, tell, sent))))
-    });
+    let pieces = stream::try_unfold(
+        (reader, tell, 0),
+        |(mut reader, mut tell, sent)| async move {
+            let mut piece = vec![0; PIECE];
+            let read = reader.read(&mut piece).await?;
+            if read == 0 {
+                return Ok::<_, std::io::Error>(None);
+            }
+            piece.truncate(read);
+            let sent = sent + read as u64;
+            tell(sent);
+            Ok(Some((Bytes::from(piece), (reader, tell, sent))))
+        },
+    );
     Ok((reqwest::Body::wrap_stream(pieces), length))
 }

@@ -1,0 +1,206 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{commands::*, failure::EXIT_CODES, output::Format};
+
+/// Bare metal GPUs from machines that you own.
+///
+/// Billet enrolls machines, leases them whole and with root, takes them back, erases them with
+/// proof, and offers them again. Operators bring machines in, tenants lease them, auditors check
+/// what is on record.
+#[derive(Debug, Parser)]
+#[command(
+    name = "billet",
+    version,
+    max_term_width = 100,
+    arg_required_else_help = true,
+    disable_help_subcommand = true,
+    after_help = "`billet help exit-codes` explains exit codes, `billet help environment` the variables."
+)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Everywhere")]
+pub struct Global {
+    /// How to print results.
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "FORMAT"
+    )]
+    pub output: Format,
+    /// Print results and errors, and nothing else.
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Log more to stderr; twice for still more.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Ask this server, by the name given at `login --context`.
+    #[arg(long, global = true, value_name = "NAME")]
+    pub context: Option<String>,
+}
+
+/// What is to be done.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    Login(login::Login),
+    Logout(login::Logout),
+    Whoami(login::Whoami),
+
+    #[command(subcommand)]
+    Machine(machine::Machine),
+    #[command(subcommand)]
+    Site(place::Site),
+    #[command(subcommand)]
+    Network(place::Network),
+    #[command(subcommand)]
+    Type(place::Type),
+
+    Offers(lease::Offers),
+    #[command(subcommand)]
+    Image(image::Image),
+    #[command(subcommand)]
+    Lease(lease::Lease),
+    Ssh(ssh::Ssh),
+    #[command(subcommand)]
+    Operation(operation::Operation),
+
+    #[command(subcommand)]
+    Organisation(people::Organisation),
+    #[command(subcommand)]
+    Project(people::Project),
+    #[command(subcommand)]
+    Token(people::Token),
+
+    #[command(subcommand)]
+    Evidence(evidence::Evidence),
+    #[command(subcommand)]
+    Audit(audit::Audit),
+    #[command(subcommand)]
+    Keys(evidence::Keys),
+
+    Completion(completion::Completion),
+    Help(Help),
+}
+
+/// Explain a command or a topic.
+///
+/// Topics: exit-codes, environment, manifest.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  billet help exit-codes\n  billet help lease create")]
+pub struct Help {
+    /// A topic, or a command with its subcommand.
+    #[arg(value_name = "TOPIC")]
+    pub words: Vec<String>,
+}
+
+/// What `billet help environment` prints.
+pub const ENVIRONMENT: &str = "\
+Variables, before which options on the command line go, and which go before the file:
+  BILLET_SERVER       the server, https://HOST:PORT
+  BILLET_FINGERPRINT  how BILLET_SERVER is known, where the file does not have it
+  BILLET_TOKEN        the access token
+  BILLET_CONTEXT      the context of the file to use
+  BILLET_CONFIG       the file; else billet/config.toml in XDG_CONFIG_HOME, else in ~/.config
+  BILLET_LOG          what to log to stderr, as `info` or `billet_control=debug`
+
+The file holds tokens: it must be readable to you alone (mode 0600), and is refused otherwise.";
+
+/// What `billet help manifest` prints.
+pub const MANIFEST: &str = r#"A manifest is a TOML file. Sites, networks and machine types in it are made where missing;
+machines are enrolled, which only reads from them. Nothing is sent while anything in it is wrong.
+
+  [[site]]
+  name = "fra1"
+  jurisdiction = "DE"
+
+  [[network]]
+  name = "main"
+  subnet = "10.88.0.0/24"
+  gateway = "10.88.0.1"                       # optional, as are dns = [...] and reached_at
+  pool = ["10.88.0.10", "10.88.0.99"]         # optional: the first and last address to give out
+
+  [[machine_type]]
+  name = "h100-sxm5-80g.8x"
+  description = "8 H100 SXM5, 2 TiB"
+  [machine_type.expected]                     # all optional; found hardware is compared with it
+  gpus = 8
+  gpu_model = "H100"
+  drives = 2
+  min_threads = 192
+  min_memory_bytes = "2TiB"
+  min_nics = 2
+
+  [[machine]]
+  name = "r1-u07"
+  site = "fra1"
+  machine_type = "h100-sxm5-80g.8x"
+  rack = "r1"                                 # optional
+  serial = "S1234567"                         # optional: the serial that it should have
+  networks = { main = "10.88.0.17" }          # or main = "auto" for the next free address
+  [machine.bmc]
+  address = "https://10.0.0.7"
+  user = "root"
+  password_file = "r1-u07.password"           # or password, or password_env
+  fingerprint = "..."                         # optional; else the first certificate seen is pinned"#;
+
+/// What `billet help exit-codes` prints.
+pub const TOPICS: [(&str, &str); 3] = [
+    ("exit-codes", EXIT_CODES),
+    ("environment", ENVIRONMENT),
+    ("manifest", MANIFEST),
+];
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    /// Every command that does something has a paragraph, and an example of itself.
+    #[test]
+    fn every_help_is_worth_reading() {
+        fn walk(command: &clap::Command, path: &str, seen: &mut usize) {
+            if command.get_subcommands().next().is_some() {
+                for inner in command.get_subcommands() {
+                    walk(inner, &format!("{path} {}", inner.get_name()), seen);
+                }
+                return;
+            }
+            *seen += 1;
+            let about = command.get_about().map(ToString::to_string);
+            assert!(about.is_some_and(|a| a.len() > 10), "{path}: no about");
+            let after = command.get_after_help().map(ToString::to_string);
+            let after = after.unwrap_or_default();
+            assert!(after.contains("Example"), "{path}: no examples");
+            assert!(
+                after.contains(path),
+                "{path}: no example of itself: {after}"
+            );
+            let help = command.clone().render_long_help().to_string();
+            assert!(help.contains("Usage"), "{path}");
+            for argument in command.get_arguments() {
+                let has = argument.get_help().is_some() || argument.is_hide_set();
+                assert!(has, "{path}: {} has no help", argument.get_id());
+            }
+        }
+        let mut root = Cli::command();
+        root.build();
+        root.clone().debug_assert();
+        let mut seen = 0;
+        for inner in root.get_subcommands() {
+            walk(inner, &format!("billet {}", inner.get_name()), &mut seen);
+        }
+        assert!(seen > 40, "{seen}");
+    }
+}

@@ -1,0 +1,54 @@
+//! The commands, one file for each noun.
+
+pub mod audit;
+pub mod completion;
+pub mod evidence;
+pub mod image;
+pub mod lease;
+pub mod login;
+pub mod machine;
+pub mod operation;
+pub mod people;
+pub mod place;
+pub mod ssh;
+
+mod ask;
+mod certificate;
+mod enroll;
+mod help;
+mod keys_given;
+
+use crate::{app::App, cli::Command, failure::Failure};
+
+/// Carries out a command.
+pub async fn run(command: Command, app: &App) -> Result<(), Failure> {
+    match command {
+        Command::Login(command) => command.run(app).await,
+        Command::Logout(command) => command.run(app),
+        Command::Whoami(command) => command.run(app).await,
+        Command::Machine(command) => command.run(app).await,
+        Command::Site(command) => command.run(app).await,
+        Command::Network(command) => command.run(app).await,
+        Command::Type(command) => command.run(app).await,
+        Command::Offers(command) => command.run(app).await,
+        Command::Image(command) => command.run(app).await,
+        Command::Lease(command) => command.run(app).await,
+        Command::Ssh(command) => command.run(app).await,
+        Command::Operation(command) => command.run(app).await,
+        Command::Organisation(command) => command.run(app).await,
+        Command::Project(command) => command.run(app).await,
+        Command::Token(command) => command.run(app).await,
+        Command::Evidence(command) => command.run(app).await,
+        Command::Audit(command) => command.run(app).await,
+        Command::Keys(command) => command.run(app).await,
+        Command::Completion(command) => command.run(),
+        Command::Help(command) => help::run(&command),
+    }
+}
+
+/// The filters that were given.
+fn filters<'f>(all: &[(&'f str, Option<&'f str>)]) -> Vec<(&'f str, &'f str)> {
+    all.iter()
+        .filter_map(|(name, value)| value.map(|value| (*name, value)))
+        .collect()
+}

@@ -1,0 +1,311 @@
+//! OS images.
+
+use std::path::{Path, PathBuf};
+
+use billet_client::Client;
+use billet_model::{
+    Name,
+    api::{ImageStarted, NewImage, Page},
+    image::{BootKind, Image as Img, ImageState},
+};
+use clap::{Args, Subcommand};
+use std::sync::{Arc, Mutex};
+
+use super::machine::Wait;
+use crate::{
+    app::App,
+    failure::Failure,
+    human,
+    output::{card, list, maybe},
+    progress::{self, Line},
+};
+
+/// OS images that leases are written with.
+#[derive(Debug, Subcommand)]
+pub enum Image {
+    /// List images.
+    ///
+    /// The operator's, which everyone may use, and your project's own.
+    #[command(after_help = "Examples:\n  billet image list")]
+    List {
+        /// Only this project's.
+        #[arg(long, value_name = "NAME")]
+        project: Option<String>,
+    },
+    Add(Box<Add>),
+    /// Show an image.
+    ///
+    /// Shows its digest, by which leases name it, its sizes and how it boots.
+    #[command(after_help = "Examples:\n  billet image show debian-12")]
+    Show {
+        /// Its name or id.
+        name: String,
+    },
+    /// Delete an image.
+    ///
+    /// Refused while a lease is being written with it.
+    #[command(after_help = "Examples:\n  billet image delete debian-12")]
+    Delete {
+        /// Its name or id.
+        name: String,
+    },
+}
+
+/// Add an image, by URL or from a file.
+///
+/// Raw or qcow2, either of them compressed with gzip, xz or zstd. It is checked against the
+/// checksum, converted once, and kept by its digest. A URL is fetched by the server, which refuses
+/// private addresses unless the operator allows them.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  billet image add debian-12 --file debian-12.raw.zst --checksum sha256:9f86...
+  billet image add noble --url https://images.example.org/noble.qcow2 --checksum sha256:9f86...")]
+pub struct Add {
+    /// What to call it.
+    name: Name,
+    #[command(flatten)]
+    from: From,
+    #[command(flatten)]
+    about: About,
+    #[command(flatten)]
+    wait: Wait,
+}
+
+/// Where an image comes from.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct From {
+    /// Fetch it from here.
+    #[arg(long)]
+    url: Option<String>,
+    /// Upload this file.
+    #[arg(long)]
+    file: Option<PathBuf>,
+}
+
+/// What is said of an image.
+#[derive(Clone, Debug, Default, Args)]
+pub struct About {
+    /// Checksum of the bytes as fetched or uploaded, sha256:HEX or sha512:HEX.
+    #[arg(long, value_name = "sha256:HEX")]
+    pub checksum: Option<String>,
+    /// What it is, in a line.
+    #[arg(long, default_value = "")]
+    pub description: String,
+    /// The project that it is for; none is the operator's, for everyone.
+    #[arg(long, value_name = "NAME")]
+    pub project: Option<Name>,
+    /// It does not bring cloud-init: a lease is active when its port answers, and no more is known.
+    #[arg(long)]
+    pub no_cloud_init: bool,
+}
+
+impl Image {
+    /// Carries it out.
+    pub async fn run(self, app: &App) -> Result<(), Failure> {
+        let client = app.client().await?;
+        match self {
+            Self::List { project } => {
+                let filters = super::filters(&[("project", project.as_deref())]);
+                let items = client.images(&filters).all().await?;
+                app.output.result(&Page { items, next: None }, |page| {
+                    list(
+                        [
+                            "name",
+                            "state",
+                            "disk#",
+                            "stored#",
+                            "boot",
+                            "cloud-init",
+                            "for",
+                            "what",
+                        ],
+                        page.items.iter().map(|i| {
+                            let content = i.content.as_ref();
+                            [
+                                i.name.to_string(),
+                                state(i.state).to_owned(),
+                                content
+                                    .map(|c| human::bytes(c.virtual_bytes))
+                                    .unwrap_or_default(),
+                                content
+                                    .map(|c| human::bytes(c.stored_bytes))
+                                    .unwrap_or_default(),
+                                content.map(|c| boot(c.boot).to_owned()).unwrap_or_default(),
+                                if i.cloud_init { "yes" } else { "no" }.to_owned(),
+                                if i.project.is_some() {
+                                    "project"
+                                } else {
+                                    "everyone"
+                                }
+                                .to_owned(),
+                                i.reason.clone().unwrap_or_else(|| i.description.clone()),
+                            ]
+                        }),
+                    )
+                })
+            }
+            Self::Add(add) => {
+                let Add {
+                    name,
+                    from,
+                    about,
+                    wait,
+                } = *add;
+                let started = match from.file {
+                    Some(file) => upload(app, &client, name, &file, about).await?,
+                    None => client.add_image(&new(name, from.url, about)).await?,
+                };
+                finish(app, &client, started, wait).await
+            }
+            Self::Show { name } => app.output.result(&client.image(&name).await?, show),
+            Self::Delete { name } => {
+                client.delete_image(&name).await?;
+                app.output.note(format!("Image {name} is deleted."));
+                Ok(())
+            }
+        }
+    }
+}
+
+fn new(name: Name, url: Option<String>, about: About) -> NewImage {
+    NewImage {
+        name,
+        project: about.project,
+        description: about.description,
+        url,
+        checksum: about.checksum,
+        cloud_init: !about.no_cloud_init,
+    }
+}
+
+/// Makes an image known and uploads its bytes.
+pub async fn upload(
+    app: &App,
+    client: &Client,
+    name: Name,
+    file: &Path,
+    about: About,
+) -> Result<ImageStarted, Failure> {
+    let total = std::fs::metadata(file)
+        .map_err(|error| Failure::file("reading", file, &error))?
+        .len();
+    let label = format!("image {name}");
+    let made = client.add_image(&new(name, None, about)).await?;
+    // The callback is called from the connection's task.
+    let line = Arc::new(Mutex::new(Line::new(app, &label, None)));
+    let shown = Arc::clone(&line);
+    let tell = move |sent: u64| {
+        if let Ok(mut line) = shown.lock() {
+            let percent = u128::from(sent) * 100 / u128::from(total.max(1));
+            let (sent_text, total_text) = (human::bytes(sent), human::bytes(total));
+            let text = format!("uploading, {sent_text} of {total_text} ({percent}%)");
+            line.show("uploading", &text, Some((sent, total)));
+        }
+    };
+    let sent = client
+        .upload_image(&made.image.id.to_string(), file, tell)
+        .await;
+    if let Ok(line) = Arc::try_unwrap(line).map(|line| line.into_inner())
+        && let Ok(line) = line
+    {
+        line.end(if sent.is_ok() {
+            "uploaded"
+        } else {
+            "not uploaded"
+        });
+    }
+    sent.map_err(|error| {
+        let failure = Failure::from(error);
+        let name = &made.image.name;
+        failure.hint(format!(
+            "the image is known and has no bytes yet: `billet image delete {name}`, then try again"
+        ))
+    })
+}
+
+/// Follows what was begun, where that is wanted, and prints the image as it is then.
+pub async fn finish(
+    app: &App,
+    client: &Client,
+    mut started: ImageStarted,
+    wait: Wait,
+) -> Result<(), Failure> {
+    if let (Some(operation), false) = (&started.operation, wait.no_wait) {
+        let label = format!("image {}", started.image.name);
+        let operation = progress::follow(app, client, &label, operation.id).await?;
+        started.image = client.image(&started.image.id.to_string()).await?;
+        started.operation = Some(operation);
+    }
+    app.output.result(&started, |started| show(&started.image))
+}
+
+fn state(state: ImageState) -> &'static str {
+    match state {
+        ImageState::AwaitingUpload => "awaiting upload",
+        ImageState::Importing => "importing",
+        ImageState::Available => "available",
+        ImageState::Failed => "failed",
+    }
+}
+
+fn boot(kind: BootKind) -> &'static str {
+    match kind {
+        BootKind::Bls => "boot entries",
+        BootKind::Grub => "GRUB",
+        BootKind::Unknown => "unknown",
+    }
+}
+
+fn show(i: &Img) -> String {
+    let content = i.content.as_ref();
+    card([
+        ("name", i.name.to_string()),
+        ("description", i.description.clone()),
+        ("state", state(i.state).to_owned()),
+        ("reason", maybe(i.reason.as_ref())),
+        (
+            "digest",
+            content.map(|c| c.digest.clone()).unwrap_or_default(),
+        ),
+        (
+            "disk",
+            content
+                .map(|c| human::bytes(c.virtual_bytes))
+                .unwrap_or_default(),
+        ),
+        (
+            "data",
+            content
+                .map(|c| human::bytes(c.data_bytes))
+                .unwrap_or_default(),
+        ),
+        (
+            "stored",
+            content
+                .map(|c| human::bytes(c.stored_bytes))
+                .unwrap_or_default(),
+        ),
+        (
+            "boots by",
+            content.map(|c| boot(c.boot).to_owned()).unwrap_or_default(),
+        ),
+        (
+            "root partition",
+            content.map(|c| maybe(c.root_partition)).unwrap_or_default(),
+        ),
+        (
+            "cloud-init",
+            if i.cloud_init { "yes" } else { "no" }.to_owned(),
+        ),
+        (
+            "for",
+            i.project
+                .map_or("everyone".to_owned(), |p| format!("project {p}")),
+        ),
+        ("from", i.origin.clone()),
+        ("checksum", maybe(i.checksum.as_ref())),
+        ("id", i.id.to_string()),
+        ("added", human::time(i.created_at)),
+    ])
+}

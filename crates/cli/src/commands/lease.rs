@@ -1,0 +1,471 @@
+//! Offers and leases, for tenants.
+
+use std::path::{Path, PathBuf};
+
+use billet_client::Client;
+use billet_model::{
+    Name,
+    api::{LeaseChange, LeaseStarted, LeaseView, NewLease, Offer, Page},
+    lease::{ActiveBecause, LeaseMode},
+};
+use clap::{Args, Subcommand};
+use jiff::Timestamp;
+
+use super::{
+    keys_given,
+    machine::{PowerWord, Wait, mark},
+};
+use crate::{
+    app::App,
+    failure::Failure,
+    human,
+    output::{card, list, maybe},
+    progress,
+};
+
+/// Show what is on offer.
+///
+/// How many machines of each type are free at each site, what is in them, and what you should know
+/// of them.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  billet offers
+  billet offers --site fra1 -o json")]
+pub struct Offers {
+    /// Only at this site.
+    #[arg(long, value_name = "NAME")]
+    site: Option<String>,
+    /// Only of this type.
+    #[arg(long = "type", value_name = "NAME")]
+    machine_type: Option<String>,
+}
+
+impl Offers {
+    /// Shows it.
+    pub async fn run(self, app: &App) -> Result<(), Failure> {
+        let client = app.client().await?;
+        let filters = super::filters(&[
+            ("site", self.site.as_deref()),
+            ("type", self.machine_type.as_deref()),
+        ]);
+        let items = client.offers(&filters).all().await?;
+        app.output
+            .result(&Page { items, next: None }, |page| offers(&page.items))
+    }
+}
+
+fn offers(offers: &[Offer]) -> String {
+    let mut text = list(
+        [
+            "type", "site", "law", "free#", "of#", "gpus", "threads#", "memory#", "drives#", "lab",
+        ],
+        offers.iter().map(|o| {
+            let gpus = match (&o.gpu_model, o.gpus) {
+                (_, 0) => String::new(),
+                (Some(model), count) => format!("{count} x {model}"),
+                (None, count) => count.to_string(),
+            };
+            [
+                o.machine_type.to_string(),
+                o.site.to_string(),
+                o.jurisdiction.clone(),
+                o.free.to_string(),
+                o.total.to_string(),
+                gpus,
+                o.threads.to_string(),
+                human::bytes(o.memory_bytes),
+                human::bytes(o.drive_bytes),
+                mark(o.emulation).to_owned(),
+            ]
+        }),
+    );
+    let mut notes: Vec<&String> = offers.iter().flat_map(|o| &o.notes).collect();
+    notes.sort();
+    notes.dedup();
+    if !notes.is_empty() {
+        text.push('\n');
+    }
+    for note in notes {
+        text.push_str(&format!("\nNote: {note}"));
+    }
+    text
+}
+
+/// Lease whole machines, with root.
+#[derive(Debug, Subcommand)]
+pub enum Lease {
+    Create(Box<Create>),
+    /// List leases.
+    ///
+    /// Your project's, or all for an operator.
+    #[command(after_help = "Examples:
+  billet lease list
+  billet lease list --state active --tag team=vision")]
+    List {
+        /// Only in this state: deploying, active, releasing, released or failed.
+        #[arg(long)]
+        state: Option<String>,
+        /// Only this project's.
+        #[arg(long, value_name = "NAME")]
+        project: Option<String>,
+        /// Only with this tag; may be repeated.
+        #[arg(long, value_name = "KEY=VALUE", value_parser = human::parse_pair)]
+        tag: Vec<(String, String)>,
+    },
+    /// Show a lease.
+    ///
+    /// Shows its address, its SSH host keys, how it is known to be up, and until when it lasts.
+    #[command(after_help = "Examples:\n  billet lease show train-1")]
+    Show {
+        /// Its name or id.
+        name: String,
+    },
+    /// Make a lease last longer.
+    ///
+    /// The time is added to its present end; where it had none it gets one, from now.
+    #[command(after_help = "Examples:\n  billet lease extend train-1 --by 3d")]
+    Extend {
+        /// Its name or id.
+        name: String,
+        /// How much longer, as 3d or 36h.
+        #[arg(long, value_name = "TIME", value_parser = human::parse_length)]
+        by: u64,
+    },
+    /// Set and take off a lease's tags.
+    ///
+    /// Tags that are not named stay.
+    #[command(
+        after_help = "Examples:\n  billet lease tag train-1 team=vision run=42 --remove draft"
+    )]
+    Tag {
+        /// Its name or id.
+        name: String,
+        /// Tags to set.
+        #[arg(value_name = "KEY=VALUE", value_parser = human::parse_pair)]
+        set: Vec<(String, String)>,
+        /// A tag to take off, by its key; may be repeated.
+        #[arg(long, value_name = "KEY")]
+        remove: Vec<String>,
+    },
+    /// Change the power of a lease's machine.
+    ///
+    /// The machine and its drives stay yours.
+    #[command(after_help = "Examples:\n  billet lease power train-1 cycle")]
+    Power {
+        /// Its name or id.
+        name: String,
+        /// How.
+        #[arg(value_enum)]
+        action: PowerWord,
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Give a lease back.
+    ///
+    /// The machine is powered off and every drive of it erased, with a certificate that says how:
+    /// `billet evidence list --lease NAME`. What is on it is lost.
+    #[command(after_help = "Examples:
+  billet lease release train-1
+  billet lease release train-1 --yes --no-wait")]
+    Release {
+        /// Its name or id.
+        name: String,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+        #[command(flatten)]
+        wait: Wait,
+    },
+}
+
+/// Lease a machine.
+///
+/// The image is written to its drive, checked by reading it back, and booted; the lease is active
+/// when the machine itself says that its first boot is done. Then `billet ssh NAME` gets you root.
+/// To follow it is the default; interrupting that does not stop it.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  billet lease create --type h100-sxm5-80g.8x --image debian-12
+  billet lease create --name train-1 --type cpu.2s --image noble --ssh-key ~/.ssh/id_ed25519.pub \\
+      --user-data cloud.yaml --kernel-args 'iommu=pt hugepages=64' --tag team=vision --term 3d")]
+pub struct Create {
+    /// Machine type; see `billet offers`.
+    #[arg(long = "type", value_name = "NAME")]
+    machine_type: Name,
+    /// Image, by name or id; see `billet image list`.
+    #[arg(long)]
+    image: String,
+    /// What to call the lease; one is made up where absent.
+    #[arg(long)]
+    name: Option<Name>,
+    /// SSH public key for root, or a file with some; may be repeated. Without it, the one in
+    /// ~/.ssh is taken, where there is just one.
+    #[arg(long, value_name = "FILE|KEY")]
+    ssh_key: Vec<String>,
+    /// Take no SSH key: the image or the user data see to getting in.
+    #[arg(long, conflicts_with = "ssh_key")]
+    no_ssh_key: bool,
+    /// File with user data for cloud-init.
+    #[arg(long, value_name = "FILE")]
+    user_data: Option<PathBuf>,
+    /// Added to the kernel's command line; may be repeated.
+    #[arg(long, value_name = "ARGS", allow_hyphen_values = true)]
+    kernel_args: Vec<String>,
+    /// A tag; may be repeated.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = human::parse_pair)]
+    tag: Vec<(String, String)>,
+    /// For how long, as 3d; until it is released where absent.
+    #[arg(long, value_name = "TIME", value_parser = human::parse_length)]
+    term: Option<u64>,
+    /// Only at this site.
+    #[arg(long, value_name = "NAME")]
+    site: Option<Name>,
+    /// The project, where your token is not for one.
+    #[arg(long, value_name = "NAME")]
+    project: Option<Name>,
+    #[command(flatten)]
+    wait: Wait,
+}
+
+impl Create {
+    async fn run(self, app: &App) -> Result<(), Failure> {
+        let ssh_keys = if self.no_ssh_key {
+            Vec::new()
+        } else if self.ssh_key.is_empty() {
+            let home = app.environment.home.as_deref().unwrap_or(Path::new("/"));
+            let (file, keys) = keys_given::default_keys(&home.join(".ssh"))?;
+            app.output
+                .note(format!("Taking the SSH key in {}.", file.display()));
+            keys
+        } else {
+            let mut keys = Vec::new();
+            for given in &self.ssh_key {
+                keys.extend(keys_given::keys(given)?);
+            }
+            keys
+        };
+        let user_data = self.user_data.as_deref().map(user_data).transpose()?;
+        let new = NewLease {
+            name: self.name,
+            project: self.project,
+            mode: LeaseMode::Dedicated,
+            machine_type: self.machine_type,
+            site: self.site,
+            image: self.image,
+            ssh_keys,
+            user_data,
+            kernel_args: self
+                .kernel_args
+                .iter()
+                .flat_map(|args| args.split_whitespace())
+                .map(str::to_owned)
+                .collect(),
+            tags: self.tag.into_iter().collect(),
+            term_seconds: self.term,
+        };
+        let client = app.client().await?;
+        let started = client.create_lease(&new).await?;
+        let started = followed(app, &client, started, self.wait).await?;
+        app.output.result(&started, |started| {
+            let mut text = show(&started.lease);
+            let (name, operation) = (&started.lease.name, started.operation.id);
+            if self.wait.no_wait {
+                text.push_str(&format!(
+                    "\nFollow it: billet operation follow {operation}\n"
+                ));
+            } else {
+                text.push_str(&format!("\nGet in:    billet ssh {name}\n"));
+            }
+            text
+        })
+    }
+}
+
+fn user_data(path: &Path) -> Result<String, Failure> {
+    const MOST: usize = 64 * 1024;
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        Failure::usage(format!(
+            "reading user data from {}: {error}",
+            path.display()
+        ))
+    })?;
+    if text.len() > MOST {
+        let size = human::bytes(text.len() as u64);
+        return Err(Failure::usage(format!(
+            "the user data in {} is {size}; at most 64 KiB are possible",
+            path.display()
+        ))
+        .hint("have it fetch the rest"));
+    }
+    Ok(text)
+}
+
+/// The lease as it is after its operation ended, where that is waited for.
+async fn followed(
+    app: &App,
+    client: &Client,
+    mut started: LeaseStarted,
+    wait: Wait,
+) -> Result<LeaseStarted, Failure> {
+    if !wait.no_wait {
+        let label = started.lease.name.to_string();
+        started.operation = progress::follow(app, client, &label, started.operation.id).await?;
+        started.lease = client.lease(&started.lease.id.to_string()).await?;
+    }
+    Ok(started)
+}
+
+impl Lease {
+    /// Carries it out.
+    pub async fn run(self, app: &App) -> Result<(), Failure> {
+        if let Self::Create(create) = self {
+            return create.run(app).await;
+        }
+        let client = app.client().await?;
+        match self {
+            Self::Create(_) => Ok(()),
+            Self::List {
+                state,
+                project,
+                tag,
+            } => {
+                let tags: Vec<String> = tag.iter().map(|(k, v)| format!("{k}={v}")).collect();
+                let mut filters =
+                    super::filters(&[("state", state.as_deref()), ("project", project.as_deref())]);
+                filters.extend(tags.iter().map(|tag| ("tag", tag.as_str())));
+                let items = client.leases(&filters).all().await?;
+                app.output
+                    .result(&Page { items, next: None }, |page| table(&page.items))
+            }
+            Self::Show { name } => app.output.result(&client.lease(&name).await?, show),
+            Self::Extend { name, by } => {
+                let change = LeaseChange {
+                    extend_seconds: Some(by),
+                    ..LeaseChange::default()
+                };
+                // With the version: the same extension sent twice would count twice.
+                let lease = client.lease(&name).await?;
+                let id = lease.id.to_string();
+                let changed = client
+                    .change_lease(&id, &change, Some(lease.version))
+                    .await?;
+                app.output.result(&changed, show)
+            }
+            Self::Tag { name, set, remove } => {
+                let lease = client.lease(&name).await?;
+                let mut tags = lease.tags;
+                tags.extend(set);
+                tags.retain(|key, _| !remove.contains(key));
+                let change = LeaseChange {
+                    tags: Some(tags),
+                    ..LeaseChange::default()
+                };
+                let id = lease.id.to_string();
+                let changed = client
+                    .change_lease(&id, &change, Some(lease.version))
+                    .await?;
+                app.output.result(&changed, show)
+            }
+            Self::Power { name, action, wait } => {
+                let started = client.power_lease(&name, action.into()).await?;
+                let started = followed(app, &client, started, wait).await?;
+                app.output.result(&started, |started| show(&started.lease))
+            }
+            Self::Release { name, yes, wait } => {
+                let lease = client.lease(&name).await?;
+                let question = format!("Give {} back, and lose all that is on it?", lease.name);
+                super::machine::sure(yes, &question)?;
+                let id = lease.id.to_string();
+                let started = client.release_lease(&id, None).await?;
+                let started = followed(app, &client, started, wait).await?;
+                app.output.result(&started, |started| show(&started.lease))
+            }
+        }
+    }
+}
+
+fn table(leases: &[LeaseView]) -> String {
+    list(
+        [
+            "name", "project", "type", "image", "state", "address", "ends", "lab", "why",
+        ],
+        leases.iter().map(|l| {
+            [
+                l.name.to_string(),
+                l.project.to_string(),
+                l.machine_type.to_string(),
+                l.image.to_string(),
+                l.state.to_string(),
+                maybe(l.addresses.first().map(|a| a.reached_at)),
+                l.ends_at.map(human::time).unwrap_or_default(),
+                mark(l.emulation).to_owned(),
+                maybe(l.reason.as_ref()),
+            ]
+        }),
+    )
+}
+
+fn show(l: &LeaseView) -> String {
+    let addresses: Vec<String> = l
+        .addresses
+        .iter()
+        .map(|a| {
+            if a.reached_at == a.ip {
+                format!("{}/{}", a.ip, a.prefix)
+            } else {
+                format!("{} (on the machine {}/{})", a.reached_at, a.ip, a.prefix)
+            }
+        })
+        .collect();
+    let known = match l.active_because {
+        Some(ActiveBecause::PhonedHome) => "the machine said that its first boot is done",
+        Some(ActiveBecause::PortAnswered) => "its SSH port answers, which is all that is known",
+        None => "",
+    };
+    let tags: Vec<String> = l.tags.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    let ends = l.ends_at.map(|end| {
+        let left = end.duration_since(Timestamp::now());
+        match std::time::Duration::try_from(left) {
+            Ok(left) if !l.state.is_over() => {
+                format!("{} (in {})", human::time(end), human::length(left))
+            }
+            _ => human::time(end),
+        }
+    });
+    card([
+        ("name", l.name.to_string()),
+        ("id", l.id.to_string()),
+        ("project", l.project.to_string()),
+        ("state", l.state.to_string()),
+        ("reason", maybe(l.reason.as_ref())),
+        ("up", known.to_owned()),
+        ("type", l.machine_type.to_string()),
+        ("machine", l.machine.to_string()),
+        ("lab", mark(l.emulation).to_owned()),
+        ("site", format!("{} ({})", l.site, l.jurisdiction)),
+        ("image", l.image.to_string()),
+        ("digest", maybe(l.image_digest.as_ref())),
+        (
+            "power",
+            l.power.map(|r| r.power.to_string()).unwrap_or_default(),
+        ),
+        ("address", addresses.join("\n")),
+        ("host keys", l.host_keys.join("\n")),
+        ("kernel args", l.kernel_args.join(" ")),
+        ("tags", tags.join("\n")),
+        ("began", human::time(l.created_at)),
+        ("active", l.active_at.map(human::time).unwrap_or_default()),
+        (
+            "ends",
+            ends.unwrap_or_else(|| {
+                if l.state.is_over() {
+                    String::new()
+                } else {
+                    "when released".to_owned()
+                }
+            }),
+        ),
+        ("ended", l.ended_at.map(human::time).unwrap_or_default()),
+        ("operation", l.operation.to_string()),
+    ])
+}

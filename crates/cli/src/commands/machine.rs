@@ -1,0 +1,747 @@
+//! Machines, for operators.
+
+use std::path::PathBuf;
+
+use billet_client::{Client, Fingerprint, MachineChanged, MachineVerb};
+use billet_model::{
+    api::{MachineView, Page},
+    bmc::PowerAction,
+    inventory::{Emulation, Inventory},
+};
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::{ask, enroll};
+use crate::{
+    app::App,
+    failure::{Code, Failure},
+    human, manifest,
+    output::{card, list, maybe},
+    progress,
+};
+
+/// Bring machines in, look after them, take them out.
+#[derive(Debug, Subcommand)]
+pub enum Machine {
+    Enroll(Box<enroll::Enroll>),
+    /// List machines.
+    ///
+    /// With what each is doing and why it waits.
+    #[command(after_help = "Examples:
+  billet machine list
+  billet machine list --lifecycle quarantined --site fra1 -o json")]
+    List {
+        /// Only those in this state, as available.
+        #[arg(long, value_name = "STATE")]
+        lifecycle: Option<String>,
+        /// Only those at this site.
+        #[arg(long, value_name = "NAME")]
+        site: Option<String>,
+        /// Only those of this type.
+        #[arg(long = "type", value_name = "NAME")]
+        machine_type: Option<String>,
+    },
+    /// Show a machine, its parts, tests and what is wrong.
+    ///
+    /// What was found is compared with what was expected, and the difference is shown.
+    #[command(after_help = "Examples:
+  billet machine show r1-u07
+  billet machine show r1-u07 -o json")]
+    Show {
+        /// Its name or id.
+        name: String,
+    },
+    /// Take enrolled machines over: power them off, and erase all of their drives.
+    ///
+    /// The drives that will be erased are listed by serial, and a yes is asked for. Whatever is on
+    /// them is lost. A drive that is found later and was not listed is never erased: its machine
+    /// is held until an operator looks at it.
+    #[command(
+        name = "take-over",
+        after_help = "Examples:
+  billet machine take-over r1-u07
+  billet machine take-over r1-u07 r1-u08 --yes"
+    )]
+    TakeOver {
+        /// Names or ids of the machines.
+        #[arg(required = true)]
+        names: Vec<String>,
+        /// Do not ask: the drives shown may be erased.
+        #[arg(long)]
+        yes: bool,
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// List a machine's parts again.
+    ///
+    /// Boots it into the ramdisk, so nobody may hold it.
+    #[command(after_help = "Examples:\n  billet machine inspect r1-u07")]
+    Inspect(One),
+    /// Test a machine again.
+    ///
+    /// Memory, drives and links, from the ramdisk; nobody may hold it.
+    #[command(after_help = "Examples:\n  billet machine test r1-u07")]
+    Test(One),
+    /// Bring a quarantined machine, or one in maintenance, back.
+    ///
+    /// It is inspected, erased where it may hold data, and tested, and then available.
+    #[command(after_help = "Examples:\n  billet machine repair r1-u07")]
+    Repair(One),
+    /// Keep a machine off offers.
+    ///
+    /// A lease that holds it goes on.
+    #[command(
+        after_help = "Examples:\n  billet machine cordon r1-u07 --reason 'fan replacement on Monday'"
+    )]
+    Cordon(Why),
+    /// Offer a machine again.
+    ///
+    /// Undoes `cordon`.
+    #[command(after_help = "Examples:\n  billet machine uncordon r1-u07")]
+    Uncordon(One),
+    /// Hold a machine from tenants because something is wrong with it.
+    ///
+    /// `repair` brings it back.
+    #[command(after_help = "Examples:\n  billet machine quarantine r1-u07 --reason 'smoke'")]
+    Quarantine(Why),
+    /// Take a machine out to work on it.
+    ///
+    /// Billet leaves it alone until `repair`.
+    #[command(after_help = "Examples:\n  billet machine maintenance r1-u07 --reason 'new drives'")]
+    Maintenance(Why),
+    /// Take a machine out for good.
+    ///
+    /// Its record and evidence stay.
+    #[command(after_help = "Examples:\n  billet machine retire r1-u07 --yes")]
+    Retire {
+        /// Its name or id.
+        name: String,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Change a machine's power.
+    ///
+    /// For a machine that nobody holds; a lease's is changed with `lease power`.
+    #[command(after_help = "Examples:\n  billet machine power r1-u07 cycle")]
+    Power {
+        /// Its name or id.
+        name: String,
+        /// How.
+        #[arg(value_enum)]
+        action: PowerWord,
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Confirm machines after a backup was restored.
+    ///
+    /// A backup knows what was so when it was made. Until you have looked at a machine and
+    /// confirmed it, nothing is done to it.
+    #[command(after_help = "Examples:
+  billet machine confirm r1-u07
+  billet machine confirm $(billet machine list -o json | jq -r '.items[].name')")]
+    Confirm {
+        /// Names or ids of the machines.
+        #[arg(required = true)]
+        names: Vec<String>,
+    },
+    /// Set what a machine's BMC is signed in to with.
+    ///
+    /// The password is kept encrypted, and nobody can read it back.
+    #[command(
+        name = "set-bmc",
+        after_help = "Examples:
+  billet machine set-bmc r1-u07 --user root --password-file new-password
+  billet machine set-bmc r1-u07 --user root --password-file pw --fingerprint 3f5a..."
+    )]
+    SetBmc {
+        /// Its name or id.
+        name: String,
+        /// The BMC's user.
+        #[arg(long)]
+        user: String,
+        /// File with the BMC's password.
+        #[arg(long, value_name = "FILE")]
+        password_file: PathBuf,
+        /// SHA-256 of the BMC's certificate, to be pinned from now on.
+        #[arg(long, value_name = "SHA256")]
+        fingerprint: Option<Fingerprint>,
+    },
+    /// Let go of a machine that could not be erased.
+    ///
+    /// This breaks the promise that nothing is handed on, so it is recorded in the audit log and
+    /// printed on the certificate, with the reason and your name.
+    #[command(
+        name = "erase-override",
+        after_help = "Examples:
+  billet machine erase-override r1-u07 --reason 'drive S64GNX0T1 shredded, ticket 4711' --yes"
+    )]
+    EraseOverride {
+        /// Its name or id.
+        name: String,
+        /// Why, for the record.
+        #[arg(long)]
+        reason: String,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+        #[command(flatten)]
+        wait: Wait,
+    },
+}
+
+/// A machine.
+#[derive(Debug, Args)]
+pub struct One {
+    /// Its name or id.
+    name: String,
+    #[command(flatten)]
+    wait: Wait,
+}
+
+/// A machine and a reason.
+#[derive(Debug, Args)]
+pub struct Why {
+    /// Its name or id.
+    name: String,
+    /// Why, for the record.
+    #[arg(long)]
+    reason: String,
+}
+
+/// Whether to wait for what was begun.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Wait {
+    /// Do not wait for the end of what this begins.
+    #[arg(long)]
+    pub no_wait: bool,
+    /// Wait for it, which is what happens anyway.
+    #[arg(long, hide = true, conflicts_with = "no_wait")]
+    pub wait: bool,
+}
+
+/// How to change the power.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum PowerWord {
+    /// Power on.
+    On,
+    /// Power off at once.
+    Off,
+    /// Ask the system to shut down.
+    Shutdown,
+    /// Off, a pause, on.
+    Cycle,
+    /// A hardware reset without loss of power.
+    Reset,
+}
+
+impl From<PowerWord> for PowerAction {
+    fn from(word: PowerWord) -> Self {
+        match word {
+            PowerWord::On => Self::On,
+            PowerWord::Off => Self::Off,
+            PowerWord::Shutdown => Self::Shutdown,
+            PowerWord::Cycle => Self::Cycle,
+            PowerWord::Reset => Self::Reset,
+        }
+    }
+}
+
+impl Machine {
+    /// Carries it out.
+    pub async fn run(self, app: &App) -> Result<(), Failure> {
+        if let Self::Enroll(enroll) = self {
+            return enroll.run(app).await;
+        }
+        let client = app.client().await?;
+        let client = &client;
+        match self {
+            Self::Enroll(_) => Ok(()),
+            Self::List {
+                lifecycle,
+                site,
+                machine_type,
+            } => {
+                let filters = super::filters(&[
+                    ("lifecycle", lifecycle.as_deref()),
+                    ("site", site.as_deref()),
+                    ("type", machine_type.as_deref()),
+                ]);
+                let items = client.machines(&filters).all().await?;
+                app.output
+                    .result(&Page { items, next: None }, |page| table(&page.items))
+            }
+            Self::Show { name } => app.output.result(&client.machine(&name).await?, show),
+            Self::TakeOver { names, yes, wait } => take_over(app, client, &names, yes, wait).await,
+            Self::Inspect(one) => {
+                verb(app, client, &one.name, MachineVerb::Inspect, one.wait).await
+            }
+            Self::Test(one) => verb(app, client, &one.name, MachineVerb::Test, one.wait).await,
+            Self::Repair(one) => verb(app, client, &one.name, MachineVerb::Repair, one.wait).await,
+            Self::Uncordon(one) => {
+                verb(app, client, &one.name, MachineVerb::Uncordon, one.wait).await
+            }
+            Self::Cordon(why) => reasoned(app, client, why, MachineVerb::Cordon).await,
+            Self::Quarantine(why) => reasoned(app, client, why, MachineVerb::Quarantine).await,
+            Self::Maintenance(why) => reasoned(app, client, why, MachineVerb::Maintenance).await,
+            Self::Retire { name, yes } => {
+                let machine = client.machine(&name).await?;
+                let question = format!("Take {} out for good?", machine.name);
+                sure(yes, &question)?;
+                let changed = client.ask_machine(&name, &MachineVerb::Retire).await?;
+                finish(app, client, changed, NOW).await
+            }
+            Self::Power { name, action, wait } => {
+                let changed = client.power_machine(&name, action.into()).await?;
+                finish(app, client, changed, wait).await
+            }
+            Self::Confirm { names } => confirm(app, client, &names).await,
+            Self::SetBmc {
+                name,
+                user,
+                password_file,
+                fingerprint,
+            } => {
+                let password = manifest::password_file(&password_file).map_err(Failure::usage)?;
+                let print = fingerprint.map(|print| print.to_string());
+                let changed = client
+                    .set_bmc(&name, &user, &password, print.as_deref())
+                    .await?;
+                finish(app, client, changed, NOW).await
+            }
+            Self::EraseOverride {
+                name,
+                reason,
+                yes,
+                wait,
+            } => {
+                let machine = client.machine(&name).await?;
+                let question = format!(
+                    "{} may still hold somebody's data. Let go of it all the same, on record?",
+                    machine.name
+                );
+                sure(yes, &question)?;
+                let verb = MachineVerb::EraseOverride(reason);
+                let changed = client.ask_machine(&name, &verb).await?;
+                finish(app, client, changed, wait).await
+            }
+        }
+    }
+}
+
+/// For what is done at once: nothing to wait for beyond what the server says.
+const NOW: Wait = Wait {
+    no_wait: false,
+    wait: false,
+};
+
+/// Goes on where it was confirmed.
+pub fn sure(yes: bool, question: &str) -> Result<(), Failure> {
+    if yes || ask::yes(question, "give --yes to do it without being asked")? {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Code::Refused,
+        "not confirmed; nothing was done",
+    ))
+}
+
+async fn reasoned(
+    app: &App,
+    client: &Client,
+    why: Why,
+    make: fn(String) -> MachineVerb,
+) -> Result<(), Failure> {
+    verb(app, client, &why.name, make(why.reason), NOW).await
+}
+
+async fn verb(
+    app: &App,
+    client: &Client,
+    name: &str,
+    verb: MachineVerb,
+    wait: Wait,
+) -> Result<(), Failure> {
+    let changed = client.ask_machine(name, &verb).await?;
+    finish(app, client, changed, wait).await
+}
+
+/// Follows what was begun, where that is wanted, and prints the machine as it is then.
+async fn finish(
+    app: &App,
+    client: &Client,
+    mut changed: MachineChanged,
+    wait: Wait,
+) -> Result<(), Failure> {
+    if let (Some(operation), false) = (&changed.operation, wait.no_wait) {
+        let label = changed.machine.name.to_string();
+        let operation = progress::follow(app, client, &label, operation.id).await?;
+        changed.machine = client.machine(&changed.machine.id.to_string()).await?;
+        changed.operation = Some(operation);
+    }
+    app.output.result(&changed, |changed| {
+        let mut text = table(std::slice::from_ref(&changed.machine));
+        if let (Some(operation), true) = (&changed.operation, wait.no_wait) {
+            text.push_str(&format!(
+                "\n\nFollow it with: billet operation follow {}",
+                operation.id
+            ));
+        }
+        text
+    })
+}
+
+async fn take_over(
+    app: &App,
+    client: &Client,
+    names: &[String],
+    yes: bool,
+    wait: Wait,
+) -> Result<(), Failure> {
+    let mut machines = Vec::new();
+    for name in names {
+        machines.push(client.machine(name).await?);
+    }
+    let mut drives = 0;
+    for machine in &machines {
+        let serials: Vec<&str> = serials(machine);
+        if serials.is_empty() {
+            return Err(Failure::new(
+                Code::Refused,
+                format!("no drive of {} is known yet", machine.name),
+            )
+            .hint("its BMC shows none, or it was not read yet: see `billet machine show`"));
+        }
+        drives += serials.len();
+        app.output.note(format!(
+            "{} ({}): {}",
+            machine.name,
+            maybe(machine.serial.as_ref()),
+            serials.join(", ")
+        ));
+        for difference in &machine.differences {
+            app.output.note(format!("  not as expected: {difference}"));
+        }
+    }
+    let question = format!(
+        "Power off {} and erase {}? All that is on them is lost.",
+        human::count(machines.len(), "machine"),
+        human::count(drives, "drive"),
+    );
+    sure(yes, &question)?;
+
+    let mut started = Vec::new();
+    for machine in &machines {
+        let drives = serials(machine).into_iter().map(str::to_owned).collect();
+        let id = machine.id.to_string();
+        started.push(client.take_over(&id, drives, Some(machine.version)).await?);
+    }
+    if !wait.no_wait {
+        let operations = started
+            .iter()
+            .map(|s| (s.machine.name.to_string(), s.operation.id))
+            .collect();
+        progress::follow_all(app, client, operations).await?;
+        for one in &mut started {
+            one.machine = client.machine(&one.machine.id.to_string()).await?;
+            one.operation = client.operation(one.operation.id).await?;
+        }
+    }
+    let page = Page {
+        items: started,
+        next: None,
+    };
+    app.output.result(&page, |page| {
+        let machines: Vec<MachineView> = page.items.iter().map(|s| s.machine.clone()).collect();
+        table(&machines)
+    })
+}
+
+/// Serials of the drives that a take-over would erase: its own, not what is plugged in or remote.
+fn serials(machine: &MachineView) -> Vec<&str> {
+    if !machine.drives.is_empty() {
+        return machine.drives.iter().map(|d| d.serial.as_str()).collect();
+    }
+    let found = machine.inventory.iter().flat_map(Inventory::own_drives);
+    found.filter_map(|drive| drive.serial.as_deref()).collect()
+}
+
+async fn confirm(app: &App, client: &Client, names: &[String]) -> Result<(), Failure> {
+    let mut items = Vec::new();
+    for name in names {
+        let changed = client.ask_machine(name, &MachineVerb::Confirm).await?;
+        items.push(changed.machine);
+    }
+    app.output
+        .result(&Page { items, next: None }, |page| table(&page.items))
+}
+
+/// A word where a machine is not real silicon.
+pub fn mark(emulation: Emulation) -> &'static str {
+    match emulation {
+        Emulation::None => "",
+        Emulation::Emulated => "emulated",
+        Emulation::Phantom => "phantom",
+    }
+}
+
+/// Machines for people.
+pub fn table(machines: &[MachineView]) -> String {
+    list(
+        [
+            "name",
+            "site",
+            "type",
+            "lifecycle",
+            "power",
+            "health",
+            "lab",
+            "what",
+        ],
+        machines.iter().map(|m| {
+            [
+                m.name.to_string(),
+                m.site.to_string(),
+                m.machine_type.to_string(),
+                m.lifecycle.to_string(),
+                m.power
+                    .map(|reading| reading.power.to_string())
+                    .unwrap_or_default(),
+                m.health.to_string(),
+                mark(m.emulation).to_owned(),
+                what(m),
+            ]
+        }),
+    )
+}
+
+fn what(m: &MachineView) -> String {
+    if m.unconfirmed {
+        return "restored from a backup: look at it, then `billet machine confirm`".to_owned();
+    }
+    if let Some(hold) = &m.hold {
+        return format!("held: {}", hold.detail);
+    }
+    if let Some(waiting) = &m.waiting {
+        return waiting.reason.clone();
+    }
+    if let Some(reason) = &m.cordoned {
+        return format!("cordoned: {reason}");
+    }
+    m.doing.clone()
+}
+
+/// A machine for people.
+pub fn show(m: &MachineView) -> String {
+    let lines = |items: &[String]| items.join("\n");
+    let addresses: Vec<String> = m
+        .addresses
+        .iter()
+        .map(|a| format!("{}/{}", a.ip, a.prefix))
+        .collect();
+    let tests: Vec<String> = m
+        .tests
+        .iter()
+        .map(|t| {
+            let verdict = match t.verdict {
+                billet_model::work::Verdict::Passed => "passed",
+                billet_model::work::Verdict::Failed => "FAILED",
+                billet_model::work::Verdict::NotTested => "not tested",
+            };
+            let figure = t
+                .figure
+                .as_ref()
+                .map(|f| format!(", {f}"))
+                .unwrap_or_default();
+            format!("{} {}: {verdict}{figure} ({})", t.part, t.test, t.detail)
+        })
+        .collect();
+    let mut text = card([
+        ("name", m.name.to_string()),
+        ("id", m.id.to_string()),
+        ("site", m.site.to_string()),
+        ("rack", maybe(m.rack.as_ref())),
+        ("type", m.machine_type.to_string()),
+        ("serial", maybe(m.serial.as_ref())),
+        ("lab", mark(m.emulation).to_owned()),
+        ("lifecycle", m.lifecycle.to_string()),
+        ("doing", m.doing.clone()),
+        (
+            "waits",
+            m.waiting
+                .as_ref()
+                .map(|w| {
+                    format!(
+                        "{}\nuntil {}, then: {}",
+                        w.reason,
+                        human::time(w.deadline),
+                        w.next_action
+                    )
+                })
+                .unwrap_or_default(),
+        ),
+        (
+            "held",
+            m.hold
+                .as_ref()
+                .map(|h| format!("{} (since {})", h.detail, human::time(h.since)))
+                .unwrap_or_default(),
+        ),
+        ("cordoned", maybe(m.cordoned.as_ref())),
+        (
+            "unconfirmed",
+            if m.unconfirmed {
+                "restored from a backup".to_owned()
+            } else {
+                String::new()
+            },
+        ),
+        (
+            "power",
+            m.power
+                .map(|r| format!("{} (read {})", r.power, human::time(r.at)))
+                .unwrap_or_default(),
+        ),
+        ("health", m.health.to_string()),
+        (
+            "may hold data",
+            if m.may_hold_data { "yes" } else { "no" }.to_owned(),
+        ),
+        ("bmc", m.bmc_address.clone()),
+        ("bmc certificate", maybe(m.bmc_fingerprint.as_ref())),
+        (
+            "bmc trouble",
+            m.bmc_trouble
+                .as_ref()
+                .map(|t| format!("{} (since {})", t.detail, human::time(t.since)))
+                .unwrap_or_default(),
+        ),
+        ("addresses", lines(&addresses)),
+        ("lease", maybe(m.lease)),
+        ("operation", maybe(m.operation)),
+        ("units", m.units.to_string()),
+        ("differences", lines(&m.differences)),
+        ("tests", lines(&tests)),
+        ("enrolled", human::time(m.created_at)),
+    ]);
+    if let Some(inventory) = &m.inventory {
+        text.push('\n');
+        text.push_str(&parts(inventory));
+    }
+    text
+}
+
+/// A machine's parts for people.
+pub fn parts(i: &Inventory) -> String {
+    let named = |parts: &[Option<&String>]| {
+        let words: Vec<&str> = parts.iter().flatten().map(|s| s.as_str()).collect();
+        words.join(" ")
+    };
+    let cpus: Vec<String> = i
+        .cpus
+        .iter()
+        .map(|c| {
+            let threads = c
+                .threads
+                .map(|t| format!(", {t} threads"))
+                .unwrap_or_default();
+            format!("{} {}{threads}", c.socket, named(&[c.model.as_ref()]))
+        })
+        .collect();
+    let drives: Vec<String> = i
+        .drives
+        .iter()
+        .map(|d| {
+            let not_own = match (d.remote, d.removable) {
+                (true, _) => ", remote",
+                (_, true) => ", removable",
+                _ => "",
+            };
+            format!(
+                "{} {} {} serial {}{not_own}",
+                d.name,
+                human::bytes(d.size_bytes),
+                named(&[d.model.as_ref()]),
+                d.serial.as_deref().unwrap_or("unknown"),
+            )
+        })
+        .collect();
+    let gpus: Vec<String> = i
+        .gpus
+        .iter()
+        .map(|g| {
+            let memory = g
+                .memory_bytes
+                .map(|b| format!(", {}", human::bytes(b)))
+                .unwrap_or_default();
+            let stand_in = if g.stand_in { ", a stand-in" } else { "" };
+            format!(
+                "{} {}{memory}{stand_in}",
+                g.address,
+                named(&[g.manufacturer.as_ref(), g.model.as_ref()])
+            )
+        })
+        .collect();
+    let nics: Vec<String> = i
+        .nics
+        .iter()
+        .map(|n| {
+            let speed = n
+                .speed_mbps
+                .map(|s| format!(", {s} Mbit/s"))
+                .unwrap_or_default();
+            format!("{} {}{speed}", n.name, n.mac.as_deref().unwrap_or("no MAC"))
+        })
+        .collect();
+    let firmware: Vec<String> = i
+        .firmware
+        .iter()
+        .map(|f| format!("{} {}", f.component, f.version))
+        .collect();
+    card([
+        (
+            "system",
+            named(&[
+                i.system.manufacturer.as_ref(),
+                i.system.model.as_ref(),
+                i.system.serial.as_ref(),
+            ]),
+        ),
+        ("cpus", cpus.join("\n")),
+        (
+            "numa nodes",
+            if i.numa.is_empty() {
+                String::new()
+            } else {
+                i.numa.len().to_string()
+            },
+        ),
+        (
+            "memory",
+            if i.memory.total_bytes == 0 {
+                String::new()
+            } else {
+                human::bytes(i.memory.total_bytes)
+            },
+        ),
+        ("drives", drives.join("\n")),
+        ("gpus", gpus.join("\n")),
+        ("nics", nics.join("\n")),
+        (
+            "pci devices",
+            if i.pci.is_empty() {
+                String::new()
+            } else {
+                i.pci.len().to_string()
+            },
+        ),
+        (
+            "tpm",
+            i.tpm
+                .as_ref()
+                .map(|t| t.version.clone())
+                .unwrap_or_default(),
+        ),
+        ("firmware", firmware.join("\n")),
+        ("notes", i.notes.join("\n")),
+    ])
+}

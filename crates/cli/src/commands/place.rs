@@ -1,0 +1,342 @@
+//! Sites, networks and machine types.
+
+use std::net::Ipv4Addr;
+
+use billet_model::{
+    Name,
+    api::{NewMachineType, NewNetwork, NewSite, Page},
+    site::{ExpectedParts, MachineType, Network as Net, Site as Place},
+};
+use clap::{Args, Subcommand};
+
+use crate::{
+    app::App,
+    failure::Failure,
+    human,
+    output::{card, list, maybe},
+};
+
+/// Places with a jurisdiction.
+#[derive(Debug, Subcommand)]
+pub enum Site {
+    /// List sites.
+    ///
+    /// Every machine is at one, and placement never crosses its jurisdiction.
+    #[command(after_help = "Examples:\n  billet site list")]
+    List,
+    /// Make a site.
+    ///
+    /// The jurisdiction is the code of the country or region whose law holds there.
+    #[command(after_help = "Examples:\n  billet site create fra1 --jurisdiction DE")]
+    Create {
+        /// Its name.
+        name: Name,
+        /// Code of the country or region.
+        #[arg(long, value_name = "CODE")]
+        jurisdiction: String,
+    },
+    /// Show a site.
+    ///
+    /// Shows its jurisdiction and since when it is known.
+    #[command(after_help = "Examples:\n  billet site show fra1")]
+    Show {
+        /// Its name or id.
+        name: String,
+    },
+    /// Delete a site.
+    ///
+    /// Refused while a machine is at it.
+    #[command(after_help = "Examples:\n  billet site delete fra1")]
+    Delete {
+        /// Its name or id.
+        name: String,
+    },
+}
+
+impl Site {
+    /// Carries it out.
+    pub async fn run(self, app: &App) -> Result<(), Failure> {
+        let client = app.client().await?;
+        match self {
+            Self::List => {
+                let items = client.sites().all().await?;
+                app.output.result(&Page { items, next: None }, |page| {
+                    list(
+                        ["name", "jurisdiction", "since"],
+                        page.items.iter().map(|s| {
+                            let since = human::time(s.created_at);
+                            [s.name.to_string(), s.jurisdiction.clone(), since]
+                        }),
+                    )
+                })
+            }
+            Self::Create { name, jurisdiction } => {
+                let new = NewSite { name, jurisdiction };
+                app.output.result(&client.create_site(&new).await?, site)
+            }
+            Self::Show { name } => app.output.result(&client.site(&name).await?, site),
+            Self::Delete { name } => {
+                client.delete_site(&name).await?;
+                app.output.note(format!("Site {name} is deleted."));
+                Ok(())
+            }
+        }
+    }
+}
+
+fn site(s: &Place) -> String {
+    card([
+        ("name", s.name.to_string()),
+        ("jurisdiction", s.jurisdiction.clone()),
+        ("id", s.id.to_string()),
+        ("since", human::time(s.created_at)),
+    ])
+}
+
+/// Networks that machines have addresses on.
+#[derive(Debug, Subcommand)]
+pub enum Network {
+    /// List networks.
+    ///
+    /// A machine's addresses on them are its own for its life.
+    #[command(after_help = "Examples:\n  billet network list")]
+    List,
+    /// Make a network.
+    ///
+    /// Addresses are given out from the pool, or from the whole subnet but for the gateway.
+    #[command(
+        after_help = "Examples:\n  billet network create main --subnet 10.88.0.0/24 --gateway 10.88.0.1"
+    )]
+    Create(Box<NetworkCreate>),
+    /// Show a network.
+    ///
+    /// Shows its subnet, gateway and pool.
+    #[command(after_help = "Examples:\n  billet network show main")]
+    Show {
+        /// Its name or id.
+        name: String,
+    },
+    /// Delete a network.
+    ///
+    /// Refused while a machine has an address on it.
+    #[command(after_help = "Examples:\n  billet network delete main")]
+    Delete {
+        /// Its name or id.
+        name: String,
+    },
+}
+
+/// What a network is made of.
+#[derive(Debug, Args)]
+pub struct NetworkCreate {
+    /// Its name.
+    name: Name,
+    /// The subnet, 10.88.0.0/24.
+    #[arg(long)]
+    subnet: String,
+    /// The gateway.
+    #[arg(long)]
+    gateway: Option<Ipv4Addr>,
+    /// A name server; may be repeated.
+    #[arg(long)]
+    dns: Vec<Ipv4Addr>,
+    /// The first and last address to give out, as 10.88.0.10-10.88.0.99.
+    #[arg(long, value_parser = parse_pool)]
+    pool: Option<(Ipv4Addr, Ipv4Addr)>,
+    /// Where the subnet is reached from outside by one-to-one translation: the first address.
+    #[arg(long, value_name = "ADDRESS")]
+    reached_at: Option<Ipv4Addr>,
+}
+
+fn parse_pool(text: &str) -> Result<(Ipv4Addr, Ipv4Addr), String> {
+    text.split_once('-')
+        .and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)))
+        .filter(|(first, last): &(Ipv4Addr, Ipv4Addr)| first <= last)
+        .ok_or_else(|| "write the first and the last address, as 10.88.0.10-10.88.0.99".to_owned())
+}
+
+impl Network {
+    /// Carries it out.
+    pub async fn run(self, app: &App) -> Result<(), Failure> {
+        let client = app.client().await?;
+        match self {
+            Self::List => {
+                let items = client.networks().all().await?;
+                app.output.result(&Page { items, next: None }, |page| {
+                    list(
+                        ["name", "subnet", "gateway", "pool"],
+                        page.items.iter().map(|n| {
+                            [
+                                n.name.to_string(),
+                                format!("{}/{}", n.subnet, n.prefix),
+                                maybe(n.gateway),
+                                format!("{}-{}", n.pool_first, n.pool_last),
+                            ]
+                        }),
+                    )
+                })
+            }
+            Self::Create(create) => {
+                let new = NewNetwork {
+                    name: create.name,
+                    subnet: create.subnet,
+                    gateway: create.gateway,
+                    dns: create.dns,
+                    pool: create.pool,
+                    reached_at: create.reached_at,
+                };
+                app.output
+                    .result(&client.create_network(&new).await?, network)
+            }
+            Self::Show { name } => app.output.result(&client.network(&name).await?, network),
+            Self::Delete { name } => {
+                client.delete_network(&name).await?;
+                app.output.note(format!("Network {name} is deleted."));
+                Ok(())
+            }
+        }
+    }
+}
+
+fn network(n: &Net) -> String {
+    let dns: Vec<String> = n.dns.iter().map(ToString::to_string).collect();
+    card([
+        ("name", n.name.to_string()),
+        ("subnet", format!("{}/{}", n.subnet, n.prefix)),
+        ("gateway", maybe(n.gateway)),
+        ("name servers", dns.join(", ")),
+        ("pool", format!("{}-{}", n.pool_first, n.pool_last)),
+        ("reached at", maybe(n.reached_at)),
+        ("id", n.id.to_string()),
+        ("since", human::time(n.created_at)),
+    ])
+}
+
+/// Types of machines alike enough to swap.
+#[derive(Debug, Subcommand)]
+pub enum Type {
+    /// List machine types.
+    ///
+    /// Tenants lease by type; `billet offers` shows what is free.
+    #[command(after_help = "Examples:\n  billet type list")]
+    List,
+    /// Make a machine type.
+    ///
+    /// What is expected of its machines is compared with what is found in them; what is not given
+    /// is not compared.
+    #[command(
+        after_help = "Examples:\n  billet type create h100-sxm5-80g.8x --gpus 8 --gpu-model H100 --min-memory 2TiB"
+    )]
+    Create(Box<TypeCreate>),
+    /// Show a machine type.
+    ///
+    /// Shows what is expected of its machines.
+    #[command(after_help = "Examples:\n  billet type show h100-sxm5-80g.8x")]
+    Show {
+        /// Its name or id.
+        name: String,
+    },
+    /// Delete a machine type.
+    ///
+    /// Refused while a machine is of it.
+    #[command(after_help = "Examples:\n  billet type delete h100-sxm5-80g.8x")]
+    Delete {
+        /// Its name or id.
+        name: String,
+    },
+}
+
+/// What a machine type is made of.
+#[derive(Debug, Args)]
+pub struct TypeCreate {
+    /// Its name.
+    name: Name,
+    /// What it is, in a line.
+    #[arg(long, default_value = "")]
+    description: String,
+    /// How many GPUs.
+    #[arg(long)]
+    gpus: Option<u32>,
+    /// Text that each GPU's model contains.
+    #[arg(long, value_name = "TEXT")]
+    gpu_model: Option<String>,
+    /// How many drives of its own.
+    #[arg(long)]
+    drives: Option<u32>,
+    /// At least so many hardware threads.
+    #[arg(long, value_name = "COUNT")]
+    min_threads: Option<u32>,
+    /// At least so much memory, as 2TiB.
+    #[arg(long, value_name = "SIZE", value_parser = human::parse_bytes)]
+    min_memory: Option<u64>,
+    /// At least so many network interfaces.
+    #[arg(long, value_name = "COUNT")]
+    min_nics: Option<u32>,
+}
+
+impl Type {
+    /// Carries it out.
+    pub async fn run(self, app: &App) -> Result<(), Failure> {
+        let client = app.client().await?;
+        match self {
+            Self::List => {
+                let items = client.machine_types().all().await?;
+                app.output.result(&Page { items, next: None }, |page| {
+                    list(
+                        ["name", "gpus#", "description"],
+                        page.items.iter().map(|t| {
+                            let gpus = maybe(t.expected.gpus);
+                            [t.name.to_string(), gpus, t.description.clone()]
+                        }),
+                    )
+                })
+            }
+            Self::Create(create) => {
+                let new = NewMachineType {
+                    name: create.name,
+                    description: create.description,
+                    expected: ExpectedParts {
+                        gpus: create.gpus,
+                        gpu_model: create.gpu_model,
+                        drives: create.drives,
+                        min_threads: create.min_threads,
+                        min_memory_bytes: create.min_memory,
+                        min_nics: create.min_nics,
+                    },
+                };
+                app.output
+                    .result(&client.create_machine_type(&new).await?, machine_type)
+            }
+            Self::Show { name } => app
+                .output
+                .result(&client.machine_type(&name).await?, machine_type),
+            Self::Delete { name } => {
+                client.delete_machine_type(&name).await?;
+                app.output.note(format!("Machine type {name} is deleted."));
+                Ok(())
+            }
+        }
+    }
+}
+
+fn machine_type(t: &MachineType) -> String {
+    let expected = &t.expected;
+    card([
+        ("name", t.name.to_string()),
+        ("description", t.description.clone()),
+        ("gpus", maybe(expected.gpus)),
+        ("gpu model", maybe(expected.gpu_model.as_ref())),
+        ("drives", maybe(expected.drives)),
+        ("threads, at least", maybe(expected.min_threads)),
+        (
+            "memory, at least",
+            expected
+                .min_memory_bytes
+                .map(human::bytes)
+                .unwrap_or_default(),
+        ),
+        ("nics, at least", maybe(expected.min_nics)),
+        ("id", t.id.to_string()),
+        ("since", human::time(t.created_at)),
+    ])
+}
