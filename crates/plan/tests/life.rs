@@ -538,6 +538,7 @@ fn a_request_whose_sender_died_is_uncertain() {
         requests::take_over(facts, &drives).expect("it is taken over")
     });
     world.decide(None, false, next_step);
+    world.now += SignedDuration::from_secs(1);
     let reading = BmcReply::Done {
         fact: BmcFact::Power { power: Power::On },
     };

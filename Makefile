@@ -1,0 +1,112 @@
+# Everything is done from here: `make demo` and `make test` do all of their own set-up.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+BUILD   := $(CURDIR)/build
+TARGET  := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
+TRIPLE  := $(shell uname -m)-unknown-linux-gnu
+BILLET  := $(TARGET)/release/billet
+AGENT   := $(TARGET)/$(TRIPLE)/agent/billet-agent
+RAMDISK := $(BUILD)/ramdisk/billet.efi
+IMAGE   := $(BUILD)/images/debian-12.raw.zst
+VENV    := $(BUILD)/venv
+DENY    := $(BUILD)/tools/bin/cargo-deny
+export CARGO_TERM_COLOR ?= auto
+
+.PHONY: help
+help: ## Says what can be made
+	@echo "Billet: bare metal GPUs from servers that you already have."
+	@echo
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+
+.PHONY: setup
+setup: ## Installs what building and testing needs (Debian's packages, through sudo where not root)
+	@scripts/setup
+
+# --- what is built ---------------------------------------------------------
+
+.PHONY: build
+build: setup ## Builds the program and the agent, optimised
+	cargo build --locked --release -p billet-cli
+	@$(MAKE) --no-print-directory agent
+
+# The agent is static: the ramdisk has nothing else in it. It is for the target
+# by name, so that build scripts and macros are not made static too.
+.PHONY: agent
+agent:
+	RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --profile agent --target $(TRIPLE) -p billet-agent
+
+# Both are kept: they are made anew only when what they are made of changed.
+.PHONY: ramdisk
+ramdisk: build $(RAMDISK) ## Builds the boot ramdisk: a distribution kernel and the agent
+$(RAMDISK): $(AGENT)
+	$(BILLET) ramdisk build --agent $(AGENT) --out $(BUILD)/ramdisk
+
+.PHONY: image
+image: build $(IMAGE) ## Builds a Debian 12 disk image from the distribution's packages
+$(IMAGE): | $(BILLET)
+	$(BILLET) image build debian-12 --out $(IMAGE)
+$(AGENT) $(BILLET): ;
+
+# --- the demonstration ------------------------------------------------------
+
+.PHONY: demo
+demo: ## One machine's whole life: found, leased, used, erased with proof (KEEP=1 leaves it running)
+	@$(MAKE) --no-print-directory ramdisk image
+	@BILLET=$(BILLET) RAMDISK=$(RAMDISK) IMAGE=$(IMAGE) KEEP=$(KEEP) demo/demo
+
+# --- tests ------------------------------------------------------------------
+
+.PHONY: test
+test: setup fmt lint doc deny test-rust ## All of the above and below: what CI runs
+
+.PHONY: fmt
+fmt:
+	cargo fmt --all --check
+
+.PHONY: lint
+lint:
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+.PHONY: doc
+doc:
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items --quiet
+
+# Advisories need a database that is fetched from outside; where it cannot be
+# had, that is said, and the rest is checked all the same.
+.PHONY: deny
+deny: $(DENY)
+	$(DENY) --locked check bans licenses sources
+	@$(DENY) --locked check advisories 2>$(BUILD)/advisories.log \
+	  || { grep -q 'failed to fetch' $(BUILD)/advisories.log \
+	       && echo "advisories: not checked, the advisory database cannot be fetched here" \
+	       || { cat $(BUILD)/advisories.log; exit 1; }; }
+$(DENY):
+	cargo install --quiet cargo-deny --version 0.20.2 --locked --debug --root $(BUILD)/tools
+
+$(VENV)/.done: tests/bmc-conformance/requirements.txt
+	python3 -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+.PHONY: test-rust
+test-rust: setup $(VENV)/.done ## The tests alone
+	@$(MAKE) --no-print-directory test-artifacts
+	BILLET_TEST_VENV=$(VENV) BILLET_REQUIRE_POSTGRES=1 BILLET_TEST_QEMU=1 \
+	BILLET_RAMDISK=$(RAMDISK) BILLET_IMAGE=$(IMAGE) \
+	  cargo test --locked --workspace
+
+# The end-to-end tests boot the real ramdisk and a real image. They are built
+# with the program as the tests have it, so that it is compiled once.
+.PHONY: test-artifacts
+test-artifacts: agent
+	cargo build --locked -p billet-cli
+	@$(MAKE) --no-print-directory BILLET=$(TARGET)/debug/billet $(RAMDISK) $(IMAGE)
+
+.PHONY: clean
+clean: ## Removes what was built here
+	cargo clean
+	rm -rf $(BUILD) .demo
