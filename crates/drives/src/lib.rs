@@ -1,1 +1,42 @@
 //! Writes images to drives, reads them back, erases them.
+//!
+//! Nothing here is believed because a call succeeded: what was written is read
+//! back past every cache, and an erase counts when canaries planted before it
+//! are gone. Whoever calls brings a [`Watch`], which is asked before each write
+//! whether the work is still wanted.
+
+pub mod aligned;
+mod args;
+pub mod block;
+mod bls;
+mod canary;
+pub mod device;
+pub mod erase;
+mod error;
+#[cfg(test)]
+mod fake;
+mod fetch;
+mod find;
+mod gpt;
+mod grub;
+mod layout;
+pub mod mounted;
+mod nvme;
+mod readback;
+mod seed;
+pub mod source;
+mod sys;
+pub mod verify;
+mod view;
+pub mod watch;
+pub mod write;
+
+pub use block::BlockDevice;
+pub use device::Device;
+pub use erase::erase;
+pub use error::{DriveError, WriteError};
+pub use find::find;
+pub use source::{ImageSource, SourceError};
+pub use verify::verify;
+pub use watch::{Stopped, Watch};
+pub use write::write_image;

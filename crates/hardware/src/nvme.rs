@@ -11,7 +11,8 @@ use crate::{
     sys::{self, Query},
 };
 
-/// Asks NVMe controllers. Names are the kernel's (`nvme0`).
+/// Asks NVMe controllers. Names are the kernel's, of the controller (`nvme0`) or
+/// of one of its namespaces (`nvme0n1`).
 pub trait NvmeProbe {
     /// Identify Controller: 4096 bytes.
     ///

@@ -1,0 +1,112 @@
+//! What makes an image at home on a drive: the partition table covers it, the
+//! root partition is grown, a seed stands at the end. Each is read back.
+
+use std::io;
+
+use billet_model::work::Seed;
+
+use crate::{
+    aligned::Aligned,
+    canary::random,
+    device::Device,
+    error::{DriveError, WriteError},
+    gpt::{BASIC_DATA, Partition, Table},
+    seed,
+    view::View,
+    watch::Watch,
+};
+
+/// What partitions begin and end at multiples of.
+const GRAIN: u64 = 1 << 20;
+/// Room at the end that the backup table and rounding may take.
+pub(crate) const SLACK: u64 = 2 * GRAIN;
+
+/// What the layout became.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Layout {
+    pub root_bytes: Option<u64>,
+}
+
+/// Lays the drive out.
+pub(crate) fn lay_out(
+    device: &dyn Device,
+    root: Option<u32>,
+    seed: Option<&Seed>,
+    watch: &dyn Watch,
+) -> Result<Layout, WriteError> {
+    watch.may_write()?;
+    let block = u64::from(device.block_bytes());
+    let unsuitable = |e: io::Error| WriteError::Unsuitable(format!("the image's partitions: {e}"));
+    let mut table = Table::read(&mut View::whole(device), block).map_err(unsuitable)?;
+    let before = table.partitions();
+    table.fit(device.size());
+    let end_of_data = before.iter().map(|p| p.last).max().unwrap_or(0);
+    let mut free_end = table.last_usable() + 1;
+    if let Some(seed) = seed {
+        let first = (free_end * block - seed::BYTES) / GRAIN * GRAIN / block;
+        if first <= end_of_data {
+            let text = "the image leaves no room for cloud-init's seed at the drive's end";
+            return Err(WriteError::Unsuitable(text.into()));
+        }
+        put_seed(device, seed, first * block)?;
+        let partition = Partition {
+            number: 0,
+            kind: BASIC_DATA,
+            first,
+            last: first + seed::BYTES / block - 1,
+        };
+        table
+            .add(&partition, random_guid(), "cidata")
+            .map_err(unsuitable)?;
+        free_end = first;
+    }
+    // Grown only where nothing stands behind it.
+    let root = root.and_then(|number| before.iter().find(|p| p.number == number));
+    let mut layout = Layout::default();
+    if let Some(root) = root {
+        let mut last = root.last;
+        if root.last == end_of_data {
+            last = last.max(free_end * block / GRAIN * GRAIN / block - 1);
+            table.set_last(root.number, last);
+        }
+        layout.root_bytes = Some((last + 1 - root.first) * block);
+    }
+    let writing = DriveError::io("writing the partition table", 0);
+    table.write(&mut View::whole(device)).map_err(writing)?;
+    device.flush().map_err(DriveError::io("flushing", 0))?;
+    let again = Table::read(&mut View::whole(device), block)
+        .map_err(DriveError::io("reading the partition table back", 0))?;
+    if again.partitions() != table.partitions() {
+        return Err(DriveError::Differs { offset: 0 }.into());
+    }
+    Ok(layout)
+}
+
+/// Writes the seed's file system, and reads it back.
+fn put_seed(device: &dyn Device, seed: &Seed, offset: u64) -> Result<(), WriteError> {
+    let image =
+        seed::image(seed).map_err(|e| WriteError::Unsuitable(format!("cloud-init's seed: {e}")))?;
+    let mut buffer = Aligned::zeroed(image.len());
+    buffer.copy_from_slice(&image);
+    device
+        .write(offset, &buffer)
+        .map_err(DriveError::io("writing the seed", offset))?;
+    device.flush().map_err(DriveError::io("flushing", offset))?;
+    buffer.fill(0);
+    device
+        .read(offset, &mut buffer)
+        .map_err(DriveError::io("reading the seed back", offset))?;
+    if buffer[..] != image[..] || seed::check(&buffer, seed).is_err() {
+        return Err(DriveError::Differs { offset }.into());
+    }
+    Ok(())
+}
+
+/// A GUID of version 4, as on disk.
+fn random_guid() -> [u8; 16] {
+    let mut guid = [0; 16];
+    random(&mut guid);
+    guid[7] = guid[7] & 0x0f | 0x40;
+    guid[8] = guid[8] & 0x3f | 0x80;
+    guid
+}

@@ -1,0 +1,86 @@
+//! The image's own file systems, mounted by the kernel for a moment, where
+//! nothing else can change what is in them.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
+
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+
+use crate::{
+    block::BlockDevice,
+    error::{DriveError, WriteError},
+    grub::{self, Changed},
+};
+
+const KINDS: &[&str] = &["ext4", "xfs", "btrfs"];
+const AT: &str = "/run/billet-image";
+
+/// Sets kernel arguments in every file system of the drive that GRUB or an
+/// update reads them from. Returns where they are; `None` where nothing boots
+/// from there.
+///
+/// # Errors
+/// When a file system cannot be written.
+pub fn set_kernel_args(
+    device: &BlockDevice,
+    args: &[String],
+) -> Result<Option<String>, WriteError> {
+    let failed = |e: io::Error| WriteError::from(DriveError::io("reading partitions anew", 0)(e));
+    device.reread_partitions().map_err(failed)?;
+    let mut all = Changed::default();
+    for partition in partitions(device.path()).map_err(failed)? {
+        let changed = in_file_system(&partition, args).map_err(|e| {
+            WriteError::Unsuitable(format!("kernel arguments in {}: {e}", partition.display()))
+        })?;
+        all.boots.extend(changed.boots);
+        all.updates.extend(changed.updates);
+    }
+    if all.boots.is_empty() && all.updates.is_empty() {
+        return Ok(None);
+    }
+    let mut said = all.boots;
+    if !all.updates.is_empty() {
+        said.push(format!("for updates {}", all.updates.join(", ")));
+    }
+    Ok(Some(said.join(", ")))
+}
+
+/// The block devices of a drive's partitions. The kernel makes them a moment
+/// after it was told.
+fn partitions(drive: &Path) -> io::Result<Vec<PathBuf>> {
+    let name = drive.file_name().unwrap_or_default();
+    let sys = Path::new("/sys/block").join(name);
+    for _ in 0..50 {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&sys)?.flatten() {
+            if entry.path().join("partition").exists() {
+                found.push(Path::new("/dev").join(entry.file_name()));
+            }
+        }
+        if !found.is_empty() && found.iter().all(|p| p.exists()) {
+            found.sort();
+            return Ok(found);
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+    Ok(Vec::new())
+}
+
+/// Mounts, changes, unmounts; what is no file system of a known kind is left.
+fn in_file_system(partition: &Path, args: &[String]) -> io::Result<Changed> {
+    fs::create_dir_all(AT)?;
+    let flags = MountFlags::NODEV | MountFlags::NOSUID | MountFlags::NOEXEC;
+    let mounted = KINDS
+        .iter()
+        .any(|kind| mount(partition, AT, *kind, flags, None).is_ok());
+    if !mounted {
+        return Ok(Changed::default());
+    }
+    let changed = grub::set(Path::new(AT), args);
+    unmount(AT, UnmountFlags::empty())?;
+    changed
+}

@@ -1,0 +1,262 @@
+//! Writing an image to a drive: everything that can be refused is refused before
+//! the first write, and everything written is read back.
+
+use std::io::Read;
+
+use billet_model::{
+    image::{BootKind, ImageManifest},
+    work::{WriteOrder, WriteReport},
+};
+
+use crate::{
+    args, bls,
+    canary::sha256,
+    device::Device,
+    error::{DriveError, WriteError},
+    fetch::{self, padded},
+    gpt::{self, Table},
+    layout, readback, seed,
+    source::ImageSource,
+    view::View,
+    watch::Watch,
+};
+
+/// Chunks larger than this are not held in memory.
+const LARGEST_CHUNK: u64 = 16 << 20;
+/// Bytes discarded by one command.
+const DISCARD_STEP: u64 = 1 << 30;
+
+/// Changes kernel arguments in file systems that only the kernel can mount.
+/// Returns where it put them.
+pub type Mounted<'a> = &'a dyn Fn(&[String]) -> Result<Option<String>, WriteError>;
+
+/// Writes an image to `device`, which is the drive that the order names.
+/// `mounted` sets kernel arguments where GRUB reads them.
+///
+/// # Errors
+/// See [`WriteError`].
+pub fn write_image(
+    device: &dyn Device,
+    order: &WriteOrder,
+    source: &dyn ImageSource,
+    mounted: Mounted<'_>,
+    watch: &dyn Watch,
+) -> Result<WriteReport, WriteError> {
+    let manifest = source.manifest(&order.image)?;
+    check_manifest(&order.image, &manifest)?;
+    check_fit(device, order, &manifest)?;
+    check_table(device, order, &manifest, source)?;
+
+    watch.may_write()?;
+    discard_all(device, watch)?;
+    let fetched = fetch::fetch(device, &order.image, &manifest, source, watch)?;
+    device.flush().map_err(DriveError::io("flushing", 0))?;
+    let verified_bytes = readback::read_back(device, &manifest, watch)?;
+
+    let mut report = WriteReport {
+        image: order.image.clone(),
+        written_bytes: fetched.written_bytes,
+        discarded_bytes: manifest.virtual_bytes - fetched.written_bytes,
+        verified_bytes,
+        resumed: fetched.resumed,
+        root_bytes: None,
+        kernel_args: None,
+    };
+    if has_table(device)? {
+        let laid = layout::lay_out(device, manifest.root_partition, order.seed.as_ref(), watch)?;
+        report.root_bytes = laid.root_bytes;
+    }
+    if !order.kernel_args.is_empty() {
+        watch.may_write()?;
+        report.kernel_args = Some(kernel_args(device, order, mounted)?);
+        device.flush().map_err(DriveError::io("flushing", 0))?;
+    }
+    Ok(report)
+}
+
+/// Whether the manifest is the one that was ordered, and makes sense.
+fn check_manifest(digest: &str, manifest: &ImageManifest) -> Result<(), WriteError> {
+    let corrupt = |detail: &str| WriteError::Corrupt {
+        image: digest.into(),
+        detail: detail.into(),
+    };
+    let wanted = digest.strip_prefix("sha256:").unwrap_or(digest);
+    if sha256(&manifest.canonical()) != wanted {
+        return Err(corrupt("the manifest has another SHA-256"));
+    }
+    if manifest.version != 1 {
+        return Err(WriteError::Unsuitable(format!(
+            "the manifest is of version {}, and this agent knows 1",
+            manifest.version
+        )));
+    }
+    let size = manifest.chunk_bytes;
+    if size == 0 || size > LARGEST_CHUNK || size != padded(size) || manifest.virtual_bytes == 0 {
+        return Err(corrupt("the manifest's sizes make no sense"));
+    }
+    let count = manifest.virtual_bytes.div_ceil(size);
+    let in_order = manifest.chunks.windows(2).all(|w| w[0].index < w[1].index);
+    let in_range = manifest.chunks.iter().all(|c| {
+        // A frame of zstd is never much longer than what it holds.
+        c.index < count && u64::from(c.length) <= size + (64 << 10)
+    });
+    if !in_order || !in_range {
+        return Err(corrupt("the manifest's chunks make no sense"));
+    }
+    Ok(())
+}
+
+/// Whether the image can be made what was asked, on this drive.
+fn check_fit(
+    device: &dyn Device,
+    order: &WriteOrder,
+    manifest: &ImageManifest,
+) -> Result<(), WriteError> {
+    let mut needed = padded(manifest.virtual_bytes);
+    if order.seed.is_some() {
+        needed += seed::BYTES + layout::SLACK;
+    }
+    if needed > device.size() {
+        return Err(WriteError::Unsuitable(format!(
+            "the image needs {needed} bytes, and the drive has {}",
+            device.size()
+        )));
+    }
+    if order.kernel_args.is_empty() {
+        return Ok(());
+    }
+    if manifest.boot == BootKind::Unknown {
+        return Err(WriteError::Unsuitable(
+            "kernel arguments were asked for, and it is not known how this image boots".into(),
+        ));
+    }
+    let plain = manifest.boot != BootKind::Bls;
+    match order
+        .kernel_args
+        .iter()
+        .find_map(|a| args::objection(a, plain))
+    {
+        Some(objection) => Err(WriteError::Unsuitable(objection)),
+        None => Ok(()),
+    }
+}
+
+/// Whether the image has the partition table that a seed or arguments need: its
+/// first chunk is fetched to see.
+fn check_table(
+    device: &dyn Device,
+    order: &WriteOrder,
+    manifest: &ImageManifest,
+    source: &dyn ImageSource,
+) -> Result<(), WriteError> {
+    if order.seed.is_none() && order.kernel_args.is_empty() {
+        return Ok(());
+    }
+    let has_table = match manifest.chunks.first().filter(|c| c.index == 0) {
+        None => false,
+        Some(chunk) => {
+            let length = u64::from(chunk.length);
+            // A source that does not answer now is asked again when writing.
+            let packed = source
+                .blob(&order.image, chunk.offset, length)
+                .ok()
+                .and_then(|blob| {
+                    let mut packed = Vec::new();
+                    blob.take(length)
+                        .read_to_end(&mut packed)
+                        .ok()
+                        .map(|_| packed)
+                });
+            let plain =
+                packed.and_then(|p| zstd::bulk::decompress(&p, manifest.chunk_bytes as usize).ok());
+            plain.is_none_or(|p| gpt::begins_with_table(&p))
+        }
+    };
+    if !has_table {
+        return Err(WriteError::Unsuitable(
+            "the image has no GUID partition table, which a seed or kernel arguments need".into(),
+        ));
+    }
+    if device.block_bytes() != 512 {
+        return Err(WriteError::Unsuitable(format!(
+            "the image is made for drives with blocks of 512 bytes, and this one has {}",
+            device.block_bytes()
+        )));
+    }
+    Ok(())
+}
+
+/// Says that nothing on the drive is needed. A drive that knows no discard is
+/// told in vain: what is not written is read back in any case.
+fn discard_all(device: &dyn Device, watch: &dyn Watch) -> Result<(), WriteError> {
+    let mut offset = 0;
+    while offset < device.size() {
+        watch.may_write()?;
+        let length = DISCARD_STEP.min(device.size() - offset);
+        if device.discard(offset, length).is_err() {
+            break;
+        }
+        offset += length;
+    }
+    Ok(())
+}
+
+fn has_table(device: &dyn Device) -> Result<bool, WriteError> {
+    let mut first = crate::aligned::Aligned::zeroed(4096);
+    device
+        .read(0, &mut first)
+        .map_err(DriveError::io("reading", 0))?;
+    Ok(device.block_bytes() == 512 && gpt::begins_with_table(&first))
+}
+
+/// Sets kernel arguments: in boot loader entries on FAT partitions, else through
+/// the kernel. Returns where they are.
+fn kernel_args(
+    device: &dyn Device,
+    order: &WriteOrder,
+    mounted: Mounted<'_>,
+) -> Result<String, WriteError> {
+    let block = u64::from(device.block_bytes());
+    let reading = DriveError::io("reading the partition table", 0);
+    let table = Table::read(&mut View::whole(device), block).map_err(reading)?;
+    let mut places = Vec::new();
+    for partition in table.partitions() {
+        if partition.kind != gpt::ESP && partition.kind != gpt::XBOOTLDR {
+            continue;
+        }
+        let start = partition.first * block;
+        let length = (partition.last + 1 - partition.first) * block;
+        let view = || View::new(device, start, length);
+        let unsuitable = |e| {
+            WriteError::Unsuitable(format!("partition {}: boot entries: {e}", partition.number))
+        };
+        let changed = match bls::set(view(), &order.kernel_args) {
+            Ok(changed) => changed,
+            // An extended boot partition need not be FAT.
+            Err(_) if partition.kind == gpt::XBOOTLDR => continue,
+            Err(error) => return Err(unsuitable(error)),
+        };
+        device.flush().map_err(DriveError::io("flushing", start))?;
+        if !changed.is_empty() {
+            if !bls::check(view(), &order.kernel_args).map_err(unsuitable)? {
+                return Err(DriveError::Differs { offset: start }.into());
+            }
+            places.push(format!("boot loader entries {}", changed.join(", ")));
+        }
+    }
+    match mounted(&order.kernel_args) {
+        Ok(place) => places.extend(place),
+        // Boot loader entries suffice for this boot; files for later updates are extra.
+        Err(_) if !places.is_empty() => {}
+        Err(error) => return Err(error),
+    }
+    if places.is_empty() {
+        return Err(WriteError::Unsuitable(
+            "no boot loader entry and no GRUB configuration was found for kernel arguments".into(),
+        ));
+    }
+    Ok(places.join("; "))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,287 @@
+use std::{
+    io,
+    sync::Mutex,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use billet_model::{
+    LeaseId,
+    image::ImageChunk,
+    work::{DriveRef, Seed, WorkFailure},
+};
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    fake::{Allow, Fake},
+    source::SourceError,
+};
+
+const CHUNK: u64 = 64 << 10;
+
+/// An image in memory, given out by a source that breaks.
+struct Store {
+    manifest: ImageManifest,
+    blob: Vec<u8>,
+    /// After so many bytes of each answer the stream breaks; taken in turn.
+    breaks: Mutex<Vec<usize>>,
+    asked: AtomicUsize,
+}
+
+impl Store {
+    fn new(disk: &[u8], boot: BootKind, root: Option<u32>) -> Self {
+        let mut blob = Vec::new();
+        let mut chunks = Vec::new();
+        for (index, plain) in (0..).zip(disk.chunks(CHUNK as usize)) {
+            if plain.iter().all(|b| *b == 0) {
+                continue;
+            }
+            let packed = zstd::bulk::compress(plain, 1).expect("packed");
+            chunks.push(ImageChunk {
+                index,
+                sha256: sha256(plain),
+                offset: blob.len() as u64,
+                length: packed.len() as u32,
+            });
+            blob.extend(packed);
+        }
+        Self {
+            manifest: ImageManifest {
+                version: 1,
+                virtual_bytes: disk.len() as u64,
+                chunk_bytes: CHUNK,
+                chunks,
+                boot,
+                root_partition: root,
+            },
+            blob,
+            breaks: Mutex::default(),
+            asked: AtomicUsize::new(0),
+        }
+    }
+
+    fn digest(&self) -> String {
+        sha256(&self.manifest.canonical())
+    }
+
+    fn order(&self) -> WriteOrder {
+        WriteOrder {
+            lease: LeaseId::from_parts(0, [0; 10]),
+            image: self.digest(),
+            drive: DriveRef {
+                serial: "S".into(),
+                wwn: None,
+            },
+            kernel_args: vec![],
+            seed: None,
+        }
+    }
+}
+
+impl ImageSource for Store {
+    fn manifest(&self, _: &str) -> Result<ImageManifest, SourceError> {
+        Ok(self.manifest.clone())
+    }
+
+    fn blob(&self, _: &str, offset: u64, length: u64) -> Result<Box<dyn Read + Send>, SourceError> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        let at = offset as usize;
+        let whole = &self.blob[at..at + length as usize];
+        let keep = self.breaks.lock().expect("the lock").pop();
+        let part = &whole[..keep.unwrap_or(whole.len()).min(whole.len())];
+        Ok(Box::new(io::Cursor::new(part.to_vec())))
+    }
+}
+
+fn nothing_mounted(_: &[String]) -> Result<Option<String>, WriteError> {
+    Ok(None)
+}
+
+fn write(fake: &Fake, order: &WriteOrder, store: &Store) -> Result<WriteReport, WriteError> {
+    write_image(fake, order, store, &nothing_mounted, &Allow::always())
+}
+
+/// A disk image with an ESP that has a boot entry, and a root partition behind it.
+fn bootable() -> Vec<u8> {
+    let (esp, root) = ((2048, 2048 + 8191), (10240, 12287));
+    let mut disk = gpt::sample(
+        8 << 20,
+        &[(1, [7; 16], root.0, root.1), (15, gpt::ESP, esp.0, esp.1)],
+    );
+    let range = esp.0 as usize * 512..(esp.1 as usize + 1) * 512;
+    let mut fat = disk[range.clone()].to_vec();
+    fatfs::format_volume(
+        io::Cursor::new(&mut fat[..]),
+        fatfs::FormatVolumeOptions::new(),
+    )
+    .expect("formatted");
+    let fs = fatfs::FileSystem::new(io::Cursor::new(&mut fat[..]), fatfs::FsOptions::new())
+        .expect("a file system");
+    let root_dir = fs.root_dir();
+    let dir = root_dir
+        .create_dir("loader")
+        .and_then(|d| d.create_dir("entries"));
+    let mut file = dir
+        .and_then(|d| d.create_file("debian.conf"))
+        .expect("a file");
+    io::Write::write_all(&mut file, b"title Debian\noptions root=LABEL=root\n").expect("written");
+    drop((file, root_dir));
+    fs.unmount().expect("unmounted");
+    disk[range].copy_from_slice(&fat);
+    disk
+}
+
+fn seed() -> Seed {
+    Seed {
+        meta_data: "instance-id: i\n".into(),
+        user_data: "#cloud-config\n".into(),
+        vendor_data: "v".into(),
+        network_config: "version: 2\n".into(),
+    }
+}
+
+#[test]
+fn a_bootable_image_is_grown_seeded_and_given_arguments() {
+    let store = Store::new(&bootable(), BootKind::Bls, Some(1));
+    let size = 64 << 20;
+    let fake = Fake::new(size, 0xaa);
+    let mut order = store.order();
+    order.seed = Some(seed());
+    order.kernel_args = vec!["iommu=pt".into()];
+    let report = write(&fake, &order, &store).expect("written");
+    assert_eq!(report.verified_bytes, 8 << 20);
+    assert_eq!(report.written_bytes + report.discarded_bytes, 8 << 20);
+    assert_eq!(
+        report.kernel_args.as_deref(),
+        Some("boot loader entries debian.conf")
+    );
+
+    let table = Table::read(&mut View::whole(&fake), 512).expect("a table");
+    let parts = table.partitions();
+    let numbers: Vec<_> = parts.iter().map(|p| p.number).collect();
+    assert_eq!(numbers, [1, 2, 15]);
+    assert_eq!(parts[0].last + 1, parts[1].first, "grown up to the seed");
+    assert_eq!(report.root_bytes, Some((parts[0].last + 1 - 10240) * 512));
+    assert!(report.root_bytes.expect("a root") > 40 << 20);
+    let at = parts[1].first as usize * 512;
+    let bytes = fake.bytes.lock().expect("the lock");
+    seed::check(&bytes[at..at + seed::BYTES as usize], &seed()).expect("the seed");
+    let text = String::from_utf8_lossy(&bytes);
+    assert!(text.contains("options root=LABEL=root iommu=pt"));
+}
+
+#[test]
+fn a_drive_whose_discard_leaves_data_is_zeroed() {
+    let mut disk = vec![0; 8 * CHUNK as usize];
+    disk[3 * CHUNK as usize] = 1;
+    let store = Store::new(&disk, BootKind::Unknown, None);
+    let mut fake = Fake::new(disk.len(), 0xaa);
+    fake.discard_fill = 0x5a;
+    write(&fake, &store.order(), &store).expect("written");
+    assert_eq!(*fake.bytes.lock().expect("the lock"), disk);
+
+    let mut fake = Fake::new(disk.len(), 0xaa);
+    fake.discards = false;
+    write(&fake, &store.order(), &store).expect("written");
+    assert_eq!(*fake.bytes.lock().expect("the lock"), disk);
+}
+
+/// Checks that an order fails so, and that nothing was written.
+fn refused(store: &Store, order: &WriteOrder, size: usize, kind: WorkFailure) {
+    let fake = Fake::new(size, 0xaa);
+    let error = write(&fake, order, store).expect_err("must be refused");
+    assert_eq!(error.kind(), kind, "{error}");
+    assert!(
+        fake.bytes
+            .lock()
+            .expect("the lock")
+            .iter()
+            .all(|b| *b == 0xaa)
+    );
+}
+
+#[test]
+fn what_can_be_refused_is_refused_before_the_first_write() {
+    let store = Store::new(&bootable(), BootKind::Bls, Some(1));
+    let plain = store.order();
+    refused(&store, &plain, 4 << 20, WorkFailure::ImageUnsuitable);
+
+    let mut order = plain.clone();
+    order.seed = Some(seed());
+    refused(&store, &order, 20 << 20, WorkFailure::ImageUnsuitable);
+
+    let mut order = plain.clone();
+    order.kernel_args = vec!["two words".into()];
+    refused(&store, &order, 64 << 20, WorkFailure::ImageUnsuitable);
+
+    let mut order = plain.clone();
+    order.image = "0".repeat(64);
+    refused(&store, &order, 64 << 20, WorkFailure::ImageCorrupt);
+
+    let store = Store::new(&bootable(), BootKind::Unknown, Some(1));
+    let mut order = store.order();
+    order.kernel_args = vec!["a".into()];
+    refused(&store, &order, 64 << 20, WorkFailure::ImageUnsuitable);
+
+    let store = Store::new(&[1; 1 << 20], BootKind::Bls, None);
+    let mut order = store.order();
+    order.seed = Some(seed());
+    refused(&store, &order, 64 << 20, WorkFailure::ImageUnsuitable);
+}
+
+#[test]
+fn a_wrong_byte_in_the_blob_is_found_and_its_chunk_not_written() {
+    let mut store = Store::new(&[3; 1 << 20], BootKind::Unknown, None);
+    let last = store.manifest.chunks.last().cloned().expect("a chunk");
+    let other = zstd::bulk::compress(&[4; CHUNK as usize], 1).expect("packed");
+    assert_eq!(other.len(), last.length as usize);
+    store.blob.splice(last.offset as usize.., other);
+    let fake = Fake::new(1 << 20, 0);
+    let error = write(&fake, &store.order(), &store).expect_err("corrupt");
+    assert_eq!(error.kind(), WorkFailure::ImageCorrupt);
+    assert!(!fake.bytes.lock().expect("the lock").contains(&4));
+}
+
+#[test]
+fn a_stop_ends_the_writing() {
+    let store = Store::new(&[3; 1 << 20], BootKind::Unknown, None);
+    let fake = Fake::new(1 << 20, 0);
+    let watch = Allow::times(6);
+    let error = write_image(&fake, &store.order(), &store, &nothing_mounted, &watch);
+    assert_eq!(error.expect_err("stopped").kind(), WorkFailure::Superseded);
+    let written = fake
+        .bytes
+        .lock()
+        .expect("the lock")
+        .iter()
+        .filter(|b| **b == 3)
+        .count();
+    assert!(written <= 4 * CHUNK as usize);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Whatever image, and wherever the stream breaks, the drive holds the image.
+    #[test]
+    fn the_drive_holds_the_image(
+        fills in proptest::collection::vec(prop_oneof![Just(0u8), 1..=255u8], 1..12),
+        tail in 1..CHUNK as usize,
+        breaks in proptest::collection::vec(0..100usize, 0..3),
+    ) {
+        let mut disk: Vec<u8> = fills.iter().flat_map(|b| vec![*b; CHUNK as usize]).collect();
+        disk.truncate(disk.len() - CHUNK as usize + tail);
+        // Each chunk differs from the others of its fill.
+        for (n, at) in (0..disk.len()).step_by(CHUNK as usize).enumerate() {
+            if disk[at] != 0 { disk[at] = n as u8; }
+        }
+        let store = Store::new(&disk, BootKind::Unknown, None);
+        *store.breaks.lock().expect("the lock") = breaks.clone();
+        let fake = Fake::new(disk.len().next_multiple_of(4096) + 8192, 0xaa);
+        let report = write(&fake, &store.order(), &store).expect("written");
+        let bytes = fake.bytes.lock().expect("the lock");
+        prop_assert_eq!(&bytes[..disk.len()], &disk[..]);
+        prop_assert_eq!(report.verified_bytes, disk.len() as u64);
+        prop_assert!(report.resumed as usize <= breaks.len());
+    }
+}
