@@ -7,6 +7,7 @@
 pub mod channel;
 pub mod clock;
 pub mod console;
+pub mod desk;
 pub mod dhcp;
 pub mod halt;
 pub mod init;
@@ -14,3 +15,5 @@ pub mod modules;
 pub mod netlink;
 pub mod network;
 pub mod tasks;
+pub mod tpm;
+pub mod work;

@@ -6,16 +6,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use billet_hardware::{NvmeIoctl, Tree};
 use billet_model::{
     TaskId,
-    work::{Task, Work, WorkFailure, WorkOutcome},
+    work::{Task, WorkOutcome},
 };
 
 use crate::{
     channel::{Channel, ChannelError},
     console::say,
-    halt,
+    desk::Desk,
+    halt, work,
 };
 
 /// How long the control plane may be silent before the machine is turned off.
@@ -42,19 +42,15 @@ pub fn serve(channel: Channel) -> ! {
     }
 }
 
-fn perform(_channel: &Arc<Channel>, task: &Task) -> WorkOutcome {
+fn perform(channel: &Arc<Channel>, task: &Task) -> WorkOutcome {
     let kind = task.work.word();
     say(format!("task {}: {kind}", task.id));
-    let tree = Tree::new("/");
-    match &task.work {
-        Work::Inspect => WorkOutcome::Inspected {
-            inventory: Box::new(billet_hardware::inventory(&tree, &NvmeIoctl(tree.clone()))),
-        },
-        _ => WorkOutcome::Failed {
-            kind: WorkFailure::Other,
-            detail: format!("this agent cannot {kind}"),
-        },
+    let desk = Desk::new(channel.clone(), task.id);
+    let outcome = desk.attend(|| work::perform(&task.work, channel.as_ref(), &desk));
+    if let WorkOutcome::Failed { kind, detail } = &outcome {
+        say(format!("task {}: failed ({kind:?}): {detail}", task.id));
     }
+    outcome
 }
 
 /// Reports until it is acknowledged.
