@@ -141,18 +141,18 @@ impl Http {
     pub async fn exchange(&self, call: Call<'_>) -> Result<Answer, Lost> {
         let what = format!("{} {}", call.method, call.path);
         let _slot = self.slots.acquire().await;
-        let client = match call.method {
-            Method::GET => &self.reads,
-            _ => &self.changes,
+        // A change's connection has its own, shorter limit, which must strike
+        // first: it is what tells "never sent" from "maybe sent".
+        let (client, timeout) = match call.method {
+            Method::GET => (&self.reads, call.timeout),
+            _ => (&self.changes, call.timeout + self.timeouts.connect),
         };
         let mut request = client
             .request(
                 call.method.clone(),
                 crate::link::url(&self.endpoint, call.path),
             )
-            // The connection has its own, shorter limit, which must strike first:
-            // it is what tells "never sent" from "maybe sent".
-            .timeout(call.timeout + self.timeouts.connect)
+            .timeout(timeout)
             .header("Accept", "application/json")
             .header("OData-Version", "4.0");
         if let Some((name, value)) = call.header {

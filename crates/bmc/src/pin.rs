@@ -119,19 +119,18 @@ pub(crate) fn wrong_certificate(
         if let Some(wrong) = e.downcast_ref::<WrongCertificate>() {
             return Some(wrong.clone());
         }
-        if let Some(rustls::Error::Other(other)) = e.downcast_ref::<rustls::Error>() {
-            if let Some(found) = wrong_certificate(other.0.as_ref()) {
-                return Some(found);
-            }
+        if let Some(rustls::Error::Other(other)) = e.downcast_ref::<rustls::Error>()
+            && let Some(found) = wrong_certificate(other.0.as_ref())
+        {
+            return Some(found);
         }
         // An I/O error's source is its payload's source: the payload itself is skipped.
         if let Some(inner) = e
             .downcast_ref::<std::io::Error>()
             .and_then(std::io::Error::get_ref)
+            && let Some(found) = wrong_certificate(inner)
         {
-            if let Some(found) = wrong_certificate(inner) {
-                return Some(found);
-            }
+            return Some(found);
         }
         next = e.source();
     }

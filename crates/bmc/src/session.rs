@@ -35,6 +35,14 @@ impl Pass {
     }
 }
 
+/// What a login gave.
+struct Login {
+    header: (HeaderName, HeaderValue),
+    /// Where the session is, where there is one.
+    session: Option<String>,
+    basic: bool,
+}
+
 #[derive(Default)]
 struct State {
     pass: Option<Pass>,
@@ -88,7 +96,11 @@ impl Account {
             self.login(http, sessions).await
         };
         match made {
-            Ok((header, session, basic)) => {
+            Ok(Login {
+                header,
+                session,
+                basic,
+            }) => {
                 state.logins += 1;
                 let pass = Pass {
                     header,
@@ -121,11 +133,7 @@ impl Account {
         Some((state.pass.take()?, state.session.take()?))
     }
 
-    async fn login(
-        &self,
-        http: &Http,
-        sessions: &str,
-    ) -> Result<((HeaderName, HeaderValue), Option<String>, bool), BmcError> {
+    async fn login(&self, http: &Http, sessions: &str) -> Result<Login, BmcError> {
         let body = json!({"UserName": self.user, "Password": self.password.expose()});
         let what = format!("POST {sessions}");
         let answer = http
@@ -158,7 +166,11 @@ impl Account {
                     .location()
                     .and_then(|l| crate::link::resolve(sessions, l))
                     .or_else(|| crate::link::target(sessions, &answer.json()?));
-                Ok(((TOKEN, token), session, false))
+                Ok(Login {
+                    header: (TOKEN, token),
+                    session,
+                    basic: false,
+                })
             }
             401 | 403 if !full => Err(self.refused(&what, messages::words(answer.bytes()))),
             status => {
@@ -168,7 +180,7 @@ impl Account {
         }
     }
 
-    fn basic(&self) -> Result<((HeaderName, HeaderValue), Option<String>, bool), BmcError> {
+    fn basic(&self) -> Result<Login, BmcError> {
         let both = Secret::new(format!("{}:{}", self.user, self.password.expose()));
         let encoded = Secret::new(format!(
             "Basic {}",
@@ -177,7 +189,11 @@ impl Account {
         let mut value = HeaderValue::from_str(encoded.expose())
             .map_err(|_| BmcError::malformed("Basic authentication", "not a header value"))?;
         value.set_sensitive(true);
-        Ok(((AUTHORIZATION, value), None, true))
+        Ok(Login {
+            header: (AUTHORIZATION, value),
+            session: None,
+            basic: true,
+        })
     }
 
     fn refused(&self, what: &str, detail: String) -> BmcError {

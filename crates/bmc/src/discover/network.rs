@@ -37,7 +37,8 @@ pub(crate) async fn nics(walk: &Walk<'_>, system: &Resource, chassis: &[Resource
         adapters.extend(walk.collection(place.link("/NetworkAdapters")).await);
     }
     for adapter in adapters {
-        let model = adapter.text("/Model").or_else(|| adapter.text("/Name"));
+        // Its name is of no use: "Network Adapter View".
+        let model = adapter.text("/Model");
         let functions = walk.collection(adapter.link("/NetworkDeviceFunctions"));
         let ports = async {
             match adapter

@@ -86,7 +86,7 @@ fn drive(resource: &Resource) -> Drive {
         .iter()
         .find_map(|i| text(i, "/DurableName"));
     Drive {
-        name: resource.id(),
+        name: place(resource),
         kind: kind(&protocol, &media),
         manufacturer: text(body, "/Manufacturer"),
         model: text(body, "/Model"),
@@ -113,6 +113,14 @@ fn drive(resource: &Resource) -> Drive {
         power_on_hours: whole(body, "/PowerOnHours"),
         ..Drive::default()
     }
+}
+
+/// Its id; where that is only a number, where it sits, if that is said in words.
+fn place(resource: &Resource) -> String {
+    let id = resource.id();
+    let number = id.chars().all(|c| c.is_ascii_digit());
+    let place = resource.text("/Location").filter(|_| number);
+    place.unwrap_or(id)
 }
 
 fn kind(protocol: &str, media: &str) -> DriveKind {

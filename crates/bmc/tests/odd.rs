@@ -1,0 +1,223 @@
+//! Discovery of BMCs that get things wrong: one bad part costs only itself.
+
+mod common;
+
+use axum::http::Method;
+use billet_bmc::BmcError;
+use billet_model::lifecycle::Power;
+use common::fake::{Fake, SYSTEM, Twist};
+use serde_json::{Value, json};
+
+const PROCESSORS: &str = "/redfish/v1/Systems/1/Processors";
+
+fn always(fake: &Fake, path: &'static str, body: Value) {
+    fake.twist(Method::GET, path, 999, Twist::Answer(200, body));
+}
+
+#[tokio::test]
+async fn a_bmc_with_almost_nothing_is_discovered_with_notes() {
+    let (fake, bmc) = Fake::start().await;
+    let found = bmc.client().discover().await.unwrap();
+    assert_eq!(found.power, Power::Off);
+    assert_eq!(found.inventory.system.serial.as_deref(), Some("S1"));
+    assert!(found.virtual_media[0].cd);
+    for missing in [
+        "no processor",
+        "no drive",
+        "no chassis",
+        "no sensor",
+        "no network interface",
+    ] {
+        assert!(
+            found.inventory.notes.iter().any(|n| n.contains(missing)),
+            "{missing}: {:?}",
+            found.inventory.notes
+        );
+    }
+    let changes = fake
+        .state()
+        .log
+        .iter()
+        .filter(|l| !l.starts_with("GET"))
+        .count();
+    assert_eq!(changes, 1, "only the login: {:?}", fake.state().log);
+}
+
+#[tokio::test]
+async fn one_bad_member_costs_only_itself() {
+    let (fake, bmc) = Fake::start().await;
+    fake.state().system =
+        json!({"Processors": {"@odata.id": PROCESSORS}, "Memory": {"@odata.id": ""}});
+    always(
+        &fake,
+        PROCESSORS,
+        json!({
+            "Members": [
+                {"@odata.id": "/redfish/v1/Systems/1/Processors/1"},
+                {"@odata.id": "/redfish/v1/Systems/1/Processors/broken"},
+                {"@odata.id": ""},
+                null,
+                {"@odata.id": "https://192.0.2.1/redfish/v1/Systems/1/Processors/2/"},
+                {"@odata.id": "/redfish/v1/Systems/1/Processors/hung"},
+            ],
+            "Members@odata.nextLink": "/redfish/v1/Systems/1/Processors/page2",
+        }),
+    );
+    always(
+        &fake,
+        "/redfish/v1/Systems/1/Processors/page2",
+        json!({
+            "Members": [{"Id": "3", "Name": "CPU 3", "@odata.id": "/x", "Socket": "3", "Model": "inline"}],
+            "Members@odata.nextLink": PROCESSORS,
+        }),
+    );
+    always(
+        &fake,
+        "/redfish/v1/Systems/1/Processors/1",
+        json!({"Id": "1", "Socket": "1", "TotalCores": "16"}),
+    );
+    always(
+        &fake,
+        "/redfish/v1/Systems/1/Processors/2",
+        json!({"Id": "", "Socket": null, "ProcessorType": null}),
+    );
+    fake.twist(
+        Method::GET,
+        "/redfish/v1/Systems/1/Processors/broken",
+        999,
+        Twist::Answer(404, json!({})),
+    );
+    fake.twist(
+        Method::GET,
+        "/redfish/v1/Systems/1/Processors/hung",
+        999,
+        Twist::Hang,
+    );
+    let found = bmc.client().discover().await.unwrap();
+    let sockets: Vec<&str> = found
+        .inventory
+        .cpus
+        .iter()
+        .map(|c| c.socket.as_str())
+        .collect();
+    assert_eq!(sockets, ["1", "2", "3"]);
+    assert_eq!(found.inventory.cpus[0].cores, Some(16));
+    for said in ["/broken", "/hung", "a member without a link"] {
+        assert!(
+            found.inventory.notes.iter().any(|n| n.contains(said)),
+            "{said}: {:?}",
+            found.inventory.notes
+        );
+    }
+}
+
+#[tokio::test]
+async fn members_that_are_null_are_none() {
+    let (fake, bmc) = Fake::start().await;
+    fake.state().system = json!({"Processors": {"@odata.id": PROCESSORS}});
+    always(
+        &fake,
+        PROCESSORS,
+        json!({"Members": null, "Members@odata.count": 0}),
+    );
+    let found = bmc.client().discover().await.unwrap();
+    assert!(found.inventory.cpus.is_empty());
+}
+
+#[tokio::test]
+async fn a_bmc_that_dies_on_the_way_is_no_empty_machine() {
+    let (fake, bmc) = Fake::start().await;
+    fake.state().system = json!({"Processors": {"@odata.id": PROCESSORS}});
+    let members: Vec<Value> = (0..40)
+        .map(|n| json!({"@odata.id": format!("/redfish/v1/Systems/1/Processors/{n}")}))
+        .collect();
+    always(&fake, PROCESSORS, json!({"Members": members}));
+    for n in 0..40 {
+        let path = Box::leak(format!("{PROCESSORS}/{n}").into_boxed_str());
+        fake.twist(Method::GET, path, 999, Twist::Answer(503, json!({})));
+    }
+    let failed = bmc.client().discover().await.unwrap_err();
+    assert!(matches!(failed, BmcError::Unreachable { .. }), "{failed}");
+}
+
+#[tokio::test]
+async fn of_several_systems_the_host_is_the_machine_and_the_baseboard_has_its_gpus() {
+    const BOARD: &str = "/redfish/v1/Systems/HGX_Baseboard_0";
+    const BOARDS: &str = "/redfish/v1/Systems/HGX_Baseboard_0/Processors";
+    let (fake, bmc) = Fake::start().await;
+    always(
+        &fake,
+        "/redfish/v1/Systems",
+        json!({"Members": [{"@odata.id": BOARD}, {"@odata.id": SYSTEM}]}),
+    );
+    always(
+        &fake,
+        BOARD,
+        json!({
+            "@odata.id": BOARD, "Id": "HGX_Baseboard_0", "SystemType": "Physical",
+            "Processors": {"@odata.id": BOARDS},
+        }),
+    );
+    always(
+        &fake,
+        BOARDS,
+        json!({"Members": [
+            {"@odata.id": "/redfish/v1/Systems/HGX_Baseboard_0/Processors/GPU_SXM_1"},
+            {"@odata.id": "/redfish/v1/Systems/HGX_Baseboard_0/Processors/FPGA_0"},
+        ]}),
+    );
+    always(
+        &fake,
+        "/redfish/v1/Systems/HGX_Baseboard_0/Processors/GPU_SXM_1",
+        json!({
+            "Id": "GPU_SXM_1", "ProcessorType": "GPU", "Model": "H100 80GB HBM3", "Manufacturer": "NVIDIA",
+            "SerialNumber": "165", "UUID": "u-1", "MemorySummary": {"TotalMemorySizeMiB": 81559},
+        }),
+    );
+    always(
+        &fake,
+        "/redfish/v1/Systems/HGX_Baseboard_0/Processors/FPGA_0",
+        json!({
+            "Id": "FPGA_0", "ProcessorType": "FPGA",
+        }),
+    );
+    let found = bmc.client().discover().await.unwrap();
+    assert_eq!(found.service.system, SYSTEM);
+    assert_eq!(found.inventory.gpus.len(), 1);
+    let gpu = &found.inventory.gpus[0];
+    assert_eq!(gpu.uuid.as_deref(), Some("u-1"));
+    assert_eq!(gpu.memory_bytes, Some(81_559 << 20));
+}
+
+#[tokio::test]
+async fn slashes_do_not_matter() {
+    let (fake, bmc) = Fake::start().await;
+    always(
+        &fake,
+        "/redfish/v1/Systems",
+        json!({"Members": [{"@odata.id": "/redfish/v1/Systems/1/"}]}),
+    );
+    // This one answers 308 to the first form it is asked in.
+    fake.twist(
+        Method::GET,
+        SYSTEM,
+        1,
+        Twist::Headers(308, vec![("Location", "/elsewhere")], json!({})),
+    );
+    assert_eq!(bmc.client().power().await.unwrap(), Power::Off);
+    assert_eq!(
+        fake.count("GET /elsewhere"),
+        0,
+        "redirects are not followed"
+    );
+}
+
+#[tokio::test]
+async fn an_answer_without_end_is_not_read_to_its_end() {
+    let (fake, bmc) = Fake::start().await;
+    let client = bmc.client();
+    client.power().await.unwrap();
+    always(&fake, SYSTEM, json!({"Id": "x".repeat(9 << 20)}));
+    let failed = client.power().await.unwrap_err();
+    assert!(matches!(failed, BmcError::Malformed { .. }), "{failed}");
+}
