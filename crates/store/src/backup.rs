@@ -18,7 +18,7 @@ impl Store {
     /// stands there is a whole backup or nothing.
     ///
     /// # Errors
-    /// `NotHere` on PostgreSQL, with what to do instead; `Constraint` when there
+    /// `NotHere` on PostgreSQL, with what to do instead, and in memory; `Constraint` when there
     /// is something at `to`; `Database` when it cannot be written.
     pub async fn backup(&self, to: &Path) -> Result<()> {
         if self.engine.kind() == EngineKind::Postgres {
@@ -52,7 +52,11 @@ impl Store {
         }
         let copy = Statement::new("VACUUM INTO $1", "backup", partial.display())
             .bind(partial.to_string_lossy().into_owned());
-        self.engine.execute_reading(copy).await?;
+        if self.engine.execute_apart(copy).await?.is_none() {
+            return Err(StoreError::NotHere(
+                "a database in memory is not backed up: keep it in a file".into(),
+            ));
+        }
         std::fs::File::open(&partial)
             .and_then(|file| file.sync_all())
             .map_err(|e| failed("writing out the backup at", &partial, e))?;

@@ -39,6 +39,8 @@ pub(crate) struct Engine {
     kind: EngineKind,
     writer: Option<Mutex<AnyConnection>>,
     pool: Option<AnyPool>,
+    /// How to open the file once more.
+    file: Option<AnyConnectOptions>,
 }
 
 /// A connection for as long as it is held.
@@ -91,11 +93,12 @@ impl Engine {
                     .after_connect(|connection, _| {
                         Box::pin(async move { pragmas(connection, "query_only = ON").await })
                     })
-                    .connect_lazy_with(options);
+                    .connect_lazy_with(options.clone());
                 Ok(Self {
                     kind: EngineKind::Sqlite,
                     writer: Some(Mutex::new(writer)),
                     pool: Some(readers),
+                    file: Some(options),
                 })
             }
             StoreUrl::SqliteInMemory => {
@@ -109,6 +112,7 @@ impl Engine {
                     kind: EngineKind::Sqlite,
                     writer: Some(Mutex::new(writer)),
                     pool: None,
+                    file: None,
                 })
             }
             StoreUrl::Postgres { .. } => {
@@ -122,6 +126,7 @@ impl Engine {
                     kind: EngineKind::Postgres,
                     writer: None,
                     pool: Some(pool),
+                    file: None,
                 })
             }
         }
@@ -207,10 +212,21 @@ impl Engine {
         execute_on(&mut connection, statement).await
     }
 
-    /// Carries one statement out on a connection that reads, so that writers go on.
-    pub async fn execute_reading(&self, statement: Statement) -> Result<u64> {
-        let mut connection = self.reading().await?;
-        execute_on(&mut connection, statement).await
+    /// Carries one statement out on a connection of its own to SQLite's file,
+    /// so that writers and readers go on; `None` where there is no such file.
+    pub async fn execute_apart(&self, statement: Statement) -> Result<Option<u64>> {
+        let Some(options) = &self.file else {
+            return Ok(None);
+        };
+        let mut connection = AnyConnection::connect_with(options)
+            .await
+            .map_err(StoreError::database("opening the database once more"))?;
+        let done = execute_on(&mut connection, statement).await?;
+        connection
+            .close()
+            .await
+            .map_err(StoreError::database("closing the database"))?;
+        Ok(Some(done))
     }
 
     /// Closes all connections.

@@ -19,6 +19,8 @@ mod seal;
 mod select;
 mod statement;
 mod store;
+#[cfg(test)]
+mod tests;
 mod url;
 mod write;
 

@@ -188,13 +188,7 @@ impl Store {
         &self,
         make: impl Fn(&dyn Fn(NodeId) -> Option<TreeHash>) -> Result<T, MakeProofError>,
     ) -> Result<T> {
-        let asked = std::cell::RefCell::new(BTreeSet::new());
-        let probe = |id: NodeId| {
-            asked.borrow_mut().insert(id);
-            Some(TreeHash::empty())
-        };
-        make(&probe).map_err(unprovable)?;
-        let ids = asked.into_inner();
+        let ids = needed(&make)?;
         let nodes = self.nodes_at(&ids).await?;
         make(&|id| nodes.get(&id).copied()).map_err(unprovable)
     }
@@ -226,6 +220,19 @@ impl Store {
         }
         Ok(found)
     }
+}
+
+/// The nodes that a proof takes.
+fn needed<T>(
+    make: &impl Fn(&dyn Fn(NodeId) -> Option<TreeHash>) -> Result<T, MakeProofError>,
+) -> Result<BTreeSet<NodeId>> {
+    let asked = std::cell::RefCell::new(BTreeSet::new());
+    make(&|id| {
+        asked.borrow_mut().insert(id);
+        Some(TreeHash::empty())
+    })
+    .map_err(unprovable)?;
+    Ok(asked.into_inner())
 }
 
 /// The tree's right edge, and the text that it is stored as.

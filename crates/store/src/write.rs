@@ -41,7 +41,7 @@ pub(crate) fn off_record(what: &'static str, id: String) -> StoreError {
     }
 }
 
-fn put(write: Write, recorded: bool, out: &mut Vec<Statement>) -> Result<()> {
+pub(crate) fn put(write: Write, recorded: bool, out: &mut Vec<Statement>) -> Result<()> {
     match write {
         Write::PutMachine(m) => machine(*m, recorded, out)?,
         Write::PutLease(l) => lease(*l, out)?,
@@ -334,6 +334,18 @@ const MACHINE_UNIQUE: &[Unique] = &[
 fn machine(mut m: Machine, recorded: bool, out: &mut Vec<Statement>) -> Result<()> {
     let given = m.version;
     m.version = given + 1;
+    for (n, address) in m.addresses.iter().enumerate() {
+        if m.addresses[..n]
+            .iter()
+            .any(|a| a.network == address.network)
+        {
+            return Err(StoreError::Constraint {
+                what: "machine",
+                id: m.name.to_string(),
+                rule: format!("it has two addresses on network {}", address.network),
+            });
+        }
+    }
     let statement = if given == 0 {
         if !recorded {
             return Err(off_record("machine", m.name.to_string()));
@@ -341,10 +353,12 @@ fn machine(mut m: Machine, recorded: bool, out: &mut Vec<Statement>) -> Result<(
         Statement::new(
             "INSERT INTO machines (id, name, site, machine_type, bmc_address, lifecycle, \
              may_hold_data, cordoned, unconfirmed, lease, wake_at, version, doc) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) \
+             ON CONFLICT (id) DO NOTHING",
             "machine",
             &m.name,
         )
+        .no_row(NoRow::Conflict)
     } else if recorded {
         Statement::new(
             "UPDATE machines SET name = $2, site = $3, machine_type = $4, bmc_address = $5, \
@@ -436,10 +450,12 @@ fn lease(mut l: Lease, out: &mut Vec<Statement>) -> Result<()> {
     let statement = if given == 0 {
         Statement::new(
             "INSERT INTO leases (id, name, project, live_project, live_image, machine, state, \
-             ends_at, version, doc) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+             ends_at, version, doc) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
+             ON CONFLICT (id) DO NOTHING",
             "lease",
             &l.name,
         )
+        .no_row(NoRow::Conflict)
     } else {
         Statement::new(
             "UPDATE leases SET name = $2, project = $3, live_project = $4, live_image = $5, \

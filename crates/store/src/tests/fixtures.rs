@@ -7,8 +7,7 @@ use std::{
 };
 
 use billet_model::{
-    EventId, ImageId, LeaseId, MachineId, MachineTypeId, Name, NetworkId, OperationId,
-    OrganisationId, ProjectId, SiteId, TokenId,
+    ImageId, MachineId, Name, NetworkId, OrganisationId, ProjectId, SiteId, TokenId,
     bmc::BmcEndpoint,
     event::AuditRow,
     image::{Image, ImageState},
@@ -19,7 +18,6 @@ use billet_model::{
     people::{Actor, Organisation, Project, Role, Token},
     site::{Address, ExpectedParts, MachineType, Network, Site},
     step::{Step, StepNotes},
-    work::Epoch,
 };
 use jiff::Timestamp;
 
@@ -234,7 +232,7 @@ pub(crate) fn machine(ground: &Ground, n: u32) -> Machine {
         firmware: None,
         lease: None,
         operation: None,
-        epoch: Epoch::default(),
+        epoch: 0,
         pending: None,
         requests: 0,
         uncertain_since: None,

@@ -7,7 +7,7 @@ use billet_model::{
     lifecycle::{Hold, HoldKind, Lifecycle, Waiting},
     operation::{Operation, OperationKind, OperationState},
     step::{Boot, Pending, Step, TaskRecord},
-    work::{Epoch, Progress, Task, Work},
+    work::{Progress, Task, Work},
 };
 use uuid::Uuid;
 
@@ -22,11 +22,7 @@ pub(super) async fn machines_round_trip(world: World) {
     let ground = ground(store).await;
     let mut machine = enrolled(store, &ground, 1).await;
     assert_eq!(machine.version, 1);
-    assert_eq!(
-        machine.wake_at,
-        at(1),
-        "times keep their nanoseconds"
-    );
+    assert_eq!(machine.wake_at, at(1), "times keep their nanoseconds");
 
     machine.lifecycle = Lifecycle::Quarantined;
     machine.hold = Some(Hold {
@@ -166,7 +162,7 @@ pub(super) async fn work_round_trips(world: World) {
     let mut boot = Boot {
         id: new_id!(BootId),
         machine: machine.id,
-        epoch: Epoch::default(),
+        epoch: 3,
         created_at: at(1),
         kernel_boot_id: None,
         hello_at: None,
@@ -175,7 +171,7 @@ pub(super) async fn work_round_trips(world: World) {
     let mut task = TaskRecord {
         task: Task {
             id: new_id!(TaskId),
-            epoch: Epoch::default(),
+            epoch: 3,
             work: Work::Inspect,
             addresses: machine.addresses.clone(),
         },
@@ -202,10 +198,7 @@ pub(super) async fn work_round_trips(world: World) {
         boot.hello_at = Some(at(2));
         task.taken_at = Some(at(2));
     }
-    for (state, found) in [
-        (OperationState::Running, 0),
-        (OperationState::Succeeded, 1),
-    ] {
+    for (state, found) in [(OperationState::Running, 0), (OperationState::Succeeded, 1)] {
         let filter = OperationFilter {
             state: Some(state),
             machine: Some(machine.id),
@@ -310,11 +303,7 @@ pub(super) async fn people_round_trip(world: World) {
 pub(super) async fn places_round_trip(world: World) {
     let store = &world.store;
     let ground = ground(store).await;
-    let mut site = store
-        .site(ground.site)
-        .await
-        .expect("read")
-        .expect("there");
+    let mut site = store.site(ground.site).await.expect("read").expect("there");
     site.jurisdiction = "EU".into();
     store
         .commit(put(Write::PutSite(site.clone())))

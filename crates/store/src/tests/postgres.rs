@@ -82,7 +82,12 @@ impl Server {
             .current_dir(folder.path())
             .arg("--pgdata")
             .arg(&data)
-            .args(["--auth=trust", "--username=billet", "--no-sync", "--encoding=UTF8"])
+            .args([
+                "--auth=trust",
+                "--username=billet",
+                "--no-sync",
+                "--encoding=UTF8",
+            ])
             .output()
             .expect("initdb runs");
         assert!(
@@ -125,7 +130,11 @@ impl Server {
                 return;
             }
             let log = || std::fs::read_to_string(self.folder.path().join("log"));
-            assert!(Instant::now() < until, "PostgreSQL did not start: {:?}", log());
+            assert!(
+                Instant::now() < until,
+                "PostgreSQL did not start: {:?}",
+                log()
+            );
             std::thread::sleep(Duration::from_millis(50));
         }
     }

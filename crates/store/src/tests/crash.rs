@@ -1,0 +1,83 @@
+//! Stopped in the middle: all of a batch is there, or nothing.
+
+use std::{
+    future::Future,
+    task::{Context, Poll},
+};
+
+use sqlx::Connection;
+
+use super::{World, fixtures::*};
+use crate::{AuditFilter, MachineFilter, Store, Write, write};
+
+async fn counts(store: &Store) -> (usize, usize) {
+    let machines = store.machines(&MachineFilter::default(), None, 100).await;
+    let rows = store.audit(&AuditFilter::default(), None, 1000).await;
+    (machines.expect("read").len(), rows.expect("read").len())
+}
+
+pub(super) async fn a_dropped_transaction_leaves_nothing(world: World) {
+    let store = &world.store;
+    let ground = ground(store).await;
+    let before = counts(store).await;
+    let batch = put(Write::PutMachine(Box::new(machine(&ground, 1))))
+        .with(Write::PutMachine(Box::new(machine(&ground, 2))));
+    let statements = write::statements(batch).expect("statements");
+    for done in 1..=statements.len() {
+        let mut connection = store.engine.writing().await.expect("a connection");
+        let mut transaction = connection
+            .begin_with(store.engine.begin_sql())
+            .await
+            .expect("begun");
+        store
+            .engine
+            .run_all(&mut transaction, &statements[..done])
+            .await
+            .expect("carried out");
+        drop(transaction);
+        drop(connection);
+        assert_eq!(counts(store).await, before, "after {done} statements");
+    }
+    store.engine.transact(&statements).await.expect("whole");
+    assert_eq!(counts(store).await, (2, before.1 + 1));
+}
+
+/// A future that is polled so often and then dropped.
+async fn polled<F: Future>(times: u32, future: F) -> Option<F::Output> {
+    let mut future = Box::pin(future);
+    let mut left = times;
+    std::future::poll_fn(move |context: &mut Context<'_>| {
+        if left == 0 {
+            return Poll::Ready(None);
+        }
+        left -= 1;
+        future.as_mut().poll(context).map(Some)
+    })
+    .await
+}
+
+pub(super) async fn a_commit_dropped_anywhere_is_whole(world: World) {
+    let store = &world.store;
+    let ground = ground(store).await;
+    let mut before = counts(store).await;
+    let mut dropped = 0;
+    for n in 0..40 {
+        let batch = put(Write::PutMachine(Box::new(machine(&ground, n + 1))))
+            .with(Write::PutMachine(Box::new(machine(&ground, n + 1001))));
+        let ended = polled(n, store.commit(batch)).await;
+        let now = counts(store).await;
+        let whole = (before.0 + 2, before.1 + 1);
+        match ended {
+            Some(result) => {
+                result.expect("it was left alone");
+                assert_eq!(now, whole);
+            }
+            None => {
+                dropped += 1;
+                assert!(now == before || now == whole, "{before:?} became {now:?}");
+            }
+        }
+        before = now;
+    }
+    assert!(dropped > 1, "some were dropped in the middle");
+}

@@ -1,0 +1,112 @@
+//! Databases of other versions.
+
+use super::{World, fixtures::*};
+use crate::{
+    Batch, Store, StoreError, StoreUrl, Write, engine::Engine, migrate, statement::Statement, write,
+};
+
+async fn statement(store: &Store, sql: &'static str) {
+    store
+        .execute(Statement::new(sql, "test", ""))
+        .await
+        .expect("carried out");
+}
+
+/// A second, empty database of the same engine.
+async fn older(world: &World, version: i64) -> Option<(StoreUrl, Store)> {
+    let url = match &world.url {
+        StoreUrl::SqliteInMemory => return None,
+        StoreUrl::Sqlite { .. } => StoreUrl::Sqlite {
+            path: world.folder.path().join("older.db"),
+        },
+        StoreUrl::Postgres { url } => {
+            statement(&world.store, "CREATE DATABASE older").await;
+            // The database's name stands between the last slash before `?` and it.
+            let (start, host) = url.split_once('?').expect("a host");
+            let (start, _) = start.rsplit_once('/').expect("a name");
+            StoreUrl::Postgres {
+                url: format!("{start}/older?{host}"),
+            }
+        }
+    };
+    let store = Store::open_at(&url, version).await.expect("it opens");
+    Some((url, store))
+}
+
+pub(super) async fn older_data_is_brought_along(world: World) {
+    for version in 1..migrate::newest() {
+        let Some((url, old)) = older(&world, version).await else {
+            // A database in memory is never older than the program.
+            return;
+        };
+        assert_eq!(old.schema_version().await.expect("read"), version);
+        // What version 1 knew: nouns without an audit log.
+        let site = site("old");
+        let kind = machine_type("old");
+        let mut statements = Vec::new();
+        for write in [
+            Write::PutSite(site.clone()),
+            Write::PutMachineType(kind.clone()),
+        ] {
+            write::put(write, true, &mut statements).expect("statements");
+        }
+        old.engine.transact(&statements).await.expect("kept");
+        old.close().await;
+        drop(old);
+
+        let new = Store::open(&url).await.expect("it is brought up to date");
+        assert_eq!(new.schema_version().await.expect("read"), migrate::newest());
+        assert_eq!(
+            new.site(site.id).await.expect("read"),
+            Some(site),
+            "from version {version}"
+        );
+        let found = new.machine_type_by_name(&kind.name).await;
+        assert_eq!(found.expect("read"), Some(kind));
+        new.commit(Batch::new().audited(row("test.later")))
+            .await
+            .expect("what is new works");
+        assert_eq!(new.seal(at(0)).await.expect("sealed"), 1);
+    }
+}
+
+pub(super) async fn a_newer_database_is_refused(world: World) {
+    let future = migrate::newest() + 7;
+    statement(
+        &world.store,
+        // 7 beyond what is known.
+        "INSERT INTO schema_version (version) SELECT MAX(version) + 7 FROM schema_version",
+    )
+    .await;
+    let refused = match &world.url {
+        StoreUrl::SqliteInMemory => migrate::migrate(&world.store.engine, migrate::newest()).await,
+        url => match Engine::open(url).await {
+            Ok(engine) => migrate::migrate(&engine, migrate::newest()).await,
+            Err(error) => Err(error),
+        },
+    };
+    assert!(
+        matches!(refused, Err(StoreError::Newer { found, known })
+            if found == future && known == migrate::newest()),
+        "{refused:?}"
+    );
+}
+
+pub(super) async fn opening_again_changes_nothing(world: World) {
+    let ground = ground(&world.store).await;
+    let machine = enrolled(&world.store, &ground, 1).await;
+    let mut opening = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        let url = world.url.clone();
+        if url == StoreUrl::SqliteInMemory {
+            return;
+        }
+        opening.spawn(async move { Store::open(&url).await.map(drop) });
+    }
+    while let Some(opened) = opening.join_next().await {
+        opened.expect("it ends").expect("it opens");
+    }
+    let again = world.again().await.expect("not in memory");
+    let found = again.machine(machine.id).await.expect("read");
+    assert_eq!(found, Some(machine));
+}
