@@ -1,5 +1,7 @@
 //! A unified kernel image has what was put into it, and is the same every time.
 
+#![allow(clippy::print_stdout)] // A test says that it is skipped.
+
 use std::path::Path;
 
 use billet_media::ramdisk::{DEFAULT_STUB, Section, join, sections};

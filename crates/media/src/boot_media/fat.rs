@@ -18,14 +18,15 @@ pub struct FatImage {
 const SLACK: usize = 1 << 20;
 /// Bytes. Keeps the number of clusters within FAT16's bounds up to 128 MiB.
 const CLUSTER: u32 = 2048;
-/// FAT16 has at least this many clusters (Microsoft's FAT specification).
+/// FAT16 has at least this many clusters (Microsoft's FAT specification); tables and root
+/// directory, in front of them, take no more than another 64.
 const LEAST_CLUSTERS: usize = 4085;
 /// The directory where systemd's stub looks for what comes beside the program.
 const EXTRA: &str = "EFI/BOOT/BOOTX64.EFI.extra.d";
 
 /// Makes the file system around the ramdisk.
 pub fn build(uki: &[u8]) -> io::Result<FatImage> {
-    let least = (LEAST_CLUSTERS + 16) * CLUSTER as usize;
+    let least = (LEAST_CLUSTERS + 64) * CLUSTER as usize;
     let size = (uki.len() + boot::MAX_BYTES + SLACK)
         .max(least)
         .next_multiple_of(CLUSTER as usize);

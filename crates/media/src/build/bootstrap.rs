@@ -59,6 +59,8 @@ pub fn run(recipe: &Recipe, layout: &Layout, mirror: Option<&str>) -> Result<Tre
         .arg("--format=null")
         .arg(format!("--include={}", recipe.packages.join(",")))
         .args([
+            // The tree is thrown away if this fails: nothing in it needs to be safe.
+            "--dpkgopt=force-unsafe-io",
             "--dpkgopt=path-exclude=/usr/share/man/*",
             "--dpkgopt=path-exclude=/usr/share/doc/*",
             "--dpkgopt=path-include=/usr/share/doc/*/copyright",

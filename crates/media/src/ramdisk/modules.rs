@@ -322,7 +322,10 @@ fn plain_path(root: &Path, file: &Path) -> String {
 mod tests {
     use super::*;
 
-    fn index(modules: &[(&str, &[&str], &[&str], &[&str])]) -> Index {
+    type Words<'a> = &'a [&'a str];
+
+    /// From name, hard and soft dependencies, and the aliases it answers to.
+    fn index(modules: &[(&str, Words<'_>, Words<'_>, Words<'_>)]) -> Index {
         let mut index = Index {
             files: BTreeMap::new(),
             built_in: BTreeSet::from(["nls_base".to_owned()]),

@@ -1,6 +1,6 @@
 //! What several tests need: small disks, and programs that may not be installed.
 
-#![allow(dead_code)]
+#![allow(dead_code, clippy::print_stdout)]
 
 use std::collections::BTreeMap;
 use std::io::{Cursor, Write as _};
