@@ -75,7 +75,8 @@ enum Make {
 
 fn say(progress: Progress) {
     match progress.total {
-        Some(total) => eprint!("\r{}: {}/{total}   ", progress.step, progress.done),
+        Some(total) if progress.done == total => eprintln!("{}: {total} bytes", progress.step),
+        Some(_) => {}
         None => eprintln!("{}", progress.step),
     }
 }

@@ -117,13 +117,18 @@ fn mode() -> Result<&'static str, BuildError> {
         reason: e.to_string(),
         remedy: "allow unprivileged user namespaces (sysctl kernel.unprivileged_userns_clone=1, and on Ubuntu kernel.apparmor_restrict_unprivileged_userns=0)",
     })?;
-    if !Path::new("/usr/bin/newuidmap").exists() {
-        return Err(BuildError::NoPrivileges {
-            reason: "newuidmap is not installed".to_owned(),
-            remedy: "install the package uidmap, and give your user a range in /etc/subuid and /etc/subgid",
-        });
-    }
-    Ok("unshare")
+    let ranges = fs::read_to_string("/etc/subuid").unwrap_or_default();
+    let reason = if !Path::new("/usr/bin/newuidmap").exists() {
+        "newuidmap is not installed"
+    } else if ranges.trim().is_empty() {
+        "nobody has a range of user ids to give away (/etc/subuid is empty)"
+    } else {
+        return Ok("unshare");
+    };
+    Err(BuildError::NoPrivileges {
+        reason: reason.to_owned(),
+        remedy: "install the package uidmap, and give your user a range (usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER)",
+    })
 }
 
 /// A shell script that writes files into the tree, which is `$1`.
@@ -185,7 +190,7 @@ fn write_image(directory: &Path, layout: &Layout) -> String {
         r#"ls "$1/lib/modules" > "$out/{RELEASE}"
 rm -rf "$1"/var/lib/apt/lists/* "$1"/var/cache/apt/archives/*.deb "$1"/var/cache/apt/*.bin
 rm -f "$1"/var/log/dpkg.log "$1"/var/log/alternatives.log "$1"/var/log/apt/* "$1"/var/cache/ldconfig/aux-cache
-rm -f "$1/usr/sbin/policy-rc.d" "$1/etc/apt/apt.conf.d/00mmdebstrap"
+rm -f "$1/usr/sbin/policy-rc.d" "$1/etc/apt/apt.conf.d/00mmdebstrap" "$1/etc/dpkg/dpkg.cfg.d/99mmdebstrap"
 if [ -e "$1/sbin/start-stop-daemon.REAL" ]; then mv "$1/sbin/start-stop-daemon.REAL" "$1/sbin/start-stop-daemon"; fi
 export TREE="$1"
 unshare --mount sh -euc '

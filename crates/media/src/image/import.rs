@@ -100,6 +100,7 @@ fn take_in<R: Read>(
     let counted = Counted {
         source,
         expected: options.expected_bytes,
+        told: 0,
         progress,
     };
     let unpacked = source::decompress(counted).map_err(decoding)?;
@@ -313,21 +314,29 @@ fn decoding(error: io::Error) -> ImportError {
     }
 }
 
-/// Tells how far it has come whenever something was read.
+/// How much arrives between two signs of progress, in bytes.
+const TELL_EVERY: u64 = 4 << 20;
+
+/// Tells how far it has come as the image is read.
 struct Counted<'a, 'p, R> {
     source: &'a mut Source<R>,
     expected: Option<u64>,
+    told: u64,
     progress: OnProgress<'p>,
 }
 
 impl<R: Read> Read for Counted<'_, '_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.source.read(buffer)?;
-        (self.progress)(Progress {
-            step: "taking in the image",
-            done: self.source.arrived(),
-            total: self.expected,
-        });
+        let done = self.source.arrived();
+        if done - self.told >= TELL_EVERY || read == 0 {
+            self.told = done;
+            (self.progress)(Progress {
+                step: "taking in the image",
+                done,
+                total: self.expected,
+            });
+        }
         Ok(read)
     }
 }
