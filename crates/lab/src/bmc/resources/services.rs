@@ -68,6 +68,8 @@ pub(super) fn render(view: &View<'_>, path: &[&str]) -> Option<Value> {
             "Name": "Update Service",
             "ServiceEnabled": false,
             "Status": { "State": "Disabled", "Health": "OK" },
+            // Nothing can be updated; some clients insist on the object all the same.
+            "Actions": { "Oem": {} },
             "FirmwareInventory": link("UpdateService/FirmwareInventory"),
         }),
         ["UpdateService", "FirmwareInventory"] => collection(
