@@ -15,3 +15,5 @@ pub mod ramdisk;
 mod command;
 mod digest;
 mod window;
+
+pub use command::CommandError;

@@ -42,7 +42,7 @@ use std::path::{Path, PathBuf};
 
 pub use kernel::{KernelError, KernelPackage};
 pub use modinfo::ModuleError;
-pub use uki::{Section, UkiError, join, sections};
+pub use uki::{Section, UkiError, join, sections, sign};
 
 use crate::command::CommandError;
 use crate::digest;
@@ -132,7 +132,7 @@ pub enum RamdiskError {
     #[error("writing the initramfs: {0}")]
     Initramfs(io::Error),
     /// `sbsign` failed.
-    #[error("signing the ramdisk: {0}")]
+    #[error(transparent)]
     Sign(#[from] SignError),
     /// The agent is linked against shared libraries, which the ramdisk does not have.
     #[error(
@@ -150,8 +150,13 @@ pub enum RamdiskError {
 
 /// `sbsign` failed.
 #[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-pub struct SignError(#[from] CommandError);
+#[error("signing {}: {source}", path.display())]
+pub struct SignError {
+    /// The UKI.
+    pub path: PathBuf,
+    /// How `sbsign` failed.
+    pub source: CommandError,
+}
 
 impl RamdiskError {
     pub(crate) fn io(operation: &'static str, path: &Path, source: io::Error) -> Self {
@@ -209,7 +214,7 @@ pub fn build_ramdisk(
     fs::write(&partial, &uki).map_err(|e| RamdiskError::io("writing", &partial, e))?;
     if let Some(signing) = &options.signing {
         progress(Progress::begin("signing the ramdisk"));
-        uki::sign(&partial, signing).map_err(SignError)?;
+        uki::sign(&partial, signing)?;
     }
     let uki = read(&partial)?;
     fs::rename(&partial, &options.output)

@@ -2,9 +2,12 @@
 
 #![allow(clippy::print_stdout)] // A test says that it is skipped.
 
-use std::path::Path;
+mod common;
 
-use billet_media::ramdisk::{DEFAULT_STUB, Section, join, sections};
+use std::path::Path;
+use std::process::Command;
+
+use billet_media::ramdisk::{DEFAULT_STUB, Section, SigningKey, join, sections, sign};
 
 fn stub() -> Option<Vec<u8>> {
     if Path::new(DEFAULT_STUB).exists() {
@@ -39,6 +42,55 @@ fn sections_come_out_as_they_went_in() {
         );
     }
     assert_eq!(uki, join(&stub, &added).unwrap());
+}
+
+#[test]
+fn a_signature_covers_the_whole_image() {
+    let Some(stub) = stub() else { return };
+    for program in ["openssl", "sbsign", "sbverify"] {
+        if !common::have(program, "signing") {
+            return;
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let signing = SigningKey {
+        key: path("key.pem"),
+        certificate: path("certificate.pem"),
+    };
+    common::sh(
+        Command::new("openssl")
+            .args(["req", "-new", "-x509", "-newkey", "rsa:2048", "-nodes"])
+            .args(["-subj", "/CN=test", "-keyout"])
+            .arg(&signing.key)
+            .arg("-out")
+            .arg(&signing.certificate),
+    );
+    let uki = path("uki.efi");
+    std::fs::write(
+        &uki,
+        join(&stub, &[Section::new(".linux", &[3; 70_001])]).unwrap(),
+    )
+    .unwrap();
+    sign(&uki, &signing).unwrap();
+    let verify = || {
+        Command::new("sbverify")
+            .arg("--cert")
+            .arg(&signing.certificate)
+            .arg(&uki)
+            .output()
+            .unwrap()
+    };
+    let output = verify();
+    assert!(output.status.success());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!said.contains("gap"), "{said}");
+
+    let mut changed = std::fs::read(&uki).unwrap();
+    let place = changed.len() - 40_000;
+    changed[place] ^= 1;
+    std::fs::write(&uki, changed).unwrap();
+    assert!(!verify().status.success());
 }
 
 #[test]

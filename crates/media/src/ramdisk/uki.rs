@@ -10,8 +10,8 @@ use std::process::Command;
 use object::read::pe::PeFile64;
 use object::{Object as _, ObjectSection as _};
 
-use super::SigningKey;
-use crate::command::{self, CommandError};
+use super::{SignError, SigningKey};
+use crate::command;
 
 /// A section of a UKI.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,8 +87,21 @@ pub fn join(stub: &[u8], added: &[Section<'_>]) -> Result<Vec<u8>, UkiError> {
         .max()
         .unwrap_or(0);
 
-    let mut image = stub.to_vec();
+    // Behind the stub's sections there may be a symbol table, which nothing reads.
+    // A gap would be hashed by some and not by others when the image is signed.
+    let end = parsed
+        .section_table()
+        .iter()
+        .map(|section| {
+            section.pointer_to_raw_data.get(object::LittleEndian) as usize
+                + section.size_of_raw_data.get(object::LittleEndian) as usize
+        })
+        .max()
+        .unwrap_or(headers_size);
+    let mut image = stub.get(..end).unwrap_or(stub).to_vec();
     pad(&mut image, file_alignment);
+    put(&mut image, file_header + 8, 0);
+    put(&mut image, file_header + 12, 0);
     let mut initialized = get(stub, optional + OPTIONAL_INITIALIZED_SIZE)?;
     for (index, section) in added.iter().enumerate() {
         address = align(address, section_alignment)?;
@@ -148,7 +161,7 @@ pub fn sections(uki: &[u8]) -> Result<Vec<(String, Vec<u8>)>, UkiError> {
 }
 
 /// Signs a UKI in place, with `sbsign`.
-pub fn sign(uki: &Path, signing: &SigningKey) -> Result<(), CommandError> {
+pub fn sign(uki: &Path, signing: &SigningKey) -> Result<(), SignError> {
     command::run(
         Command::new("sbsign")
             .arg("--key")
@@ -161,6 +174,10 @@ pub fn sign(uki: &Path, signing: &SigningKey) -> Result<(), CommandError> {
         "sbsigntool",
     )
     .map(|_| ())
+    .map_err(|source| SignError {
+        path: uki.to_owned(),
+        source,
+    })
 }
 
 fn get(image: &[u8], at: usize) -> Result<u32, UkiError> {
