@@ -6,9 +6,8 @@
 
 use std::{sync::Once, time::Duration};
 
-use futures::TryStreamExt;
 use sqlx::{
-    AnyConnection, AnyPool, ConnectOptions, Connection, Either, Executor,
+    AnyConnection, AnyPool, ConnectOptions, Connection, Executor,
     any::{AnyConnectOptions, AnyPoolOptions, AnyRow},
     pool::PoolConnection,
 };
@@ -16,15 +15,13 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use crate::{
     StoreUrl,
-    error::{Context, Result, StoreError},
-    statement::{NoRow, Statement},
+    error::{Result, StoreError},
+    run,
+    statement::Statement,
 };
 
 /// How often a transaction is tried before its transient failure is the caller's.
 const TRIES: u32 = 8;
-
-/// Most statements sent to SQLite in one piece.
-const STATEMENTS_AT_ONCE: usize = 12;
 
 /// Which engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,15 +34,48 @@ pub enum EngineKind {
 
 pub(crate) struct Engine {
     kind: EngineKind,
-    writer: Option<Mutex<AnyConnection>>,
+    writer: Option<Mutex<Writer>>,
     pool: Option<AnyPool>,
     /// How to open the file once more.
     file: Option<AnyConnectOptions>,
 }
 
+/// SQLite's connection that writes.
+pub(crate) struct Writer {
+    connection: AnyConnection,
+    /// A transaction was begun on it whose end was not seen: its caller was
+    /// dropped in the middle. It is rolled back before anything else is done.
+    unsettled: bool,
+}
+
+impl Writer {
+    fn new(connection: AnyConnection) -> Mutex<Self> {
+        Mutex::new(Self {
+            connection,
+            unsettled: false,
+        })
+    }
+
+    async fn settle(&mut self) -> Result<()> {
+        if !self.unsettled {
+            return Ok(());
+        }
+        let rolled_back = self.connection.execute(sqlx::raw_sql("ROLLBACK")).await;
+        // Where the transaction ended after all there is nothing to roll back,
+        // and SQLite says so: that is as good.
+        if let Err(error) = rolled_back
+            && error.as_database_error().is_none()
+        {
+            return Err(StoreError::database("rolling a transaction back")(error));
+        }
+        self.unsettled = false;
+        Ok(())
+    }
+}
+
 /// A connection for as long as it is held.
 pub(crate) enum Held<'a> {
-    Writer(MutexGuard<'a, AnyConnection>),
+    Writer(MutexGuard<'a, Writer>),
     Pooled(PoolConnection<sqlx::Any>),
 }
 
@@ -53,7 +83,7 @@ impl std::ops::Deref for Held<'_> {
     type Target = AnyConnection;
     fn deref(&self) -> &AnyConnection {
         match self {
-            Self::Writer(c) => c,
+            Self::Writer(w) => &w.connection,
             Self::Pooled(c) => c,
         }
     }
@@ -62,7 +92,7 @@ impl std::ops::Deref for Held<'_> {
 impl std::ops::DerefMut for Held<'_> {
     fn deref_mut(&mut self) -> &mut AnyConnection {
         match self {
-            Self::Writer(c) => c,
+            Self::Writer(w) => &mut w.connection,
             Self::Pooled(c) => c,
         }
     }
@@ -96,7 +126,7 @@ impl Engine {
                     .connect_lazy_with(options.clone());
                 Ok(Self {
                     kind: EngineKind::Sqlite,
-                    writer: Some(Mutex::new(writer)),
+                    writer: Some(Writer::new(writer)),
                     pool: Some(readers),
                     file: Some(options),
                 })
@@ -110,7 +140,7 @@ impl Engine {
                     .map_err(StoreError::database(doing()))?;
                 Ok(Self {
                     kind: EngineKind::Sqlite,
-                    writer: Some(Mutex::new(writer)),
+                    writer: Some(Writer::new(writer)),
                     pool: None,
                     file: None,
                 })
@@ -139,7 +169,7 @@ impl Engine {
     /// A connection to write with.
     pub async fn writing(&self) -> Result<Held<'_>> {
         match (&self.writer, &self.pool) {
-            (Some(writer), _) => Ok(Held::Writer(writer.lock().await)),
+            (Some(writer), _) => settled(writer).await.map(Held::Writer),
             (None, pool) => pooled(pool).await,
         }
     }
@@ -147,7 +177,7 @@ impl Engine {
     /// A connection to read with.
     pub async fn reading(&self) -> Result<Held<'_>> {
         match (&self.pool, &self.writer) {
-            (None, Some(writer)) => Ok(Held::Writer(writer.lock().await)),
+            (None, Some(writer)) => settled(writer).await.map(Held::Writer),
             (pool, _) => pooled(pool).await,
         }
     }
@@ -178,6 +208,18 @@ impl Engine {
     }
 
     async fn transact_once(&self, statements: &[Statement]) -> Result<()> {
+        if let Some(writer) = &self.writer
+            && statements.len() <= run::AT_ONCE
+        {
+            let mut writer = settled(writer).await?;
+            writer.unsettled = true;
+            let result = run::whole_transaction(&mut writer.connection, statements).await;
+            match &result {
+                Ok(()) => writer.unsettled = false,
+                Err(_) => writer.settle().await?,
+            }
+            return result;
+        }
         let mut connection = self.writing().await?;
         let mut transaction = connection
             .begin_with(self.begin_sql())
@@ -197,11 +239,11 @@ impl Engine {
         statements: &[Statement],
     ) -> Result<()> {
         let at_once = match self.kind {
-            EngineKind::Sqlite => STATEMENTS_AT_ONCE,
+            EngineKind::Sqlite => run::AT_ONCE,
             EngineKind::Postgres => 1,
         };
         for chunk in statements.chunks(at_once) {
-            run_together(connection, chunk).await?;
+            run::together(connection, chunk).await?;
         }
         Ok(())
     }
@@ -209,7 +251,7 @@ impl Engine {
     /// Carries one statement out by itself; the number of rows it changed.
     pub async fn execute(&self, statement: Statement) -> Result<u64> {
         let mut connection = self.writing().await?;
-        execute_on(&mut connection, statement).await
+        run::execute(&mut connection, statement).await
     }
 
     /// Carries one statement out on a connection of its own to SQLite's file,
@@ -221,7 +263,7 @@ impl Engine {
         let mut connection = AnyConnection::connect_with(options)
             .await
             .map_err(StoreError::database("opening the database once more"))?;
-        let done = execute_on(&mut connection, statement).await?;
+        let done = run::execute(&mut connection, statement).await?;
         connection
             .close()
             .await
@@ -239,6 +281,7 @@ impl Engine {
             // SQLite fold its log into it first.
             let mut writer = writer.lock().await;
             if let Err(error) = writer
+                .connection
                 .execute(sqlx::raw_sql("PRAGMA wal_checkpoint(TRUNCATE)"))
                 .await
             {
@@ -250,8 +293,15 @@ impl Engine {
     /// The rows that a statement reads.
     pub async fn fetch(&self, statement: Statement) -> Result<Vec<AnyRow>> {
         let mut connection = self.reading().await?;
-        fetch_on(&mut connection, statement).await
+        run::fetch(&mut connection, statement).await
     }
+}
+
+/// The connection that writes, after a transaction that was left open on it.
+async fn settled(writer: &Mutex<Writer>) -> Result<MutexGuard<'_, Writer>> {
+    let mut writer = writer.lock().await;
+    writer.settle().await?;
+    Ok(writer)
 }
 
 async fn pooled(pool: &Option<AnyPool>) -> Result<Held<'static>> {
@@ -277,105 +327,4 @@ async fn pragmas(
         .execute(sqlx::raw_sql(sqlx::AssertSqlSafe(sql)))
         .await?;
     Ok(())
-}
-
-/// The rows that a statement reads, on a connection at hand.
-pub(crate) async fn fetch_on(
-    connection: &mut AnyConnection,
-    statement: Statement,
-) -> Result<Vec<AnyRow>> {
-    let noun = statement.noun;
-    let doing = || format!("reading {noun}");
-    let arguments = Statement::arguments(statement.args).map_err(StoreError::database(doing()))?;
-    sqlx::query_with(sqlx::AssertSqlSafe(statement.sql), arguments)
-        .fetch_all(connection)
-        .await
-        .map_err(StoreError::database(doing()))
-}
-
-/// Carries out a few statements in one go. SQLite takes several at once, which
-/// saves the way to its thread and back for each; PostgreSQL gets one at a time.
-async fn run_together(connection: &mut AnyConnection, statements: &[Statement]) -> Result<()> {
-    let (sql, args) = join(statements);
-    let arguments =
-        Statement::arguments(args).map_err(StoreError::database("preparing a statement"))?;
-    let query = sqlx::query_with(sqlx::AssertSqlSafe(sql), arguments);
-    let mut results = connection.fetch_many(query);
-    // Each statement that is done gives one result: so an error belongs to the next.
-    let mut done = 0;
-    loop {
-        match results.try_next().await {
-            Ok(Some(Either::Left(result))) => {
-                if let Some(statement) = statements.get(done)
-                    && result.rows_affected() == 0
-                {
-                    no_row(statement)?;
-                }
-                done += 1;
-            }
-            Ok(Some(Either::Right(_))) => {}
-            Ok(None) => return Ok(()),
-            Err(error) => {
-                let Some(statement) = statements.get(done) else {
-                    return Err(StoreError::database("writing")(error));
-                };
-                let shown = |index| statement.shown(index);
-                return Err(StoreError::of_statement(error, &context(statement, &shown)));
-            }
-        }
-    }
-}
-
-async fn execute_on(connection: &mut AnyConnection, statement: Statement) -> Result<u64> {
-    let arguments = Statement::arguments(statement.args.clone())
-        .map_err(StoreError::database("preparing a statement"))?;
-    sqlx::query_with(sqlx::AssertSqlSafe(statement.sql.clone()), arguments)
-        .execute(connection)
-        .await
-        .map(|done| done.rows_affected())
-        .map_err(|error| {
-            StoreError::of_statement(error, &context(&statement, &|index| statement.shown(index)))
-        })
-}
-
-fn context<'a>(statement: &'a Statement, value: &'a dyn Fn(usize) -> String) -> Context<'a> {
-    Context {
-        noun: statement.noun,
-        id: &statement.id,
-        unique: statement.unique,
-        value,
-    }
-}
-
-/// What it means that a statement changed nothing.
-fn no_row(statement: &Statement) -> Result<()> {
-    let (what, id) = (statement.noun, statement.id.clone());
-    match statement.no_row {
-        NoRow::Fine => Ok(()),
-        NoRow::NotFound => Err(StoreError::NotFound { what, id }),
-        NoRow::Conflict | NoRow::MachineOffRecord { .. } => Err(StoreError::Conflict { what, id }),
-    }
-}
-
-/// Several statements as one text, placeholders numbered on.
-fn join(statements: &[Statement]) -> (String, Vec<crate::statement::Value>) {
-    let mut sql = String::with_capacity(statements.iter().map(|s| s.sql.len() + 8).sum());
-    let mut args = Vec::new();
-    for statement in statements {
-        if !sql.is_empty() {
-            sql.push_str(";\n");
-        }
-        let mut rest = &*statement.sql;
-        while let Some(at) = rest.find('$') {
-            sql.push_str(&rest[..=at]);
-            rest = &rest[at + 1..];
-            let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-            let number: usize = rest[..digits].parse().unwrap_or(0);
-            sql.push_str(&(number + args.len()).to_string());
-            rest = &rest[digits..];
-        }
-        sql.push_str(rest);
-        args.extend(statement.args.iter().cloned());
-    }
-    (sql, args)
 }

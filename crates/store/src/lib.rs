@@ -15,6 +15,7 @@ mod engine;
 mod error;
 mod migrate;
 mod read;
+mod run;
 mod seal;
 mod select;
 mod statement;

@@ -6,8 +6,9 @@
 use sqlx::{AnyConnection, Connection, Executor, Row};
 
 use crate::{
-    engine::{Engine, EngineKind, fetch_on},
+    engine::{Engine, EngineKind},
     error::{Result, StoreError},
+    run,
     statement::Statement,
 };
 
@@ -25,7 +26,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration {
         version: 1,
         sql: include_str!("migrations/0001_nouns.sql"),
-        sqlite: "",
+        sqlite: include_str!("migrations/0001_nouns.sqlite.sql"),
         postgres: "",
     },
     Migration {
@@ -51,18 +52,18 @@ pub(crate) async fn migrate(engine: &Engine, until: i64) -> Result<()> {
         .map_err(StoreError::database("beginning the migration"))?;
     if engine.kind() == EngineKind::Postgres {
         // "billet" in ASCII.
-        run(
+        run_script(
             &mut transaction,
             "SELECT pg_advisory_xact_lock(108170449872244)".into(),
         )
         .await?;
     }
-    run(
+    run_script(
         &mut transaction,
         "CREATE TABLE IF NOT EXISTS schema_version (version BIGINT PRIMARY KEY)".into(),
     )
     .await?;
-    let rows = fetch_on(
+    let rows = run::fetch(
         &mut transaction,
         Statement::read(
             "SELECT CAST(COALESCE(MAX(version), 0) AS BIGINT) FROM schema_version",
@@ -91,9 +92,9 @@ pub(crate) async fn migrate(engine: &Engine, until: i64) -> Result<()> {
             "bringing the schema up to date"
         );
         for sql in migration.for_engine(engine.kind()) {
-            run(&mut transaction, sql).await?;
+            run_script(&mut transaction, sql).await?;
         }
-        run(
+        run_script(
             &mut transaction,
             format!(
                 "INSERT INTO schema_version (version) VALUES ({})",
@@ -133,7 +134,7 @@ impl Migration {
     }
 }
 
-async fn run(connection: &mut AnyConnection, sql: String) -> Result<()> {
+async fn run_script(connection: &mut AnyConnection, sql: String) -> Result<()> {
     connection
         .execute(sqlx::raw_sql(sqlx::AssertSqlSafe(sql)))
         .await

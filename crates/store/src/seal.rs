@@ -16,8 +16,8 @@ use sqlx::{AnyConnection, Connection};
 
 use crate::{
     Store,
-    engine::fetch_on,
     error::{Result, StoreError},
+    run::fetch,
     select::{column, noun},
     statement::{NoRow, Statement},
 };
@@ -238,7 +238,7 @@ fn needed<T>(
 /// The tree's right edge, and the text that it is stored as.
 async fn edge(connection: &mut AnyConnection) -> Result<(Edge, String)> {
     let read = Statement::read("SELECT value FROM meta WHERE key = $1", WHAT).bind(EDGE);
-    let rows = fetch_on(connection, read).await?;
+    let rows = fetch(connection, read).await?;
     let row = rows.first().ok_or_else(|| StoreError::Corrupt {
         what: WHAT,
         why: "its edge is gone".into(),
@@ -261,7 +261,7 @@ async fn unsealed(connection: &mut AnyConnection) -> Result<Vec<(i64, TreeHash)>
         WHAT,
     )
     .bind(AT_ONCE);
-    let rows = fetch_on(connection, read).await?;
+    let rows = fetch(connection, read).await?;
     rows.iter()
         .map(|row| Ok((column(WHAT, row, 0)?, tree_hash(column(WHAT, row, 1)?)?)))
         .collect()

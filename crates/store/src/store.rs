@@ -61,7 +61,9 @@ impl Store {
     /// `Constraint` before the database is touched where a change would be off
     /// the record; `Conflict`, `Held`, `Duplicate`, `Referenced`, `NotFound` and
     /// `Constraint` as the schema says; `Database` when it fails. After
-    /// `Database` it is not known whether the batch was kept: read again.
+    /// `Database` it is not known whether the batch was kept: read again. So it
+    /// is where this future is dropped before its end: the batch may still be
+    /// kept, whole, before anything else is written by way of this store.
     pub async fn commit(&self, batch: Batch) -> Result<()> {
         let statements = write::statements(batch)?;
         if statements.is_empty() {
