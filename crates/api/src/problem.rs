@@ -146,11 +146,6 @@ impl Failure {
             ),
         )
     }
-
-    /// Its HTTP status.
-    pub(crate) fn status(&self) -> StatusCode {
-        self.kind.facts().0
-    }
 }
 
 impl IntoResponse for Failure {

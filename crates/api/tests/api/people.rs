@@ -1,0 +1,110 @@
+//! Organisations, projects, tokens; and pages, which all lists share.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::site::Site;
+
+#[tokio::test]
+async fn pages_go_on_where_the_last_ended() {
+    let site = Site::new().await;
+    for n in 0..7 {
+        site.post("/v1/organisations", json!({ "name": format!("o-{n}") })).await.ok();
+    }
+    let mut seen = Vec::new();
+    let mut path = "/v1/organisations?limit=3".to_owned();
+    loop {
+        let page = site.get(&path).await.ok().value();
+        for item in page["items"].as_array().expect("items") {
+            seen.push(item["name"].as_str().expect("a name").to_owned());
+        }
+        // What comes and goes between two pages moves nothing.
+        if seen.len() == 3 {
+            site.post("/v1/organisations", json!({ "name": "late" })).await.ok();
+        }
+        match page["next"].as_str() {
+            Some(next) => path = format!("/v1/organisations?limit=3&after={next}"),
+            None => break,
+        }
+    }
+    assert_eq!(seen, ["o-0", "o-1", "o-2", "o-3", "o-4", "o-5", "o-6", "late"]);
+}
+
+#[tokio::test]
+async fn names_are_taken_once_and_things_found_by_name_and_id() {
+    let site = Site::new().await;
+    site.furnish().await;
+    let problem = site.post("/v1/projects", json!({ "name": "a", "organisation": "acme" })).await;
+    assert_eq!(problem.problem(409).field.as_deref(), Some("name"));
+    let problem = site.post("/v1/projects", json!({ "name": "c", "organisation": "none" })).await;
+    assert_eq!(problem.problem(404).field.as_deref(), Some("organisation"));
+    for (path, name) in [
+        ("/v1/organisations", "acme"),
+        ("/v1/projects", "a"),
+        ("/v1/sites", "here"),
+        ("/v1/machine-types", "box"),
+        ("/v1/networks", "lan"),
+    ] {
+        let by_name = site.get(&format!("{path}/{name}")).await.ok();
+        let id = by_name.value()["id"].as_str().expect("an id").to_owned();
+        let by_id = site.get(&format!("{path}/{id}")).await.ok();
+        assert_eq!(by_name.body, by_id.body);
+        // The same again is not sent again.
+        let request = site.request(Method::GET, &format!("{path}/{name}")).bearer_auth(&site.operator);
+        let same = site.send(request.header("If-None-Match", by_id.header("etag"))).await;
+        assert_eq!(same.status, 304);
+    }
+}
+
+#[tokio::test]
+async fn a_project_with_things_in_it_stays() {
+    let site = Site::new().await;
+    site.furnish().await;
+    let token = site.token("t", "member", Some("b")).await;
+    site.image("kept", Some(site.project("b").await)).await;
+    let delete = site.call_as(&site.operator, Method::DELETE, "/v1/projects/b", Value::Null).await;
+    assert!(delete.problem(409).kind.ends_with("in-use"));
+    site.call_as(&site.operator, Method::DELETE, "/v1/images/kept", Value::Null).await.ok();
+    site.call_as(&site.operator, Method::DELETE, "/v1/projects/b", Value::Null).await.ok();
+    // Its tokens are gone with it.
+    site.get_as(&token, "/v1/whoami").await.problem(401);
+}
+
+#[tokio::test]
+async fn owners_make_tokens_for_their_project_only() {
+    let site = Site::new().await;
+    site.furnish().await;
+    let owner = site.token("owner", "project_owner", Some("a")).await;
+    let make = |body: Value| site.call_as(&owner, Method::POST, "/v1/tokens", body);
+    let made = make(json!({ "name": "mine", "role": "member" })).await.ok().value();
+    assert_eq!(made["token"]["project"], site.project("a").await.to_string());
+    make(json!({ "name": "x", "role": "operator" })).await.problem(403);
+    make(json!({ "name": "x", "role": "member", "project": "b" })).await.problem(404);
+    let made = make(json!({ "name": "aud", "role": "auditor" })).await.ok().value();
+    assert_eq!(made["token"]["project"], site.project("a").await.to_string());
+
+    // An operator's token is for no project; an owner's is for one.
+    let problem = site.post("/v1/tokens", json!({ "name": "x", "role": "member" })).await.problem(422);
+    assert_eq!(problem.field.as_deref(), Some("project"));
+    let body = json!({ "name": "x", "role": "operator", "project": "a" });
+    site.post("/v1/tokens", body).await.problem(422);
+    let body = json!({ "name": "x", "role": "operator", "expires_at": "2020-01-01T00:00:00Z" });
+    let problem = site.post("/v1/tokens", body).await.problem(422);
+    assert_eq!(problem.field.as_deref(), Some("expires_at"));
+    // No list shows a secret.
+    let list = site.get("/v1/tokens").await.ok();
+    assert!(!list.body.contains("billet_") && !list.body.contains("hash"), "{}", list.body);
+}
+
+#[tokio::test]
+async fn the_last_operator_cannot_be_locked_out() {
+    let site = Site::new().await;
+    let me = site.get("/v1/whoami").await.ok().value();
+    let path = format!("/v1/tokens/{}", me["token"]["id"].as_str().expect("an id"));
+    let disable = json!({ "disabled": true });
+    site.call_as(&site.operator, Method::PATCH, &path, disable.clone()).await.problem(409);
+    site.call_as(&site.operator, Method::DELETE, &path, Value::Null).await.problem(409);
+    let second = site.token("second", "operator", None).await;
+    site.call_as(&second, Method::PATCH, &path, disable).await.ok();
+    site.get("/v1/whoami").await.problem(401);
+}
