@@ -50,7 +50,7 @@ pub fn run(recipe: &Recipe, layout: &Layout, mirror: Option<&str>) -> Result<Tre
     let directory = TempDir::with_prefix("billet-build-")
         .map_err(|e| io_error("creating a directory in", &std::env::temp_dir(), e))?;
     let tree = Tree { directory };
-    prepare(&tree, layout)?;
+    prepare(&tree, layout, mode)?;
 
     let mut command = Command::new("mmdebstrap");
     command
@@ -81,21 +81,36 @@ pub fn run(recipe: &Recipe, layout: &Layout, mirror: Option<&str>) -> Result<Tre
         doing: "installing the distribution's packages",
         source,
     })?;
+    close(&tree)?;
     Ok(tree)
 }
 
-/// Makes the files that the hook writes to. In a user namespace the hook is
-/// another user, so anyone may write to them until they are moved away.
-fn prepare(tree: &Tree, layout: &Layout) -> Result<(), BuildError> {
+/// Takes back what [`prepare`] gave to everyone.
+fn close(tree: &Tree) -> Result<(), BuildError> {
     let path = tree.directory.path();
-    fs::set_permissions(path, Permissions::from_mode(0o755))
-        .map_err(|e| io_error("opening up", path, e))?;
+    fs::set_permissions(path, Permissions::from_mode(0o700))
+        .map_err(|e| io_error("setting permissions of", path, e))?;
+    let path = tree.image();
+    fs::set_permissions(&path, Permissions::from_mode(0o644))
+        .map_err(|e| io_error("setting permissions of", &path, e))
+}
+
+/// Makes the files that the hook writes to. In a user namespace the hook is
+/// another user, so there anyone may write to them until [`close`].
+fn prepare(tree: &Tree, layout: &Layout, mode: &str) -> Result<(), BuildError> {
+    let (directory_mode, file_mode) = match mode {
+        "root" => (0o700, 0o600),
+        _ => (0o711, 0o666),
+    };
+    let path = tree.directory.path();
+    fs::set_permissions(path, Permissions::from_mode(directory_mode))
+        .map_err(|e| io_error("setting permissions of", path, e))?;
     let names = TAKEN.iter().map(|(_, name)| *name);
     for name in names.chain(["image", RELEASE]) {
         let path = tree.taken(name);
         let file = File::create(&path).map_err(|e| io_error("creating", &path, e))?;
-        file.set_permissions(Permissions::from_mode(0o666))
-            .map_err(|e| io_error("opening up", &path, e))?;
+        file.set_permissions(Permissions::from_mode(file_mode))
+            .map_err(|e| io_error("setting permissions of", &path, e))?;
         if name == "image" {
             file.set_len(layout.size)
                 .map_err(|e| io_error("sizing", &path, e))?;

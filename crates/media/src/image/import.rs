@@ -101,7 +101,7 @@ fn take_in<R: Read>(
         source,
         expected: options.expected_bytes,
         told: 0,
-        progress,
+        progress: &mut *progress,
     };
     let unpacked = source::decompress(counted).map_err(decoding)?;
     let (head, mut unpacked) = source::peek(unpacked, 4096).map_err(decoding)?;
@@ -109,7 +109,7 @@ fn take_in<R: Read>(
     if head.starts_with(qcow2::MAGIC) {
         let spooled = spool(&mut unpacked, options)?;
         drop(unpacked);
-        from_qcow2(spooled, writer, options)
+        from_qcow2(spooled, writer, options, progress)
     } else {
         from_raw(&mut unpacked, writer, options)
     }
@@ -145,9 +145,10 @@ fn from_qcow2(
     spooled: File,
     mut writer: ChunkWriter,
     options: &ImportOptions,
+    progress: OnProgress<'_>,
 ) -> Result<Chunks, ImportError> {
     let header = qcow2::check(&spooled, options.max_virtual_size)?;
-    qcow2::convert(spooled, &header, &mut writer, |_| {})?;
+    qcow2::convert(spooled, &header, &mut writer, &options.dir, progress)?;
     writer
         .finish()
         .map_err(|e| ImportError::io("writing to", &options.dir, e))

@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 
 use billet_model::image::CHUNK_BYTES;
 use imago::qcow2::Qcow2;
@@ -16,6 +17,7 @@ use imago::{DenyImplicitOpenGate, FormatAccess, FormatDriverBuilder as _, Mappin
 
 use super::chunks::ChunkWriter;
 use super::error::ImportError;
+use crate::progress::{OnProgress, Progress};
 
 /// The first bytes of a qcow2 file.
 pub const MAGIC: &[u8] = b"QFI\xfb";
@@ -143,16 +145,17 @@ fn check_tables(file: &File, file_len: u64, header: &Header) -> Result<(), Impor
     Ok(())
 }
 
-/// Reads the whole disk into `writer`. `file` has passed [`check`].
+/// Reads the whole disk into `writer`, whose files are in `dir`. `file` has passed [`check`].
 pub fn convert(
     file: File,
     header: &Header,
     writer: &mut ChunkWriter,
-    mut progress: impl FnMut(u64),
+    dir: &Path,
+    progress: OnProgress<'_>,
 ) -> Result<(), ImportError> {
     // A parser that was made to panic has found a damaged image, not a dead server.
     catch_unwind(AssertUnwindSafe(|| {
-        copy(file, header, writer, &mut progress)
+        copy(file, header, writer, dir, progress)
     }))
     .unwrap_or_else(|_| Err(ImportError::Corrupt("its tables make no sense".to_owned())))
 }
@@ -161,7 +164,8 @@ fn copy(
     file: File,
     header: &Header,
     writer: &mut ChunkWriter,
-    progress: &mut impl FnMut(u64),
+    dir: &Path,
+    progress: OnProgress<'_>,
 ) -> Result<(), ImportError> {
     let corrupt = |e: io::Error| ImportError::Corrupt(e.to_string());
     let file_len = file.metadata().map_err(ImportError::Source)?.len();
@@ -185,7 +189,7 @@ fn copy(
         if length == 0 {
             return Err(ImportError::Corrupt(format!("nothing is mapped at {at}")));
         }
-        let written = |e| ImportError::io("writing", std::path::Path::new("the image"), e);
+        let written = |e| ImportError::io("writing to", dir, e);
         match mapping {
             Mapping::Zero { .. } => {
                 writer.write_zeros(length).map_err(written)?;
@@ -206,7 +210,11 @@ fn copy(
                 at += count;
             }
         }
-        progress(at);
+        progress(Progress {
+            step: "converting the image",
+            done: at,
+            total: Some(header.virtual_bytes),
+        });
     }
     Ok(())
 }
