@@ -118,14 +118,10 @@ impl MediaSlot {
 /// A medium that the BMC fetched, or whose tail it looked at.
 #[derive(Debug, Clone)]
 pub struct Medium {
-    /// Where it came from.
-    pub url: String,
     /// The whole image, for machines that read it; `None` where only the tail was fetched.
     pub file: Option<PathBuf>,
     /// The last bytes of the image, at most 64 KiB, where they were fetched alone.
     pub tail: Option<Arc<[u8]>>,
-    /// The size of the whole image in bytes.
-    pub bytes: u64,
 }
 
 /// What a machine is started with.

@@ -24,7 +24,7 @@ const QUICK: Duration = Duration::from_secs(8);
 /// How long a server may be silent.
 const SILENCE: Duration = Duration::from_secs(30);
 /// How much of an image is fetched where only its end is wanted, in bytes.
-pub(crate) const TAIL: u64 = 64 * 1024;
+const TAIL: u64 = billet_protocol::boot::TAIL_BYTES;
 
 /// The InsertMedia action.
 pub(super) async fn insert(
@@ -156,26 +156,22 @@ async fn load(
             let file = image_file(bmc, slot);
             // A machine that runs keeps reading the old file until it is given the new one.
             let part = file.with_extension("part");
-            let bytes = whole(&bmc.fetch, parsed, &part, bmc.media_cap)
+            whole(&bmc.fetch, parsed, &part, bmc.media_cap)
                 .await
                 .map_err(failed)?;
             std::fs::rename(&part, &file).map_err(RedfishError::internal)?;
             Medium {
-                url: url.clone(),
                 file: Some(file),
                 tail: None,
-                bytes,
             }
         }
         MediaNeed::Tail => {
-            let (tail, bytes) = tail(&bmc.fetch, parsed, bmc.media_cap)
+            let tail = tail(&bmc.fetch, parsed, bmc.media_cap)
                 .await
                 .map_err(failed)?;
             Medium {
-                url: url.clone(),
                 file: None,
                 tail: Some(tail.into()),
-                bytes,
             }
         }
     };
@@ -227,13 +223,13 @@ async fn send(request: reqwest::RequestBuilder) -> Result<reqwest::Response, Str
     Ok(response)
 }
 
-/// Fetch an image to `file`; its size.
+/// Fetch an image to `file`.
 async fn whole(
     client: &reqwest::Client,
     url: reqwest::Url,
     file: &Path,
     cap: u64,
-) -> Result<u64, String> {
+) -> Result<(), String> {
     let mut response = send(client.get(url)).await?;
     let told = response.content_length();
     let mut out = std::fs::File::create(file).map_err(|e| e.to_string())?;
@@ -248,26 +244,16 @@ async fn whole(
     if told.is_some_and(|told| told != bytes) {
         return Err("it ended too early".into());
     }
-    Ok(bytes)
+    Ok(())
 }
 
-/// Fetch the last [`TAIL`] bytes of an image; they, and the size of the whole.
-async fn tail(
-    client: &reqwest::Client,
-    url: reqwest::Url,
-    cap: u64,
-) -> Result<(Vec<u8>, u64), String> {
+/// Fetch the last [`TAIL`] bytes of an image.
+async fn tail(client: &reqwest::Client, url: reqwest::Url, cap: u64) -> Result<Vec<u8>, String> {
     let request = client
         .get(url)
         .header(header::RANGE, format!("bytes=-{TAIL}"));
     let mut response = send(request).await?;
-    // `bytes 100-199/200` tells the whole size; a server that knows no ranges sends everything.
-    let whole = response
-        .headers()
-        .get(header::CONTENT_RANGE)
-        .and_then(|v| v.to_str().ok())
-        .and_then(|v| v.rsplit('/').next())
-        .and_then(|v| v.parse().ok());
+    // A server that knows no ranges sends everything.
     let mut kept: Vec<u8> = Vec::new();
     let mut seen = 0;
     while let Some(piece) = chunk(&mut response).await? {
@@ -279,5 +265,5 @@ async fn tail(
         let over = kept.len().saturating_sub(TAIL as usize);
         kept.drain(..over);
     }
-    Ok((kept, whole.unwrap_or(seen)))
+    Ok(kept)
 }
