@@ -267,14 +267,9 @@ fn a_qcow2_image_that_leads_elsewhere_is_refused() {
             "{error}"
         );
     }
-    let encrypted = create(&[
-        "--object",
-        "secret,id=s,data=abc",
-        "-o",
-        "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10",
-        "image.qcow2",
-        "1M",
-    ]);
+    // LUKS, as the header says it: making a real one depends on the machine's load.
+    let mut encrypted = create(&["image.qcow2", "1M"]);
+    encrypted[32..36].copy_from_slice(&2u32.to_be_bytes());
     assert!(matches!(refuse(&encrypted, |_| {}), ImportError::Encrypted));
     for option in ["compression_type=zstd", "extended_l2=on"] {
         let unsupported = create(&["-o", option, "image.qcow2", "1M"]);
