@@ -4,7 +4,7 @@
 //! names its boot. So a step that moves on takes the word from every older agent.
 
 use billet_model::{
-    BootId, MachineId, TaskId,
+    MachineId, TaskId,
     lease::{ActiveBecause, LeaseState},
     machine::Machine,
     people::Actor,
@@ -325,18 +325,18 @@ impl Core {
 
     /// The boot whose medium an address is of, with its machine, while the
     /// machine is on its way to it.
-    pub(crate) async fn medium(&self, token: &str) -> Result<(BootId, Machine), AgentError> {
+    pub(crate) async fn medium(&self, token: &str) -> Result<(Boot, Machine), AgentError> {
         let id = self.keys.medium_of(token).ok_or(AgentError::Unknown)?;
-        let boot = self.store.boot(id).await?.ok_or(AgentError::Unknown)?;
+        let record = self.store.boot(id).await?.ok_or(AgentError::Unknown)?;
         let machine = self
             .store
-            .machine(boot.machine)
+            .machine(record.machine)
             .await?
             .ok_or(AgentError::Unknown)?;
         match machine.step {
             // Some BMCs read the medium while the machine boots from it.
             Step::Ramdisk { boot, .. } | Step::Working { boot, .. } if boot == id => {
-                Ok((id, machine))
+                Ok((record, machine))
             }
             _ => Err(AgentError::Unknown),
         }

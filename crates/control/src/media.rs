@@ -20,9 +20,10 @@ impl Control {
         let record = BootRecord {
             servers: self.servers.clone(),
             authority: self.authority.clone(),
-            token: self.keys.boot_token(boot),
+            token: self.keys.boot_token(boot.id),
             addresses: machine.addresses,
-            made_at: self.now(),
+            // Not now: a BMC reads a medium in pieces, which must be of one medium.
+            made_at: boot.created_at,
         };
         template.for_record(&record).map_err(|error| {
             tracing::error!(%error, machine = %machine.name, "making a boot medium");
