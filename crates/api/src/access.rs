@@ -140,6 +140,7 @@ pub static TABLE: &[Rule] = &[
     rule(GET,    "/v1/organisations",                OVERSEERS,     Scope::Site),
     rule(POST,   "/v1/organisations",                OPERATORS,     Scope::Site),
     rule(GET,    "/v1/organisations/{organisation}", OVERSEERS,     Scope::Site),
+    rule(DELETE, "/v1/organisations/{organisation}", OPERATORS,     Scope::Site),
     rule(GET,    "/v1/projects",                     EVERYONE,      Scope::Project),
     rule(POST,   "/v1/projects",                     OPERATORS,     Scope::Site),
     rule(GET,    "/v1/projects/{project}",           EVERYONE,      Scope::Project),
@@ -153,12 +154,15 @@ pub static TABLE: &[Rule] = &[
     rule(GET,    "/v1/sites",                        EVERYONE,      Scope::Open),
     rule(POST,   "/v1/sites",                        OPERATORS,     Scope::Site),
     rule(GET,    "/v1/sites/{site}",                 EVERYONE,      Scope::Open),
+    rule(DELETE, "/v1/sites/{site}",                 OPERATORS,     Scope::Site),
     rule(GET,    "/v1/machine-types",                EVERYONE,      Scope::Open),
     rule(POST,   "/v1/machine-types",                OPERATORS,     Scope::Site),
     rule(GET,    "/v1/machine-types/{machine_type}", EVERYONE,      Scope::Open),
+    rule(DELETE, "/v1/machine-types/{machine_type}", OPERATORS,     Scope::Site),
     rule(GET,    "/v1/networks",                     OVERSEERS,     Scope::Site),
     rule(POST,   "/v1/networks",                     OPERATORS,     Scope::Site),
     rule(GET,    "/v1/networks/{network}",           OVERSEERS,     Scope::Site),
+    rule(DELETE, "/v1/networks/{network}",           OPERATORS,     Scope::Site),
 
     rule(GET,    "/v1/machines",                          OVERSEERS, Scope::Site),
     rule(POST,   "/v1/machines",                          OPERATORS, Scope::Site),
@@ -222,7 +226,11 @@ pub(crate) enum Found {
 
 /// Finds the row for a method and a path as routed. HEAD is a GET.
 pub(crate) fn find(method: &Method, path: &str) -> Found {
-    let wanted = if method == Method::HEAD { &Method::GET } else { method };
+    let wanted = if method == Method::HEAD {
+        &Method::GET
+    } else {
+        method
+    };
     let at_path: Vec<&'static Rule> = TABLE.iter().filter(|rule| rule.path == path).collect();
     match at_path.iter().find(|rule| rule.method == *wanted) {
         Some(rule) => Found::Rule(rule),
@@ -248,7 +256,9 @@ mod tests {
     #[test]
     fn a_head_is_a_get() {
         assert!(matches!(find(&Method::HEAD, "/v1/leases"), Found::Rule(_)));
-        assert!(matches!(find(&Method::PUT, "/v1/leases"), Found::OtherMethods(m) if m == ["GET", "POST"]));
+        assert!(
+            matches!(find(&Method::PUT, "/v1/leases"), Found::OtherMethods(m) if m == ["GET", "POST"])
+        );
         assert!(matches!(find(&Method::GET, "/v1/nothing"), Found::Nothing));
     }
 }

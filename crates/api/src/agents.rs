@@ -61,7 +61,9 @@ impl FromRequestParts<App> for BootToken {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Failure> {
-        bearer(&parts.headers).map(|t| Self(t.to_owned())).ok_or_else(unknown)
+        bearer(&parts.headers)
+            .map(|t| Self(t.to_owned()))
+            .ok_or_else(unknown)
     }
 }
 
@@ -95,8 +97,7 @@ fn refused(error: AgentError) -> Failure {
 }
 
 fn task_id(text: &str) -> Result<TaskId, Failure> {
-    text.parse()
-        .map_err(|_| Failure::not_found("task", text))
+    text.parse().map_err(|_| Failure::not_found("task", text))
 }
 
 async fn hello(
@@ -215,7 +216,13 @@ async fn image_file(
         .map_err(|e| Failure::internal("opening an image", &e))?
         .map_err(|e| Failure::internal("opening an image", &e))?;
     let etag = format!("\"{digest}\"");
-    Ok(range::answer(method, headers, Arc::new(source), &etag, media_type))
+    Ok(range::answer(
+        method,
+        headers,
+        Arc::new(source),
+        &etag,
+        media_type,
+    ))
 }
 
 /// cloud-init posts a form; a second time is answered as the first.

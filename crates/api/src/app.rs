@@ -3,11 +3,7 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use billet_control::Control;
-use billet_model::{
-    ImageId, ProjectId, TokenId,
-    event::AuditRow,
-    people::Actor,
-};
+use billet_model::{ImageId, ProjectId, TokenId, event::AuditRow, people::Actor};
 use billet_store::{Batch, Store, StoreError, Write};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
@@ -103,7 +99,11 @@ impl App {
     }
 
     /// A refused sign-in: on record, or counted.
-    pub(crate) async fn refused_sign_in(&self, refused: Refused, token: Option<(&str, Option<ProjectId>)>) {
+    pub(crate) async fn refused_sign_in(
+        &self,
+        refused: Refused,
+        token: Option<(&str, Option<ProjectId>)>,
+    ) {
         if !self.inner.signins.refused(refused) {
             return;
         }
@@ -162,7 +162,9 @@ impl Drop for Keyed {
 }
 
 fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// What the store would not do, as a problem.

@@ -159,7 +159,8 @@ pub(crate) async fn sign_in(
     let now = app.now();
     if token.disabled {
         refuse(app, Why::Disabled, Some(&token), address).await;
-        let detail = "this token is disabled: whoever gave it to you can enable it, or make another";
+        let detail =
+            "this token is disabled: whoever gave it to you can enable it, or make another";
         return Err(Failure::new(Kind::Unauthenticated, detail));
     }
     if token.expires_at.is_some_and(|end| end <= now) {
@@ -168,9 +169,15 @@ pub(crate) async fn sign_in(
         return Err(Failure::new(Kind::Unauthenticated, detail));
     }
     let Some(caller) = Caller::of(&token) else {
-        return Err(Failure::internal("signing in", &"a token whose role and project disagree"));
+        return Err(Failure::internal(
+            "signing in",
+            &"a token whose role and project disagree",
+        ));
     };
-    if token.last_used_at.is_none_or(|last| now.duration_since(last) >= LAST_USE) {
+    if token
+        .last_used_at
+        .is_none_or(|last| now.duration_since(last) >= LAST_USE)
+    {
         touch(app, token.id).await;
     }
     Ok(Bearer { token, caller })

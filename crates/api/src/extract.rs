@@ -35,7 +35,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
         let mut json = serde_json::Deserializer::from_slice(&bytes);
         let value = serde_path_to_error::deserialize(&mut json).map_err(|e| wrong(&e))?;
         json.end().map_err(|e| {
-            let detail = format!("after the JSON value something else follows ({e}): send one value");
+            let detail =
+                format!("after the JSON value something else follows ({e}): send one value");
             Failure::new(Kind::Malformed, detail)
         })?;
         Ok(Self(value))
@@ -93,7 +94,11 @@ fn wrong<E: std::error::Error>(error: &serde_path_to_error::Error<E>) -> Failure
     let path = error.path().to_string();
     let text = error.inner().to_string();
     let syntax = text.starts_with("expected") || text.starts_with("EOF") || text.starts_with("key");
-    let kind = if syntax { Kind::Malformed } else { Kind::Invalid };
+    let kind = if syntax {
+        Kind::Malformed
+    } else {
+        Kind::Invalid
+    };
     let named = || text.split('`').nth(1).map(String::from);
     let unknown = text.starts_with("unknown field") || text.starts_with("missing field");
     let field = match (path.as_str(), unknown.then(named).flatten()) {
@@ -105,7 +110,10 @@ fn wrong<E: std::error::Error>(error: &serde_path_to_error::Error<E>) -> Failure
         (path, Some(inner)) => Some(format!("{path}.{inner}")),
         (path, None) => Some(path.to_owned()),
     };
-    let failure = Failure::new(kind, format!("{text}; the API document says what is understood"));
+    let failure = Failure::new(
+        kind,
+        format!("{text}; the API document says what is understood"),
+    );
     match field {
         Some(field) => failure.field(field),
         None => failure,
@@ -191,9 +199,21 @@ mod tests {
     async fn a_problem_names_its_field() {
         for (body, status, field) in [
             (r#"{"machine_type": "t", "image": 5}"#, 422, Some("image")),
-            (r#"{"machine_type": "T", "image": "i"}"#, 422, Some("machine_type")),
-            (r#"{"machine_type": "t", "image": "i", "ssh_keys": ["a", 1]}"#, 422, Some("ssh_keys[1]")),
-            (r#"{"machine_type": "t", "image": "i", "colour": 1}"#, 422, Some("colour")),
+            (
+                r#"{"machine_type": "T", "image": "i"}"#,
+                422,
+                Some("machine_type"),
+            ),
+            (
+                r#"{"machine_type": "t", "image": "i", "ssh_keys": ["a", 1]}"#,
+                422,
+                Some("ssh_keys[1]"),
+            ),
+            (
+                r#"{"machine_type": "t", "image": "i", "colour": 1}"#,
+                422,
+                Some("colour"),
+            ),
             (r#"{"machine_type": "t"}"#, 422, Some("image")),
             (r#"{"machine_type": "#, 400, None),
             ("", 400, None),

@@ -65,11 +65,15 @@ impl AddressRange {
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.base, address) {
             (IpAddr::V4(base), IpAddr::V4(address)) => {
-                let mask = u32::MAX.checked_shl(32 - u32::from(self.prefix)).unwrap_or(0);
+                let mask = u32::MAX
+                    .checked_shl(32 - u32::from(self.prefix))
+                    .unwrap_or(0);
                 base.to_bits() & mask == address.to_bits() & mask
             }
             (IpAddr::V6(base), IpAddr::V6(address)) => {
-                let mask = u128::MAX.checked_shl(128 - u32::from(self.prefix)).unwrap_or(0);
+                let mask = u128::MAX
+                    .checked_shl(128 - u32::from(self.prefix))
+                    .unwrap_or(0);
                 base.to_bits() & mask == address.to_bits() & mask
             }
             _ => false,
@@ -301,15 +305,42 @@ mod tests {
 
     #[test]
     fn only_public_addresses_are_fetched_from() {
-        for public in ["1.1.1.1", "151.101.2.132", "2a04:4e42::644", "198.20.0.1", "100.128.0.1"] {
+        for public in [
+            "1.1.1.1",
+            "151.101.2.132",
+            "2a04:4e42::644",
+            "198.20.0.1",
+            "100.128.0.1",
+        ] {
             assert!(is_public(public.parse().expect(public)), "{public}");
         }
         for other in [
-            "0.0.0.0", "0.1.2.3", "127.0.0.1", "127.8.8.8", "10.0.0.1", "172.16.3.4",
-            "192.168.1.1", "169.254.169.254", "100.64.0.1", "192.0.0.8", "192.0.2.1",
-            "198.18.0.1", "224.0.0.1", "240.0.0.1", "255.255.255.255", "::", "::1", "fe80::1",
-            "fc00::1", "fd12::1", "ff02::1", "2001:db8::1", "2002:7f00:1::", "64:ff9b::7f00:1",
-            "2001::1", "fec0::1",
+            "0.0.0.0",
+            "0.1.2.3",
+            "127.0.0.1",
+            "127.8.8.8",
+            "10.0.0.1",
+            "172.16.3.4",
+            "192.168.1.1",
+            "169.254.169.254",
+            "100.64.0.1",
+            "192.0.0.8",
+            "192.0.2.1",
+            "198.18.0.1",
+            "224.0.0.1",
+            "240.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "fe80::1",
+            "fc00::1",
+            "fd12::1",
+            "ff02::1",
+            "2001:db8::1",
+            "2002:7f00:1::",
+            "64:ff9b::7f00:1",
+            "2001::1",
+            "fec0::1",
         ] {
             assert!(!is_public(other.parse().expect(other)), "{other}");
         }
@@ -321,8 +352,13 @@ mod tests {
     fn numbers_in_disguise_are_numbers() {
         let guard = Guard::default();
         for url in [
-            "http://2130706433/", "http://0x7f.1/", "http://0177.0.0.1/", "http://[::1]/",
-            "http://[::ffff:127.0.0.1]/", "ftp://example.org/", "file:///etc/passwd",
+            "http://2130706433/",
+            "http://0x7f.1/",
+            "http://0177.0.0.1/",
+            "http://[::1]/",
+            "http://[::ffff:127.0.0.1]/",
+            "ftp://example.org/",
+            "file:///etc/passwd",
         ] {
             let parsed = Url::parse(url).expect(url);
             assert!(guard.check(&parsed).is_err(), "{url}");
@@ -338,6 +374,11 @@ mod tests {
         for wrong in ["10.1.0.0/33", "ten", "10.0.0.0/", "::/129"] {
             assert!(wrong.parse::<AddressRange>().is_err(), "{wrong}");
         }
-        assert!("0.0.0.0/0".parse::<AddressRange>().expect("a range").contains("8.8.8.8".parse().expect("an address")));
+        assert!(
+            "0.0.0.0/0"
+                .parse::<AddressRange>()
+                .expect("a range")
+                .contains("8.8.8.8".parse().expect("an address"))
+        );
     }
 }

@@ -44,8 +44,8 @@ pub(crate) async fn gate(State(app): State<App>, request: Request, next: Next) -
         } else {
             tokio::spawn(handled.in_current_span()).await.ok()
         };
-        let response = outcome
-            .unwrap_or_else(|| Failure::internal("the request", &"a panic").into_response());
+        let response =
+            outcome.unwrap_or_else(|| Failure::internal("the request", &"a panic").into_response());
         let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         tracing::info!(status = response.status().as_u16(), ms, "answered");
         response
@@ -68,7 +68,9 @@ pub(crate) async fn gate(State(app): State<App>, request: Request, next: Next) -
 async fn pass(app: App, mut request: Request, next: Next) -> Response {
     let rule = {
         let path = request.extensions().get::<MatchedPath>();
-        let found = path.map_or(Found::Nothing, |p| access::find(request.method(), p.as_str()));
+        let found = path.map_or(Found::Nothing, |p| {
+            access::find(request.method(), p.as_str())
+        });
         match found {
             Found::Rule(rule) => rule,
             Found::OtherMethods(methods) => return other_method(&methods).into_response(),
@@ -96,8 +98,8 @@ async fn pass(app: App, mut request: Request, next: Next) -> Response {
         );
         return Failure::new(Kind::Forbidden, detail).into_response();
     }
-    let keyed = *request.method() == Method::POST
-        && request.headers().contains_key(idempotency::HEADER);
+    let keyed =
+        *request.method() == Method::POST && request.headers().contains_key(idempotency::HEADER);
     request.extensions_mut().insert(bearer.clone());
     if keyed {
         idempotency::once(app, bearer, request, next).await
@@ -115,10 +117,7 @@ pub(crate) fn nothing() -> Failure {
 
 fn other_method(methods: &[&'static str]) -> Failure {
     let methods = methods.join(", ");
-    let failure = Failure::new(
-        Kind::MethodNotAllowed,
-        format!("this path takes {methods}"),
-    );
+    let failure = Failure::new(Kind::MethodNotAllowed, format!("this path takes {methods}"));
     match HeaderValue::from_str(&methods) {
         Ok(value) => failure.header(header::ALLOW, value),
         Err(_) => failure,

@@ -114,7 +114,9 @@ fn key(request: &Request) -> Result<String, Failure> {
     } else {
         Err(Failure::invalid(
             "Idempotency-Key",
-            format!("a key is 1 to {KEY_BYTES} printable ASCII characters without spaces; a UUID does well"),
+            format!(
+                "a key is 1 to {KEY_BYTES} printable ASCII characters without spaces; a UUID does well"
+            ),
         ))
     }
 }

@@ -32,10 +32,7 @@ use tokio::sync::{RwLock, Semaphore, watch};
 use tokio_util::io::{StreamReader, SyncIoBridge};
 use url::Url;
 
-use crate::{
-    fetch::Fetcher,
-    serve::ServeOptions,
-};
+use crate::{fetch::Fetcher, serve::ServeOptions};
 
 /// Images taken in at a time; others wait.
 const AT_A_TIME: usize = 2;
@@ -121,7 +118,9 @@ impl Images {
     /// The files of the image with this digest; none for a text that is no digest.
     pub(crate) fn files(&self, digest: &str) -> Option<Files> {
         let plain = digest.len() == 64
-            && digest.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+            && digest
+                .bytes()
+                .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         plain.then(|| Files {
             manifest: self.inner.directory.join(format!("{digest}.json")),
             blob: self.inner.directory.join(format!("{digest}.blob")),
@@ -156,7 +155,11 @@ impl Images {
             .with(Write::PutImage(Box::new(image.clone())))
             .with(Write::PutOperation(Box::new(operation.clone())))
             .audited(row);
-        control.store().commit(batch).await.map_err(NotBegun::Store)?;
+        control
+            .store()
+            .commit(batch)
+            .await
+            .map_err(NotBegun::Store)?;
         Ok(Job {
             images: self.clone(),
             image,
@@ -203,8 +206,11 @@ impl Images {
         match self.in_state(ImageState::AwaitingUpload).await {
             Ok(images) => {
                 for image in images {
-                    if now.duration_since(image.created_at) >= UPLOAD_WAIT && !self.is_busy(image.id) {
-                        let reason = "nothing was uploaded within a day: upload it, or delete the image";
+                    if now.duration_since(image.created_at) >= UPLOAD_WAIT
+                        && !self.is_busy(image.id)
+                    {
+                        let reason =
+                            "nothing was uploaded within a day: upload it, or delete the image";
                         if let Err(error) = self.give_up(image, reason).await {
                             tracing::error!(error, "an image could not be given up");
                         }
@@ -224,7 +230,12 @@ impl Images {
         let mut all = Vec::new();
         loop {
             let after = all.last().map(|image: &Image| image.id);
-            let page = self.inner.control.store().images(&filter, after, 1000).await;
+            let page = self
+                .inner
+                .control
+                .store()
+                .images(&filter, after, 1000)
+                .await;
             let page = page.map_err(|e| e.to_string())?;
             let last = page.len() < 1000;
             all.extend(page);
@@ -277,7 +288,12 @@ impl Images {
         let mut after = None;
         loop {
             let filter = ImageFilter::default();
-            let page = self.inner.control.store().images(&filter, after, 1000).await;
+            let page = self
+                .inner
+                .control
+                .store()
+                .images(&filter, after, 1000)
+                .await;
             let Ok(page) = page else {
                 return;
             };
@@ -369,7 +385,11 @@ impl Job {
         };
         let _files = inner.files.read().await;
         let options = ImportOptions {
-            checksum: self.image.checksum.as_deref().and_then(|c| c.parse::<Checksum>().ok()),
+            checksum: self
+                .image
+                .checksum
+                .as_deref()
+                .and_then(|c| c.parse::<Checksum>().ok()),
             max_virtual_size: inner.disk_bytes,
             expected_bytes: size,
             dir: inner.directory.clone(),
@@ -406,7 +426,13 @@ impl Job {
     async fn tell(&mut self, progress: Option<Progress>) {
         self.operation.progress = progress;
         let write = Write::PutOperation(Box::new(self.operation.clone()));
-        let kept = self.images.inner.control.store().commit(Batch::new().with(write)).await;
+        let kept = self
+            .images
+            .inner
+            .control
+            .store()
+            .commit(Batch::new().with(write))
+            .await;
         if let Err(error) = kept {
             tracing::warn!(%error, "an import's progress could not be kept");
         }
@@ -474,22 +500,28 @@ pub(crate) fn reason(error: &ImportError) -> String {
 fn limited(arriving: Arriving, most: u64) -> Arriving {
     let end = tokio::time::Instant::now() + LONGEST;
     let state = (arriving, most);
-    Box::pin(futures::stream::try_unfold(state, move |(mut arriving, left)| async move {
-        let now = tokio::time::Instant::now();
-        if now >= end {
-            return Err(io::Error::other(format!("it took longer than {} hours", LONGEST.as_secs() / 3600)));
-        }
-        let next = tokio::time::timeout(STALL, arriving.next()).await;
-        let Some(piece) = next.map_err(|_| {
-            io::Error::other(format!("nothing arrived for {} seconds", STALL.as_secs()))
-        })?
-        else {
-            return Ok(None);
-        };
-        let piece = piece?;
-        let left = left.checked_sub(piece.len() as u64).ok_or_else(|| {
-            io::Error::other("it is larger than the operator allows images to be")
-        })?;
-        Ok(Some((piece, (arriving, left))))
-    }))
+    Box::pin(futures::stream::try_unfold(
+        state,
+        move |(mut arriving, left)| async move {
+            let now = tokio::time::Instant::now();
+            if now >= end {
+                return Err(io::Error::other(format!(
+                    "it took longer than {} hours",
+                    LONGEST.as_secs() / 3600
+                )));
+            }
+            let next = tokio::time::timeout(STALL, arriving.next()).await;
+            let Some(piece) = next.map_err(|_| {
+                io::Error::other(format!("nothing arrived for {} seconds", STALL.as_secs()))
+            })?
+            else {
+                return Ok(None);
+            };
+            let piece = piece?;
+            let left = left.checked_sub(piece.len() as u64).ok_or_else(|| {
+                io::Error::other("it is larger than the operator allows images to be")
+            })?;
+            Ok(Some((piece, (arriving, left))))
+        },
+    ))
 }

@@ -88,7 +88,9 @@ pub(crate) async fn project_for(
     named: Option<&str>,
 ) -> Result<Project, Failure> {
     match (named, bearer.bound_to()) {
-        (Some(named), _) => project(app, bearer, named).await.map_err(|f| f.field("project")),
+        (Some(named), _) => project(app, bearer, named)
+            .await
+            .map_err(|f| f.field("project")),
         (None, Some(own)) => project(app, bearer, &own.to_string()).await,
         (None, None) => Err(Failure::invalid(
             "project",

@@ -103,8 +103,13 @@ fn complete(path: &str, method: &HttpMethod, operation: &mut Operation) {
             let none: [&str; 0] = [];
             operation.security = Some(vec![SecurityRequirement::new("token", none)]);
             let roles: Vec<&str> = roles.iter().map(|role| role.as_str()).collect();
-            let extension = ExtensionsBuilder::new().add("x-billet-roles", roles).build();
-            operation.extensions.get_or_insert_default().merge(extension);
+            let extension = ExtensionsBuilder::new()
+                .add("x-billet-roles", roles)
+                .build();
+            operation
+                .extensions
+                .get_or_insert_default()
+                .merge(extension);
         }
         Who::Anyone | Who::Machine => operation.security = Some(Vec::new()),
     }
@@ -121,7 +126,12 @@ fn complete(path: &str, method: &HttpMethod, operation: &mut Operation) {
     }
     if *method == HttpMethod::Post {
         let what = "A key of the caller's: a request sent again with it is answered as before";
-        parameters.push(text("Idempotency-Key", ParameterIn::Header, Required::False, what));
+        parameters.push(text(
+            "Idempotency-Key",
+            ParameterIn::Header,
+            Required::False,
+            what,
+        ));
     }
     let versioned = path.starts_with("/v1/machines/{") || path.starts_with("/v1/leases/{");
     if versioned && *method != HttpMethod::Get {

@@ -101,7 +101,11 @@ pub(crate) fn answer(
 /// The range asked for: none is everything; `Err` lies outside. Several ranges,
 /// other units and nonsense mean everything, as RFC 9110 lets a server do.
 fn wanted(headers: &HeaderMap, size: u64, etag: &str) -> Result<Option<Range<u64>>, ()> {
-    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let text = |name| {
+        headers
+            .get(name)
+            .and_then(|value: &HeaderValue| value.to_str().ok())
+    };
     let Some(asked) = text(header::RANGE) else {
         return Ok(None);
     };
@@ -171,7 +175,10 @@ mod tests {
     fn ranges_as_clients_write_them() {
         let check = |asked: &str, expected: Result<Option<Range<u64>>, ()>| {
             let mut headers = HeaderMap::new();
-            headers.insert(header::RANGE, HeaderValue::from_str(asked).expect("a header"));
+            headers.insert(
+                header::RANGE,
+                HeaderValue::from_str(asked).expect("a header"),
+            );
             assert_eq!(wanted(&headers, 1000, "\"e\""), expected, "{asked}");
         };
         check("bytes=0-0", Ok(Some(0..1)));
@@ -184,7 +191,14 @@ mod tests {
         check("bytes=1000-", Err(()));
         check("bytes=1000-1001", Err(()));
         check("bytes=-0", Err(()));
-        for whole in ["bytes=5-4", "bytes=a-b", "bytes=1-2,4-5", "lines=1-2", "bytes=-", "bytes=1"] {
+        for whole in [
+            "bytes=5-4",
+            "bytes=a-b",
+            "bytes=1-2,4-5",
+            "lines=1-2",
+            "bytes=-",
+            "bytes=1",
+        ] {
             check(whole, Ok(None));
         }
     }

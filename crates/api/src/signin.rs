@@ -102,7 +102,9 @@ mod tests {
         }
         assert_eq!(signins.take(), [(from(1), 1000)]);
         assert!(signins.take().is_empty());
-        let written = (0..=255).filter(|last| signins.refused(from(*last))).count();
+        let written = (0..=255)
+            .filter(|last| signins.refused(from(*last)))
+            .count();
         assert_eq!(written, KINDS);
         let rest = signins.take();
         assert_eq!(rest.len(), 1);

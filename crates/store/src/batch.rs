@@ -2,7 +2,8 @@
 //! transaction, or not at all.
 
 use billet_model::{
-    EventId, ImageId, LeaseId, MachineId, ProjectId, TokenId,
+    EventId, ImageId, LeaseId, MachineId, MachineTypeId, NetworkId, OrganisationId, ProjectId,
+    SiteId, TokenId,
     event::AuditRow,
     evidence::Evidence,
     image::Image,
@@ -92,16 +93,24 @@ pub enum Write {
     },
     /// An organisation.
     PutOrganisation(Organisation),
+    /// Deletes an organisation; refused while it has projects.
+    DeleteOrganisation(OrganisationId),
     /// A project.
     PutProject(Project),
     /// Deletes a project and its tokens; refused while it has images or leases that live.
     DeleteProject(ProjectId),
     /// A site.
     PutSite(Site),
+    /// Deletes a site; refused while there is a machine at it, a retired one included.
+    DeleteSite(SiteId),
     /// A machine type. Its name cannot change while machines are of it.
     PutMachineType(MachineType),
+    /// Deletes a machine type; refused while a machine is of it, a retired one included.
+    DeleteMachineType(MachineTypeId),
     /// A network.
     PutNetwork(Network),
+    /// Deletes a network; refused while a machine has an address on it.
+    DeleteNetwork(NetworkId),
     /// A token: a new one with the SHA-256 of its secret, a known one without.
     PutToken {
         /// The token.
@@ -199,6 +208,10 @@ impl Write {
                 ("hold on machine", machine.to_string())
             }
             Self::PutOrganisation(o) => ("organisation", o.name.to_string()),
+            Self::DeleteOrganisation(id) => ("organisation", id.to_string()),
+            Self::DeleteSite(id) => ("site", id.to_string()),
+            Self::DeleteMachineType(id) => ("machine type", id.to_string()),
+            Self::DeleteNetwork(id) => ("network", id.to_string()),
             Self::PutProject(p) => ("project", p.name.to_string()),
             Self::DeleteProject(id) => ("project", id.to_string()),
             Self::PutSite(s) => ("site", s.name.to_string()),

@@ -14,14 +14,7 @@ use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::see;
-use crate::{
-    app::App,
-    auth::Bearer,
-    extract::Query,
-    lookup,
-    page::Asked,
-    problem::Failure,
-};
+use crate::{app::App, auth::Bearer, extract::Query, lookup, page::Asked, problem::Failure};
 
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -133,7 +126,10 @@ async fn export_audit(
         .sign(app.control().keys.evidence())
         .map_err(|e| Failure::internal("signing the audit log's head", &e))?;
     let from = query.from.unwrap_or(0);
-    let rows = app.store().audit_export(&filter, from, head.size, asked.limit()).await;
+    let rows = app
+        .store()
+        .audit_export(&filter, from, head.size, asked.limit())
+        .await;
     let rows = see("the audit log", rows)?;
     Ok(Json(Export { checkpoint, rows }))
 }

@@ -63,7 +63,10 @@ async fn list_evidence(
         machine: lookup::machine_filter(&app, &bearer, query.machine.as_deref()).await?,
         kind: query.kind,
     };
-    let read = app.store().evidence_list(&filter, asked.after, asked.read()).await;
+    let read = app
+        .store()
+        .evidence_list(&filter, asked.after, asked.read())
+        .await;
     Ok(asked.page(see("evidence", read)?, |e| e.id.to_string()))
 }
 

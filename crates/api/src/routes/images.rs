@@ -102,7 +102,11 @@ async fn create_image(
             Some(lookup::project_for(&app, &bearer, named).await?.id)
         }
     };
-    let url = new.url.as_deref().map(|url| address(&app, url)).transpose()?;
+    let url = new
+        .url
+        .as_deref()
+        .map(|url| address(&app, url))
+        .transpose()?;
     let checksum = match new.checksum.as_deref().map(str::parse::<Checksum>) {
         None => None,
         Some(Ok(checksum)) => Some(checksum.to_string()),
@@ -193,7 +197,10 @@ async fn upload_image(
     if !awaits {
         return Err(Failure::new(
             Kind::Conflict,
-            format!("image {} does not wait for an upload: add another", image.name),
+            format!(
+                "image {} does not wait for an upload: add another",
+                image.name
+            ),
         ));
     }
     let size = headers
@@ -253,7 +260,10 @@ async fn delete_image(
     if app.images().is_busy(image.id) {
         return Err(Failure::new(
             Kind::InUse,
-            format!("image {} is being taken in: wait until that has ended", image.name),
+            format!(
+                "image {} is being taken in: wait until that has ended",
+                image.name
+            ),
         ));
     }
     let row = app
@@ -274,7 +284,10 @@ async fn own_image(app: &App, bearer: &Bearer, text: &str) -> Result<Image, Fail
     } else {
         Err(Failure::new(
             Kind::Forbidden,
-            format!("image {} is the operator's, for everyone: add your own", image.name),
+            format!(
+                "image {} is the operator's, for everyone: add your own",
+                image.name
+            ),
         ))
     }
 }

@@ -128,7 +128,9 @@ async fn image_for(
             }
         }
     }
-    let image = lookup::image(app, bearer, text).await.map_err(|_| not_found())?;
+    let image = lookup::image(app, bearer, text)
+        .await
+        .map_err(|_| not_found())?;
     match image.project {
         Some(owner) if owner != project.id => Err(not_found()),
         _ => Ok(image),
@@ -202,7 +204,10 @@ async fn power_lease(
     if version.is_some_and(|version| version != lease.version) {
         return Err(Failure::new(
             Kind::Stale,
-            format!("the lease has version {} by now: look at it again", lease.version),
+            format!(
+                "the lease has version {} by now: look at it again",
+                lease.version
+            ),
         ));
     }
     let (lease, operation) = app

@@ -80,7 +80,10 @@ async fn list_machines(
         unconfirmed: query.unconfirmed,
         ..MachineFilter::default()
     };
-    let read = app.store().machines(&filter, asked.after, asked.read()).await;
+    let read = app
+        .store()
+        .machines(&filter, asked.after, asked.read())
+        .await;
     let mut read = see("machines", read)?;
     let next = asked.cut(&mut read, |m| m.id.to_string());
     let mut views = Views::new(&app);

@@ -72,7 +72,10 @@ async fn list_operations(
         lease: lookup::lease_filter(&app, &bearer, query.lease.as_deref()).await?,
         state: query.state,
     };
-    let read = app.store().operations(&filter, asked.after, asked.read()).await;
+    let read = app
+        .store()
+        .operations(&filter, asked.after, asked.read())
+        .await;
     Ok(asked.page(see("operations", read)?, |o| o.id.to_string()))
 }
 
@@ -115,7 +118,10 @@ async fn show_operation(
         .seen
         .is_some_and(|seen| seen.trim_matches('"') != tag.trim_matches('"'));
     if !wait.is_zero() && !news && operation.state == OperationState::Running {
-        let changed = app.control().wait_operation(id, Some(&operation), wait).await;
+        let changed = app
+            .control()
+            .wait_operation(id, Some(&operation), wait)
+            .await;
         if let Some(changed) = see("the operation", changed)? {
             operation = changed;
         }

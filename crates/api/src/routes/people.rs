@@ -29,7 +29,7 @@ use crate::{
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(list_organisations, create_organisation))
-        .routes(routes!(show_organisation))
+        .routes(routes!(show_organisation, delete_organisation))
         .routes(routes!(list_projects, create_project))
         .routes(routes!(show_project, delete_project))
 }
@@ -78,6 +78,27 @@ async fn show_organisation(
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     respond::one(&headers, &lookup::organisation(&app, &text).await?, None)
+}
+
+/// Delete an organisation
+///
+/// Refused while it has projects.
+#[utoipa::path(delete, path = "/v1/organisations/{organisation}", tag = "people",
+    responses((status = 204), (status = 409, body = Problem)))]
+async fn delete_organisation(
+    State(app): State<App>,
+    bearer: Bearer,
+    Of(text): Of,
+) -> Result<StatusCode, Failure> {
+    let found = lookup::organisation(&app, &text).await?;
+    let row = app
+        .row(&bearer.actor(), "organisation.delete")
+        .detail(json!({ "organisation": found.id, "name": found.name }));
+    let batch = Batch::new()
+        .with(Write::DeleteOrganisation(found.id))
+        .audited(row);
+    app.commit("deleting the organisation", batch).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// List projects
@@ -143,7 +164,11 @@ async fn show_project(
     Of(text): Of,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    respond::one(&headers, &lookup::project(&app, &bearer, &text).await?, None)
+    respond::one(
+        &headers,
+        &lookup::project(&app, &bearer, &text).await?,
+        None,
+    )
 }
 
 /// Delete a project with its tokens

@@ -10,7 +10,7 @@ use axum::{
 };
 use billet_model::{
     MachineTypeId, NetworkId, SiteId,
-    api::{NewMachineType, NewNetwork, NewSite, Page},
+    api::{NewMachineType, NewNetwork, NewSite, Page, Problem},
     site::{MachineType, Network, Site},
 };
 use billet_store::{Batch, Write};
@@ -31,11 +31,11 @@ use crate::{
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(list_sites, create_site))
-        .routes(routes!(show_site))
+        .routes(routes!(show_site, delete_site))
         .routes(routes!(list_machine_types, create_machine_type))
-        .routes(routes!(show_machine_type))
+        .routes(routes!(show_machine_type, delete_machine_type))
         .routes(routes!(list_networks, create_network))
-        .routes(routes!(show_network))
+        .routes(routes!(show_network, delete_network))
 }
 
 /// List sites
@@ -89,6 +89,25 @@ async fn show_site(
     respond::one(&headers, &lookup::site(&app, &text).await?, None)
 }
 
+/// Delete a site
+///
+/// Refused while there is a machine at it, a retired one included.
+#[utoipa::path(delete, path = "/v1/sites/{site}", tag = "places",
+    responses((status = 204), (status = 409, body = Problem)))]
+async fn delete_site(
+    State(app): State<App>,
+    bearer: Bearer,
+    Of(text): Of,
+) -> Result<StatusCode, Failure> {
+    let found = lookup::site(&app, &text).await?;
+    let row = app
+        .row(&bearer.actor(), "site.delete")
+        .detail(json!({ "site": found.id, "name": found.name }));
+    let batch = Batch::new().with(Write::DeleteSite(found.id)).audited(row);
+    app.commit("deleting the site", batch).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 /// List machine types
 #[utoipa::path(get, path = "/v1/machine-types", tag = "places", params(PageQuery),
     responses((status = 200, body = Page<MachineType>)))]
@@ -135,6 +154,27 @@ async fn show_machine_type(
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     respond::one(&headers, &lookup::machine_type(&app, &text).await?, None)
+}
+
+/// Delete a machine type
+///
+/// Refused while a machine is of it, a retired one included.
+#[utoipa::path(delete, path = "/v1/machine-types/{machine_type}", tag = "places",
+    responses((status = 204), (status = 409, body = Problem)))]
+async fn delete_machine_type(
+    State(app): State<App>,
+    bearer: Bearer,
+    Of(text): Of,
+) -> Result<StatusCode, Failure> {
+    let found = lookup::machine_type(&app, &text).await?;
+    let row = app
+        .row(&bearer.actor(), "machine_type.delete")
+        .detail(json!({ "machine_type": found.id, "name": found.name }));
+    let batch = Batch::new()
+        .with(Write::DeleteMachineType(found.id))
+        .audited(row);
+    app.commit("deleting the machine type", batch).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// List networks
@@ -192,14 +232,40 @@ async fn show_network(
     respond::one(&headers, &lookup::network(&app, &text).await?, None)
 }
 
+/// Delete a network
+///
+/// Refused while a machine has an address on it.
+#[utoipa::path(delete, path = "/v1/networks/{network}", tag = "places",
+    responses((status = 204), (status = 409, body = Problem)))]
+async fn delete_network(
+    State(app): State<App>,
+    bearer: Bearer,
+    Of(text): Of,
+) -> Result<StatusCode, Failure> {
+    let found = lookup::network(&app, &text).await?;
+    let row = app
+        .row(&bearer.actor(), "network.delete")
+        .detail(json!({ "network": found.id, "name": found.name }));
+    let batch = Batch::new()
+        .with(Write::DeleteNetwork(found.id))
+        .audited(row);
+    app.commit("deleting the network", batch).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 /// A subnet as it is written: `10.88.0.0/24`.
 fn subnet(text: &str) -> Result<(Ipv4Addr, u8), Failure> {
     let wrong = |why: &str| {
         let text: String = text.chars().take(40).collect();
-        Failure::invalid("subnet", format!("{text:?} {why}: write it as 10.88.0.0/24"))
+        Failure::invalid(
+            "subnet",
+            format!("{text:?} {why}: write it as 10.88.0.0/24"),
+        )
     };
     let (address, prefix) = text.split_once('/').ok_or_else(|| wrong("has no prefix"))?;
-    let address: Ipv4Addr = address.parse().map_err(|_| wrong("is not an IPv4 subnet"))?;
+    let address: Ipv4Addr = address
+        .parse()
+        .map_err(|_| wrong("is not an IPv4 subnet"))?;
     let prefix: u8 = prefix.parse().map_err(|_| wrong("has no prefix"))?;
     if !(8..=30).contains(&prefix) {
         return Err(wrong("must have a prefix of 8 to 30"));
@@ -269,17 +335,39 @@ mod tests {
     fn pools() {
         let pair = |a: &str, b: &str| Some((a.to_owned(), b.to_owned()));
         let plain = "10.88.0.0/24";
-        assert_eq!(check(&network(plain, None, None)), pair("10.88.0.1", "10.88.0.254"));
-        assert_eq!(check(&network(plain, Some("10.88.0.1"), None)), pair("10.88.0.2", "10.88.0.254"));
-        assert_eq!(check(&network(plain, Some("10.88.0.254"), None)), pair("10.88.0.1", "10.88.0.253"));
+        assert_eq!(
+            check(&network(plain, None, None)),
+            pair("10.88.0.1", "10.88.0.254")
+        );
+        assert_eq!(
+            check(&network(plain, Some("10.88.0.1"), None)),
+            pair("10.88.0.2", "10.88.0.254")
+        );
+        assert_eq!(
+            check(&network(plain, Some("10.88.0.254"), None)),
+            pair("10.88.0.1", "10.88.0.253")
+        );
         assert_eq!(
             check(&network(plain, None, Some(("10.88.0.10", "10.88.0.20")))),
             pair("10.88.0.10", "10.88.0.20")
         );
         assert_eq!(check(&network(plain, Some("10.89.0.1"), None)), None);
-        assert_eq!(check(&network(plain, None, Some(("10.88.0.20", "10.88.0.10")))), None);
-        assert_eq!(check(&network(plain, None, Some(("10.88.0.0", "10.88.0.10")))), None);
-        for wrong in ["10.88.0.1/24", "10.88.0.0", "10.88.0.0/31", "10.0.0.0/7", "x/24", "10.88.0.0/x"] {
+        assert_eq!(
+            check(&network(plain, None, Some(("10.88.0.20", "10.88.0.10")))),
+            None
+        );
+        assert_eq!(
+            check(&network(plain, None, Some(("10.88.0.0", "10.88.0.10")))),
+            None
+        );
+        for wrong in [
+            "10.88.0.1/24",
+            "10.88.0.0",
+            "10.88.0.0/31",
+            "10.0.0.0/7",
+            "x/24",
+            "10.88.0.0/x",
+        ] {
             assert_eq!(check(&network(wrong, None, None)), None, "{wrong}");
         }
     }

@@ -97,10 +97,13 @@ async fn backup(State(app): State<App>, bearer: Bearer) -> Result<Response, Fail
         .map_err(|e| Failure::internal(doing, &e))?;
     let at = app.now().strftime("%Y%m%dT%H%M%S%.6fZ").to_string();
     let path = directory.join(format!("billet-{at}.db"));
-    app.store().backup(&path).await.map_err(|error| match error {
-        billet_store::StoreError::NotHere(why) => Failure::new(Kind::Conflict, why),
-        other => crate::app::of_store("making the backup", other),
-    })?;
+    app.store()
+        .backup(&path)
+        .await
+        .map_err(|error| match error {
+            billet_store::StoreError::NotHere(why) => Failure::new(Kind::Conflict, why),
+            other => crate::app::of_store("making the backup", other),
+        })?;
     let size = tokio::fs::metadata(&path).await;
     let bytes = size
         .map_err(|e| Failure::internal("looking at the backup", &e))?
@@ -109,6 +112,7 @@ async fn backup(State(app): State<App>, bearer: Bearer) -> Result<Response, Fail
     let row = app
         .row(&bearer.actor(), "backup.create")
         .detail(json!({ "path": path, "bytes": bytes }));
-    app.commit("recording the backup", Batch::new().audited(row)).await?;
+    app.commit("recording the backup", Batch::new().audited(row))
+        .await?;
     respond::changed(StatusCode::CREATED, &BackupMade { path, bytes }, None, None)
 }

@@ -63,8 +63,14 @@ impl World {
             (Caller::ProjectOwner, "project_owner"),
             (Caller::Member, "member"),
         ] {
-            a.push((caller, site.token(&format!("a-{role}"), role, Some("a")).await));
-            b.push((caller, site.token(&format!("b-{role}"), role, Some("b")).await));
+            a.push((
+                caller,
+                site.token(&format!("a-{role}"), role, Some("a")).await,
+            ));
+            b.push((
+                caller,
+                site.token(&format!("b-{role}"), role, Some("b")).await,
+            ));
         }
         let project = site.project("a").await;
         let lease = site.lease("theirs").await;
@@ -79,7 +85,8 @@ impl World {
             envelope: json!({}),
         };
         let write = Write::PutEvidence(Box::new(evidence.clone()));
-        site.commit(Batch::new().with(write).audited(site.row())).await;
+        site.commit(Batch::new().with(write).audited(site.row()))
+            .await;
         let things = Things {
             project: project.to_string(),
             token: Self::fresh_token(&site).await,
@@ -97,6 +104,13 @@ impl World {
         made["token"]["id"].as_str().expect("an id").to_owned()
     }
 
+    async fn fresh(&self, nouns: &str, n: usize, mut body: Value) -> String {
+        let name = format!("gone-{n}");
+        body["name"] = json!(name);
+        self.site.post(&format!("/v1/{nouns}"), body).await.ok();
+        name
+    }
+
     /// The path of a rule, filled with what there is of project `a`; `n` makes
     /// what is deleted different each time.
     async fn fill(&self, rule: &Rule, n: usize) -> String {
@@ -110,10 +124,23 @@ impl World {
                     self.site.post("/v1/projects", body).await.ok();
                     format!("gone-{n}")
                 }
+                "{organisation}" if deletes => self.fresh("organisations", n, json!({})).await,
+                "{site}" if deletes => {
+                    self.fresh("sites", n, json!({ "jurisdiction": "DE" }))
+                        .await
+                }
+                "{machine_type}" if deletes => self.fresh("machine-types", n, json!({})).await,
+                "{network}" if deletes => {
+                    self.fresh("networks", n, json!({ "subnet": "10.98.0.0/24" }))
+                        .await
+                }
                 "{token}" if deletes => Self::fresh_token(&self.site).await,
                 "{image}" if deletes => {
                     let project = Some(self.site.project("a").await);
-                    self.site.image(&format!("gone-{n}"), project).await.to_string()
+                    self.site
+                        .image(&format!("gone-{n}"), project)
+                        .await
+                        .to_string()
                 }
                 "{project}" => things.project.clone(),
                 "{token}" => things.token.clone(),
@@ -187,9 +214,14 @@ async fn everybody_gets_what_the_table_says() {
                 site.send(nobody).await.problem(401);
                 let unknown = format!("billet_{}", "A".repeat(43));
                 for wrong in ["", "x", "billet_", &unknown] {
-                    let answer = site.call_as(wrong, rule.method.clone(), &path, body.clone()).await;
+                    let answer = site
+                        .call_as(wrong, rule.method.clone(), &path, body.clone())
+                        .await;
                     let problem = answer.problem(401);
-                    assert!(problem.detail.contains("billet login"), "{what}: {problem:?}");
+                    assert!(
+                        problem.detail.contains("billet login"),
+                        "{what}: {problem:?}"
+                    );
                 }
             }
             let answer = site.call_as(secret, rule.method.clone(), &path, body).await;
@@ -217,17 +249,29 @@ async fn what_is_another_projects_is_not_found() {
             continue;
         };
         let scoped = matches!(rule.scope, Scope::Project | Scope::Shared);
-        for (caller, secret) in world.b.iter().filter(|(caller, _)| scoped && roles.contains(caller)) {
+        let callers = world.b.iter().enumerate();
+        for (m, (caller, secret)) in callers.filter(|(_, (c, _))| scoped && roles.contains(c)) {
+            let n = n * 10 + m;
             let what = format!("{} {} as {caller:?}", rule.method, rule.path);
             let path = world.fill(rule, n).await;
-            let theirs = site.call_as(secret, rule.method.clone(), &path, body(rule, n, "a")).await;
+            let theirs = site
+                .call_as(secret, rule.method.clone(), &path, body(rule, n, "a"))
+                .await;
             let Some(part) = rule.path.split('/').find(|part| part.starts_with('{')) else {
                 // A list, or something new: for another project, or with its things in it.
                 if rule.method == Method::POST {
                     theirs.problem(404);
                 } else if rule.scope == Scope::Project {
-                    for id in [&world.things.project, &world.things.lease, &world.things.operation] {
-                        assert!(!theirs.body.contains(id.as_str()), "{what}: {}", theirs.body);
+                    for id in [
+                        &world.things.project,
+                        &world.things.lease,
+                        &world.things.operation,
+                    ] {
+                        assert!(
+                            !theirs.body.contains(id.as_str()),
+                            "{what}: {}",
+                            theirs.body
+                        );
                     }
                     let filtered = format!("{}?project=a", rule.path);
                     if !matches!(rule.path, "/v1/projects") {
@@ -262,7 +306,9 @@ async fn what_is_another_projects_is_not_found() {
     // And filters tell nothing of what others have.
     let lease = format!("/v1/evidence?lease={}", world.things.lease);
     site.get_as(member, &lease).await.problem(404);
-    site.get_as(member, "/v1/operations?machine=m-theirs").await.problem(404);
+    site.get_as(member, "/v1/operations?machine=m-theirs")
+        .await
+        .problem(404);
 }
 
 /// Another id, or another name, of the same length.
@@ -272,7 +318,15 @@ fn uuid_like(thing: &str) -> String {
         'a'..='e' => char::from(c as u8 + 1),
         other => other,
     };
-    thing.chars().rev().enumerate().map(|(at, c)| if at < 8 { flip(c) } else { c }).collect::<Vec<_>>().into_iter().rev().collect()
+    thing
+        .chars()
+        .rev()
+        .enumerate()
+        .map(|(at, c)| if at < 8 { flip(c) } else { c })
+        .collect::<Vec<_>>()
+        .into_iter()
+        .rev()
+        .collect()
 }
 
 #[tokio::test]
@@ -289,11 +343,17 @@ async fn machines_without_their_secret_are_not_answered() {
             "/agent/v1/hello" => json!({
                 "version": "1", "serial": null, "kernel_boot_id": "k", "uptime_seconds": 1,
             }),
-            p if p.ends_with("progress") => json!({ "step": "s", "done": 1, "total": 2, "unit": "bytes" }),
+            p if p.ends_with("progress") => {
+                json!({ "step": "s", "done": 1, "total": 2, "unit": "bytes" })
+            }
             p if p.ends_with("outcome") => json!({ "outcome": "tested", "results": [] }),
             _ => Value::Null,
         };
-        let status = if rule.path.starts_with("/media") { 404 } else { 401 };
+        let status = if rule.path.starts_with("/media") {
+            404
+        } else {
+            401
+        };
         // An operator's token is no machine's.
         for token in ["wrong", &site.operator] {
             let request = site.request(rule.method.clone(), &path).bearer_auth(token);
@@ -317,10 +377,24 @@ async fn expired_disabled_and_forgotten_tokens_are_refused_and_on_record() {
     let id = me["token"]["id"].as_str().expect("an id").to_owned();
 
     let path = format!("/v1/tokens/{id}");
-    site.call_as(&site.operator, Method::PATCH, &path, json!({ "disabled": true })).await.ok();
+    site.call_as(
+        &site.operator,
+        Method::PATCH,
+        &path,
+        json!({ "disabled": true }),
+    )
+    .await
+    .ok();
     let problem = site.get_as(&secret, "/v1/whoami").await.problem(401);
     assert!(problem.detail.contains("disabled"), "{problem:?}");
-    site.call_as(&site.operator, Method::PATCH, &path, json!({ "disabled": false })).await.ok();
+    site.call_as(
+        &site.operator,
+        Method::PATCH,
+        &path,
+        json!({ "disabled": false }),
+    )
+    .await
+    .ok();
     site.get_as(&secret, "/v1/whoami").await.ok();
 
     let read = site.control.store().token(id.parse().expect("an id")).await;
@@ -330,17 +404,27 @@ async fn expired_disabled_and_forgotten_tokens_are_refused_and_on_record() {
         expires_at: Some(site.control.now()),
         ..token
     };
-    let write = Write::PutToken { token: expired, hash: None };
-    site.commit(Batch::new().with(write).audited(site.row())).await;
+    let write = Write::PutToken {
+        token: expired,
+        hash: None,
+    };
+    site.commit(Batch::new().with(write).audited(site.row()))
+        .await;
     let problem = site.get_as(&secret, "/v1/whoami").await.problem(401);
     assert!(problem.detail.contains("time is over"), "{problem:?}");
     for _ in 0..50 {
         site.get_as("billet_guess", "/v1/whoami").await.problem(401);
     }
 
-    site.call_as(&site.operator, Method::DELETE, &path, Value::Null).await.ok();
+    site.call_as(&site.operator, Method::DELETE, &path, Value::Null)
+        .await
+        .ok();
     site.get_as(&secret, "/v1/whoami").await.problem(401);
-    let rows = site.get("/v1/audit?action=token.refused").await.ok().value();
+    let rows = site
+        .get("/v1/audit?action=token.refused")
+        .await
+        .ok()
+        .value();
     let whys: Vec<&str> = rows["items"]
         .as_array()
         .expect("rows")

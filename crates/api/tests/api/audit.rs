@@ -13,29 +13,71 @@ use crate::site::Site;
 async fn every_change_is_on_record() {
     let site = Site::new().await;
     site.furnish().await;
-    let made = site.post("/v1/tokens", json!({ "name": "t", "role": "auditor" })).await.ok().value();
-    let token = format!("/v1/tokens/{}", made["token"]["id"].as_str().expect("an id"));
-    site.call_as(&site.operator, Method::PATCH, &token, json!({ "disabled": true })).await.ok();
-    site.call_as(&site.operator, Method::DELETE, &token, Value::Null).await.ok();
+    let made = site
+        .post("/v1/tokens", json!({ "name": "t", "role": "auditor" }))
+        .await
+        .ok()
+        .value();
+    let token = format!(
+        "/v1/tokens/{}",
+        made["token"]["id"].as_str().expect("an id")
+    );
+    site.call_as(
+        &site.operator,
+        Method::PATCH,
+        &token,
+        json!({ "disabled": true }),
+    )
+    .await
+    .ok();
+    site.call_as(&site.operator, Method::DELETE, &token, Value::Null)
+        .await
+        .ok();
     site.post("/v1/images", json!({ "name": "i" })).await.ok();
-    site.call_as(&site.operator, Method::DELETE, "/v1/images/i", Value::Null).await.ok();
-    site.call_as(&site.operator, Method::DELETE, "/v1/projects/b", Value::Null).await.ok();
+    site.call_as(&site.operator, Method::DELETE, "/v1/images/i", Value::Null)
+        .await
+        .ok();
+    site.call_as(
+        &site.operator,
+        Method::DELETE,
+        "/v1/projects/b",
+        Value::Null,
+    )
+    .await
+    .ok();
     site.post("/v1/backup", Value::Null).await.ok();
     let rows = site.get("/v1/audit?limit=1000").await.ok().value();
     let rows = rows["items"].as_array().expect("rows");
-    let actions: Vec<&str> = rows.iter().map(|r| r["action"].as_str().expect("an action")).collect();
+    let actions: Vec<&str> = rows
+        .iter()
+        .map(|r| r["action"].as_str().expect("an action"))
+        .collect();
     assert_eq!(
         actions,
         [
-            "token.create", "organisation.create", "project.create", "project.create",
-            "site.create", "machine_type.create", "network.create", "token.create",
-            "token.change", "token.delete", "image.create", "image.delete", "project.delete",
+            "token.create",
+            "organisation.create",
+            "project.create",
+            "project.create",
+            "site.create",
+            "machine_type.create",
+            "network.create",
+            "token.create",
+            "token.change",
+            "token.delete",
+            "image.create",
+            "image.delete",
+            "project.delete",
             "backup.create",
         ]
     );
     assert_eq!(rows[0]["actor"]["actor"], "billet");
     assert_eq!(rows[1]["actor"]["name"], "first-operator");
-    let newest = site.get("/v1/audit?newest_first=true&limit=1").await.ok().value();
+    let newest = site
+        .get("/v1/audit?newest_first=true&limit=1")
+        .await
+        .ok()
+        .value();
     assert_eq!(newest["items"][0]["action"], "backup.create");
     assert!(!site.get("/v1/audit").await.ok().body.contains("billet_"));
 }
@@ -44,11 +86,22 @@ async fn every_change_is_on_record() {
 async fn an_export_is_checked_without_the_server() {
     let site = Site::new().await;
     site.furnish().await;
-    let keys = site.send(site.request(Method::GET, "/v1/evidence-keys")).await.ok().value();
+    let keys = site
+        .send(site.request(Method::GET, "/v1/evidence-keys"))
+        .await
+        .ok()
+        .value();
     let pem = keys[0]["public_pem"].as_str().expect("a key");
-    let trusted: TrustedKeys = [PublicKey::from_pem(pem).expect("a key")].into_iter().collect();
+    let trusted: TrustedKeys = [PublicKey::from_pem(pem).expect("a key")]
+        .into_iter()
+        .collect();
     let whole: Export = site.get("/v1/audit/export").await.ok().json();
-    let origin = whole.checkpoint.lines().next().expect("an origin").to_owned();
+    let origin = whole
+        .checkpoint
+        .lines()
+        .next()
+        .expect("an origin")
+        .to_owned();
     let (checkpoint, _) = verify_export(&whole, &origin, &trusted).expect("it holds");
     assert_eq!(checkpoint.size, whole.rows.len() as u64);
 
@@ -57,7 +110,12 @@ async fn an_export_is_checked_without_the_server() {
     verify_export(&slice, &origin, &trusted).expect("it holds");
     let project = site.project("a").await.to_string();
     assert_eq!(slice.rows.len(), 2, "{:?}", slice.rows);
-    assert!(slice.rows.iter().all(|row| row.row["project"] == project.as_str()));
+    assert!(
+        slice
+            .rows
+            .iter()
+            .all(|row| row.row["project"] == project.as_str())
+    );
 
     let mut forged = slice.clone();
     forged.rows[0].row["action"] = json!("project.delete");

@@ -25,7 +25,10 @@ fn disk() -> Vec<u8> {
 }
 
 fn checksum(bytes: &[u8]) -> String {
-    let hex: String = Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect();
+    let hex: String = Sha256::digest(bytes)
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect();
     format!("sha256:{hex}")
 }
 
@@ -38,7 +41,11 @@ async fn upload(site: &Site, name: &str, bytes: Vec<u8>) -> Answer {
 async fn ended(site: &Site, started: &ImageStarted) -> Value {
     let operation = started.operation.as_ref().expect("an operation").id;
     for _ in 0..60 {
-        let shown = site.get(&format!("/v1/operations/{operation}?wait=2")).await.ok().value();
+        let shown = site
+            .get(&format!("/v1/operations/{operation}?wait=2"))
+            .await
+            .ok()
+            .value();
         if shown["state"] != "running" {
             return shown;
         }
@@ -65,19 +72,41 @@ async fn an_image_is_uploaded_and_kept_once() {
     let started: ImageStarted = upload(&site, "disk", disk()).await.ok().json();
     let content = started.image.content.expect("content");
     assert_eq!(started.image.state, ImageState::Available);
-    assert_eq!((content.virtual_bytes, content.data_bytes), (8 << 20, 3 << 20));
+    assert_eq!(
+        (content.virtual_bytes, content.data_bytes),
+        (8 << 20, 3 << 20)
+    );
     upload(&site, "disk", disk()).await.problem(409);
 
     // The same bytes under another name are the same files, until neither is there.
-    site.post("/v1/images", json!({ "name": "twin", "project": "a" })).await.ok();
+    site.post("/v1/images", json!({ "name": "twin", "project": "a" }))
+        .await
+        .ok();
     let twin: ImageStarted = upload(&site, "twin", disk()).await.ok().json();
     assert_eq!(twin.image.content.expect("content").digest, content.digest);
-    let blob = site.directory.path().join(format!("data/images/{}.blob", content.digest));
-    site.call_as(&site.operator, Method::DELETE, "/v1/images/disk", Value::Null).await.ok();
+    let blob = site
+        .directory
+        .path()
+        .join(format!("data/images/{}.blob", content.digest));
+    site.call_as(
+        &site.operator,
+        Method::DELETE,
+        "/v1/images/disk",
+        Value::Null,
+    )
+    .await
+    .ok();
     assert!(blob.exists());
     let site = restart(site).await;
     assert!(blob.exists());
-    site.call_as(&site.operator, Method::DELETE, "/v1/images/twin", Value::Null).await.ok();
+    site.call_as(
+        &site.operator,
+        Method::DELETE,
+        "/v1/images/twin",
+        Value::Null,
+    )
+    .await
+    .ok();
     let _site = restart(site).await;
     assert!(!blob.exists(), "swept with the last image that needed it");
 }
@@ -94,27 +123,44 @@ async fn restart(site: Site) -> Site {
     server.stop(Duration::from_secs(1)).await.expect("stopped");
     control.store().close().await;
     drop(control);
-    let control = Control::open(settings(directory.path())).await.expect("a control plane");
-    assert!(billet_api::bootstrap(&control).await.expect("the store").is_none());
+    let control = Control::open(settings(directory.path()))
+        .await
+        .expect("a control plane");
+    assert!(
+        billet_api::bootstrap(&control)
+            .await
+            .expect("the store")
+            .is_none()
+    );
     Site::serve(directory, control, operator, ServeOptions::default()).await
 }
 
 #[tokio::test]
 async fn what_a_stop_left_half_way_has_failed() {
     let site = Site::new().await;
-    let made: ImageStarted = site.post("/v1/images", json!({ "name": "disk" })).await.ok().json();
+    let made: ImageStarted = site
+        .post("/v1/images", json!({ "name": "disk" }))
+        .await
+        .ok()
+        .json();
     let half = Image {
         state: ImageState::Importing,
         ..made.image
     };
     let write = Write::PutImage(Box::new(half));
-    site.commit(Batch::new().with(write).audited(site.row())).await;
+    site.commit(Batch::new().with(write).audited(site.row()))
+        .await;
     let partial = site.directory.path().join("data/images/importing-x");
     std::fs::write(&partial, "half").expect("written");
     let site = restart(site).await;
     let shown = site.get("/v1/images/disk").await.ok().value();
     assert_eq!(shown["state"], "failed");
-    assert!(shown["reason"].as_str().expect("a reason").contains("was stopped"));
+    assert!(
+        shown["reason"]
+            .as_str()
+            .expect("a reason")
+            .contains("was stopped")
+    );
     assert!(!partial.exists());
     // The way out.
     upload(&site, "disk", disk()).await.ok();
@@ -128,10 +174,14 @@ async fn sizes_are_limited() {
         ..ServeOptions::default()
     })
     .await;
-    site.post("/v1/images", json!({ "name": "disk" })).await.ok();
+    site.post("/v1/images", json!({ "name": "disk" }))
+        .await
+        .ok();
     upload(&site, "disk", disk()).await.problem(413);
     // Announced or not.
-    let request = site.request(Method::PUT, "/v1/images/disk/content").bearer_auth(&site.operator);
+    let request = site
+        .request(Method::PUT, "/v1/images/disk/content")
+        .bearer_auth(&site.operator);
     let pieces = (0..8).map(|_| Ok::<_, std::io::Error>(vec![7; 1 << 20]));
     let body = reqwest::Body::wrap_stream(futures::stream::iter(pieces));
     let problem = site.send(request.body(body)).await.problem(422);
@@ -144,7 +194,9 @@ async fn sizes_are_limited() {
 /// A plain HTTP server that answers every path with what it is told.
 async fn server(answer: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static) -> SocketAddr {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a port");
     let address = listener.local_addr().expect("an address");
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
@@ -165,13 +217,20 @@ async fn server(answer: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static) -> Soc
 }
 
 fn found(bytes: &[u8]) -> Vec<u8> {
-    let mut answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", bytes.len()).into_bytes();
+    let mut answer = format!(
+        "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        bytes.len()
+    )
+    .into_bytes();
     answer.extend(bytes);
     answer
 }
 
 fn elsewhere(to: &str) -> Vec<u8> {
-    format!("HTTP/1.1 302 Found\r\nlocation: {to}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").into_bytes()
+    format!(
+        "HTTP/1.1 302 Found\r\nlocation: {to}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+    )
+    .into_bytes()
 }
 
 #[tokio::test]
@@ -201,7 +260,10 @@ async fn an_image_is_fetched_from_where_the_operator_allows() {
         ("nothing", "failed", "404"),
     ] {
         let url = format!("http://user:pass-word@{address}/{path}");
-        let started = site.post("/v1/images", json!({ "name": path, "url": url })).await.ok();
+        let started = site
+            .post("/v1/images", json!({ "name": path, "url": url }))
+            .await
+            .ok();
         assert_eq!(started.status, 202);
         let started: ImageStarted = started.json();
         assert_eq!(started.image.origin, format!("http://{address}/{path}"));
@@ -212,7 +274,14 @@ async fn an_image_is_fetched_from_where_the_operator_allows() {
         let shown = site.get(&format!("/v1/images/{path}")).await.ok();
         assert!(!shown.body.contains("pass-word"));
     }
-    assert!(!site.get("/v1/audit?limit=1000").await.ok().body.contains("pass-word"));
+    assert!(
+        !site
+            .get("/v1/audit?limit=1000")
+            .await
+            .ok()
+            .body
+            .contains("pass-word")
+    );
 }
 
 #[tokio::test]
@@ -227,15 +296,28 @@ async fn nothing_is_fetched_from_inside() {
         "file:///etc/passwd".into(),
         "not an address".into(),
     ] {
-        let problem = site.post("/v1/images", json!({ "name": "x", "url": url })).await.problem(422);
+        let problem = site
+            .post("/v1/images", json!({ "name": "x", "url": url }))
+            .await
+            .problem(422);
         assert_eq!(problem.field.as_deref(), Some("url"), "{url}");
     }
     // By name: the name is resolved, and what it resolves to is looked at.
     let url = format!("http://localhost:{}/disk", address.port());
-    let started: ImageStarted = site.post("/v1/images", json!({ "name": "x", "url": url })).await.ok().json();
+    let started: ImageStarted = site
+        .post("/v1/images", json!({ "name": "x", "url": url }))
+        .await
+        .ok()
+        .json();
     let ended = ended(&site, &started).await;
     assert_eq!(ended["state"], "failed");
-    assert!(ended["message"].as_str().expect("a message").contains("private"), "{ended}");
+    assert!(
+        ended["message"]
+            .as_str()
+            .expect("a message")
+            .contains("private"),
+        "{ended}"
+    );
 }
 
 #[tokio::test]
@@ -245,9 +327,22 @@ async fn the_operators_images_are_the_operators() {
     site.image("shared", None).await;
     let member = site.token("m", "member", Some("a")).await;
     site.get_as(&member, "/v1/images/shared").await.ok();
-    site.call_as(&member, Method::DELETE, "/v1/images/shared", Value::Null).await.problem(403);
-    let made = site.call_as(&member, Method::POST, "/v1/images", json!({ "name": "own" })).await.ok();
-    assert_eq!(made.value()["image"]["project"], site.project("a").await.to_string());
+    site.call_as(&member, Method::DELETE, "/v1/images/shared", Value::Null)
+        .await
+        .problem(403);
+    let made = site
+        .call_as(
+            &member,
+            Method::POST,
+            "/v1/images",
+            json!({ "name": "own" }),
+        )
+        .await
+        .ok();
+    assert_eq!(
+        made.value()["image"]["project"],
+        site.project("a").await.to_string()
+    );
     let list = site.get_as(&member, "/v1/images").await.ok().value();
     assert_eq!(list["items"].as_array().expect("items").len(), 2);
 }
@@ -258,6 +353,13 @@ async fn an_image_in_use_stays() {
     site.furnish().await;
     site.image("debian", None).await;
     site.lease("mine").await;
-    let refused = site.call_as(&site.operator, Method::DELETE, "/v1/images/debian", Value::Null).await;
+    let refused = site
+        .call_as(
+            &site.operator,
+            Method::DELETE,
+            "/v1/images/debian",
+            Value::Null,
+        )
+        .await;
     assert!(refused.problem(409).kind.ends_with("in-use"));
 }

@@ -7,7 +7,8 @@ use crate::site::{Answer, Site};
 
 async fn keyed(site: &Site, key: &str, path: &str, body: &Value) -> Answer {
     let request = site.request(Method::POST, path).bearer_auth(&site.operator);
-    site.send(request.header("Idempotency-Key", key).json(body)).await
+    site.send(request.header("Idempotency-Key", key).json(body))
+        .await
 }
 
 #[tokio::test]
@@ -20,7 +21,9 @@ async fn a_request_sent_again_is_answered_as_before() {
     assert_eq!(first.status, again.status);
     assert_eq!(again.header("idempotency-replayed"), "true");
     // Without the key it is another request.
-    site.post("/v1/organisations", body.clone()).await.problem(409);
+    site.post("/v1/organisations", body.clone())
+        .await
+        .problem(409);
     let list = site.get("/v1/organisations").await.ok().value();
     assert_eq!(list["items"].as_array().expect("items").len(), 1);
 
@@ -35,18 +38,26 @@ async fn a_request_sent_again_is_answered_as_before() {
 #[tokio::test]
 async fn a_key_stands_for_one_request() {
     let site = Site::new().await;
-    keyed(&site, "k", "/v1/organisations", &json!({ "name": "acme" })).await.ok();
+    keyed(&site, "k", "/v1/organisations", &json!({ "name": "acme" }))
+        .await
+        .ok();
     let other = keyed(&site, "k", "/v1/organisations", &json!({ "name": "other" })).await;
     assert!(other.problem(422).kind.ends_with("idempotency-key-reused"));
     let other = keyed(&site, "k", "/v1/sites", &json!({ "name": "acme" })).await;
     other.problem(422);
     for wrong in ["", "with space", &"k".repeat(129)] {
-        keyed(&site, wrong, "/v1/organisations", &json!({ "name": "x" })).await.problem(422);
+        keyed(&site, wrong, "/v1/organisations", &json!({ "name": "x" }))
+            .await
+            .problem(422);
     }
     // Another caller's key is another key.
     let auditor = site.token("second", "operator", None).await;
-    let request = site.request(Method::POST, "/v1/organisations").bearer_auth(auditor);
-    let request = request.header("Idempotency-Key", "k").json(&json!({ "name": "third" }));
+    let request = site
+        .request(Method::POST, "/v1/organisations")
+        .bearer_auth(auditor);
+    let request = request
+        .header("Idempotency-Key", "k")
+        .json(&json!({ "name": "third" }));
     site.send(request).await.ok();
 }
 
@@ -106,8 +117,12 @@ async fn a_request_whose_end_is_not_known_is_not_done_again() {
         at: site.control.now(),
     };
     site.commit(Batch::new().with(write)).await;
-    let request = site.request(Method::POST, "/v1/organisations").bearer_auth(&site.operator);
-    let request = request.header("Idempotency-Key", "k").header("content-type", "application/json");
+    let request = site
+        .request(Method::POST, "/v1/organisations")
+        .bearer_auth(&site.operator);
+    let request = request
+        .header("Idempotency-Key", "k")
+        .header("content-type", "application/json");
     let problem = site.send(request.body(body)).await.problem(409);
     assert!(problem.detail.contains("look whether"), "{problem:?}");
     let list = site.get("/v1/organisations").await.ok().value();

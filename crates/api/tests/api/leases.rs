@@ -26,10 +26,17 @@ async fn a_tenant_leases_and_sees_nothing_of_the_bmc() {
     site.machine("m1").await;
     let offers = site.get_as(&member, "/v1/offers").await.ok().value();
     assert_eq!(offers["items"][0]["free"], 1);
-    let body = json!({ "name": "mine", "machine_type": "box", "image": "debian", "tags": { "k": "v" } });
-    let made = site.call_as(&member, Method::POST, "/v1/leases", body.clone()).await.ok();
+    let body =
+        json!({ "name": "mine", "machine_type": "box", "image": "debian", "tags": { "k": "v" } });
+    let made = site
+        .call_as(&member, Method::POST, "/v1/leases", body.clone())
+        .await
+        .ok();
     assert_eq!(made.status, 202);
-    let id = made.value()["lease"]["id"].as_str().expect("an id").to_owned();
+    let id = made.value()["lease"]["id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
     assert_eq!(made.header("location"), format!("/v1/leases/{id}"));
     assert_eq!(made.value()["operation"]["kind"], "deploy");
 
@@ -38,25 +45,45 @@ async fn a_tenant_leases_and_sees_nothing_of_the_bmc() {
     assert_eq!(offers["items"][0]["total"], 1);
     let mut other = body;
     other["name"] = json!("other");
-    let problem = site.call_as(&member, Method::POST, "/v1/leases", other).await.problem(409);
+    let problem = site
+        .call_as(&member, Method::POST, "/v1/leases", other)
+        .await
+        .problem(409);
     assert!(problem.kind.ends_with("none-free"), "{problem:?}");
 
     let shown = site.get_as(&member, "/v1/leases/mine").await.ok();
     assert_eq!(shown.value()["addresses"][0]["ip"], "10.88.0.1");
     for path in [
-        "/v1/leases", "/v1/leases/mine", "/v1/operations", "/v1/offers", "/v1/audit",
-        "/v1/evidence", "/v1/audit/export",
+        "/v1/leases",
+        "/v1/leases/mine",
+        "/v1/operations",
+        "/v1/offers",
+        "/v1/audit",
+        "/v1/evidence",
+        "/v1/audit/export",
     ] {
         let answer = site.get_as(&member, path).await.ok();
         for secret in ["192.0.2.1", "bmc", "hunter2"] {
             let notes = answer.body.replace("BMC from inside", "");
-            assert!(!notes.to_lowercase().contains(secret), "{path}: {}", answer.body);
+            assert!(
+                !notes.to_lowercase().contains(secret),
+                "{path}: {}",
+                answer.body
+            );
         }
     }
     site.get_as(&member, "/v1/machines").await.problem(403);
     for (tag, found) in [("k=v", 1), ("k", 1), ("k=w", 0), ("j", 0)] {
-        let list = site.get_as(&member, &format!("/v1/leases?tag={tag}")).await.ok().value();
-        assert_eq!(list["items"].as_array().expect("items").len(), found, "{tag}");
+        let list = site
+            .get_as(&member, &format!("/v1/leases?tag={tag}"))
+            .await
+            .ok()
+            .value();
+        assert_eq!(
+            list["items"].as_array().expect("items").len(),
+            found,
+            "{tag}"
+        );
     }
 }
 
@@ -65,10 +92,19 @@ async fn a_change_on_stale_knowledge_is_refused() {
     let (site, member) = ready().await;
     let id = site.lease("mine").await;
     let path = format!("/v1/leases/{id}");
-    let etag = site.get_as(&member, &path).await.ok().header("etag").to_owned();
+    let etag = site
+        .get_as(&member, &path)
+        .await
+        .ok()
+        .header("etag")
+        .to_owned();
     let change = |etag: String, tag: &str| {
         let request = site.request(Method::PATCH, &path).bearer_auth(&member);
-        site.send(request.header("If-Match", etag).json(&json!({ "tags": { "t": tag } })))
+        site.send(
+            request
+                .header("If-Match", etag)
+                .json(&json!({ "tags": { "t": tag } })),
+        )
     };
     let changed = change(etag.clone(), "1").await.ok();
     assert_ne!(changed.header("etag"), etag);
@@ -94,12 +130,19 @@ async fn what_is_over_shows_nothing_of_the_machines_present() {
         ..lease
     };
     let batch = Batch::new()
-        .with(Write::Unhold { lease: id, machine: machine.id })
+        .with(Write::Unhold {
+            lease: id,
+            machine: machine.id,
+        })
         .with(Write::PutMachine(Box::new(machine)))
         .with(Write::PutLease(Box::new(over)))
         .audited(site.row());
     site.commit(batch).await;
-    let shown = site.get_as(&member, &format!("/v1/leases/{id}")).await.ok().value();
+    let shown = site
+        .get_as(&member, &format!("/v1/leases/{id}"))
+        .await
+        .ok()
+        .value();
     assert_eq!(shown["state"], "released");
     assert_eq!(shown["addresses"], json!([]));
     assert_eq!(shown["power"], Value::Null);
@@ -109,14 +152,23 @@ async fn what_is_over_shows_nothing_of_the_machines_present() {
 async fn an_operation_is_followed_without_asking_all_the_time() {
     let (site, member) = ready().await;
     let id = site.lease("mine").await;
-    let lease = site.get_as(&member, &format!("/v1/leases/{id}")).await.ok().value();
-    let path = format!("/v1/operations/{}", lease["operation"].as_str().expect("an id"));
+    let lease = site
+        .get_as(&member, &format!("/v1/leases/{id}"))
+        .await
+        .ok()
+        .value();
+    let path = format!(
+        "/v1/operations/{}",
+        lease["operation"].as_str().expect("an id")
+    );
     let first = site.get_as(&member, &path).await.ok();
     let seen = first.header("etag").trim_matches('"').to_owned();
 
     // Another than the one seen: at once.
     let began = std::time::Instant::now();
-    site.get_as(&member, &format!("{path}?wait=30&seen=other")).await.ok();
+    site.get_as(&member, &format!("{path}?wait=30&seen=other"))
+        .await
+        .ok();
     assert!(began.elapsed() < Duration::from_secs(10));
 
     let mut operation: billet_model::operation::Operation = first.json();
@@ -138,15 +190,26 @@ async fn an_operation_is_followed_without_asking_all_the_time() {
 async fn an_image_of_another_project_cannot_be_leased_with() {
     let (site, member) = ready().await;
     site.machine("m1").await;
-    let theirs = site.image("secret", Some(site.project("b").await)).await.to_string();
+    let theirs = site
+        .image("secret", Some(site.project("b").await))
+        .await
+        .to_string();
     for image in ["secret", &theirs, "nothing"] {
         let body = json!({ "machine_type": "box", "image": image });
-        let problem = site.call_as(&member, Method::POST, "/v1/leases", body).await.problem(404);
+        let problem = site
+            .call_as(&member, Method::POST, "/v1/leases", body)
+            .await
+            .problem(404);
         assert_eq!(problem.field.as_deref(), Some("image"));
         // An operator leases for a project with that project's images.
         let body = json!({ "project": "a", "machine_type": "box", "image": image });
         site.post("/v1/leases", body).await.problem(404);
     }
-    let problem = site.post("/v1/leases", json!({ "machine_type": "box", "image": "debian" })).await;
+    let problem = site
+        .post(
+            "/v1/leases",
+            json!({ "machine_type": "box", "image": "debian" }),
+        )
+        .await;
     assert_eq!(problem.problem(422).field.as_deref(), Some("project"));
 }

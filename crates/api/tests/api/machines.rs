@@ -21,9 +21,18 @@ async fn operators_ask_and_see() {
     site.machine("m1").await;
     let shown = site.get("/v1/machines/m1").await.ok();
     assert_eq!(shown.value()["lifecycle"], "available");
-    assert!(shown.value()["bmc_address"].as_str().expect("an address").contains("192.0.2.1"));
+    assert!(
+        shown.value()["bmc_address"]
+            .as_str()
+            .expect("an address")
+            .contains("192.0.2.1")
+    );
     assert!(!shown.body.contains("hunter2"), "{}", shown.body);
-    let list = site.get("/v1/machines?type=box&lifecycle=available").await.ok().value();
+    let list = site
+        .get("/v1/machines?type=box&lifecycle=available")
+        .await
+        .ok()
+        .value();
     assert_eq!(list["items"][0]["inventory"], Value::Null);
     let list = site.get("/v1/machines?lifecycle=active").await.ok().value();
     assert_eq!(list["items"], json!([]));
@@ -31,17 +40,30 @@ async fn operators_ask_and_see() {
     assert_eq!(problem.field.as_deref(), Some("lifecycle"));
 
     let cordon = json!({ "reason": "a loose cable" });
-    let answer = site.post("/v1/machines/m1/cordon", cordon).await.ok().value();
+    let answer = site
+        .post("/v1/machines/m1/cordon", cordon)
+        .await
+        .ok()
+        .value();
     assert_eq!(answer["machine"]["cordoned"], "a loose cable");
     let offers = site.get("/v1/offers").await.ok().value();
     assert_eq!(offers["items"][0]["free"], 0);
-    site.post("/v1/machines/m1/uncordon", Value::Null).await.ok();
-    let problem = site.post("/v1/machines/m1/cordon", json!({ "reason": " " })).await.problem(422);
+    site.post("/v1/machines/m1/uncordon", Value::Null)
+        .await
+        .ok();
+    let problem = site
+        .post("/v1/machines/m1/cordon", json!({ "reason": " " }))
+        .await
+        .problem(422);
     assert_eq!(problem.field.as_deref(), Some("reason"));
 
     let etag = shown.header("etag").to_owned();
-    let request = site.request(Method::POST, "/v1/machines/m1/retire").bearer_auth(&site.operator);
-    site.send(request.header("If-Match", etag)).await.problem(412);
+    let request = site
+        .request(Method::POST, "/v1/machines/m1/retire")
+        .bearer_auth(&site.operator);
+    site.send(request.header("If-Match", etag))
+        .await
+        .problem(412);
 }
 
 /// A machine that is on its way to the ramdisk, and its boot.
@@ -74,9 +96,17 @@ async fn a_bmc_fetches_a_medium_in_whole_and_in_part() {
     let (machine, boot) = booting(&site).await;
     let token = site.control.keys.medium_token(boot);
     let path = format!("/media/{}.iso", token.expose());
-    let head = site.request(Method::HEAD, &path).send().await.expect("an answer");
+    let head = site
+        .request(Method::HEAD, &path)
+        .send()
+        .await
+        .expect("an answer");
     assert_eq!(head.status(), StatusCode::OK);
-    let size: usize = head.headers()["content-length"].to_str().expect("text").parse().expect("a number");
+    let size: usize = head.headers()["content-length"]
+        .to_str()
+        .expect("text")
+        .parse()
+        .expect("a number");
     assert_eq!(head.headers()["accept-ranges"], "bytes");
 
     let get = |range: Option<String>| {
@@ -106,8 +136,16 @@ async fn a_bmc_fetches_a_medium_in_whole_and_in_part() {
     ] {
         let (status, headers, part) = get(Some(range.clone())).await;
         assert_eq!(status, StatusCode::PARTIAL_CONTENT, "{range}");
-        assert_eq!(headers["content-range"], format!("bytes {first}-{last}/{size}"), "{range}");
-        assert_eq!(headers["content-length"], (last - first + 1).to_string(), "{range}");
+        assert_eq!(
+            headers["content-range"],
+            format!("bytes {first}-{last}/{size}"),
+            "{range}"
+        );
+        assert_eq!(
+            headers["content-length"],
+            (last - first + 1).to_string(),
+            "{range}"
+        );
         assert!(part == whole.slice(first..=last), "{range}");
     }
     let (status, headers, _) = get(Some(format!("bytes={size}-"))).await;
@@ -115,7 +153,13 @@ async fn a_bmc_fetches_a_medium_in_whole_and_in_part() {
     assert_eq!(headers["content-range"], format!("bytes */{size}"));
 
     // Over with the boot: over with the medium.
-    let mut machine = site.control.store().machine(machine.id).await.expect("the store").expect("it");
+    let mut machine = site
+        .control
+        .store()
+        .machine(machine.id)
+        .await
+        .expect("the store")
+        .expect("it");
     machine.step = Step::Rest;
     site.put_machine(machine).await;
     let gone = site.request(Method::GET, &path);
@@ -128,14 +172,23 @@ async fn an_agent_speaks_while_its_boot_is_the_one() {
     site.furnish().await;
     let (machine, boot) = booting(&site).await;
     let token = site.control.keys.boot_token(boot).expose().to_owned();
-    let hello = json!({ "version": "1", "serial": null, "kernel_boot_id": "k1", "uptime_seconds": 9 });
-    let welcome = site.call_as(&token, Method::POST, "/agent/v1/hello", hello.clone()).await.ok();
+    let hello =
+        json!({ "version": "1", "serial": null, "kernel_boot_id": "k1", "uptime_seconds": 9 });
+    let welcome = site
+        .call_as(&token, Method::POST, "/agent/v1/hello", hello.clone())
+        .await
+        .ok();
     assert_eq!(welcome.value()["machine"], "m1");
     let none = site.get_as(&token, "/agent/v1/task?wait=0").await;
     assert_eq!(none.status, StatusCode::NO_CONTENT);
     let task = "0197a000-0000-7000-8000-000000000000";
     let confirm = site
-        .call_as(&token, Method::POST, &format!("/agent/v1/tasks/{task}/confirm"), Value::Null)
+        .call_as(
+            &token,
+            Method::POST,
+            &format!("/agent/v1/tasks/{task}/confirm"),
+            Value::Null,
+        )
         .await
         .ok();
     assert_eq!(confirm.value()["current"], false);
@@ -147,9 +200,19 @@ async fn an_agent_speaks_while_its_boot_is_the_one() {
     // Another boot with the same token; then another step.
     let mut other = hello;
     other["kernel_boot_id"] = json!("k2");
-    site.call_as(&token, Method::POST, "/agent/v1/hello", other).await.problem(401);
-    let mut machine = site.control.store().machine(machine.id).await.expect("the store").expect("it");
+    site.call_as(&token, Method::POST, "/agent/v1/hello", other)
+        .await
+        .problem(401);
+    let mut machine = site
+        .control
+        .store()
+        .machine(machine.id)
+        .await
+        .expect("the store")
+        .expect("it");
     machine.step = Step::Rest;
     site.put_machine(machine).await;
-    site.get_as(&token, "/agent/v1/task?wait=0").await.problem(401);
+    site.get_as(&token, "/agent/v1/task?wait=0")
+        .await
+        .problem(401);
 }

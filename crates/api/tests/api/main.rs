@@ -1,7 +1,10 @@
 //! The server as its callers meet it: in this process, on the loopback, over
 //! TLS, with a database and keys of its own in a directory that goes away.
 
-#![allow(clippy::expect_used, reason = "a test that cannot be set up has failed")]
+#![allow(
+    clippy::expect_used,
+    reason = "a test that cannot be set up has failed"
+)]
 
 mod access;
 mod audit;

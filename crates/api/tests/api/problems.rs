@@ -14,10 +14,16 @@ async fn refusals_of_every_kind_are_problems() {
         site.send(request.header("content-type", media_type))
     };
     post("{", "application/json").await.problem(400);
-    post("name=x", "application/x-www-form-urlencoded").await.problem(415);
-    let problem = post(r#"{"name": "A"}"#, "application/json").await.problem(422);
+    post("name=x", "application/x-www-form-urlencoded")
+        .await
+        .problem(415);
+    let problem = post(r#"{"name": "A"}"#, "application/json")
+        .await
+        .problem(422);
     assert_eq!(problem.field.as_deref(), Some("name"));
-    let problem = post(r#"{"name": "a", "nam": 1}"#, "application/json").await.problem(422);
+    let problem = post(r#"{"name": "a", "nam": 1}"#, "application/json")
+        .await
+        .problem(422);
     assert_eq!(problem.field.as_deref(), Some("nam"));
 
     let problem = site.get("/v1/leases?limit=0").await.problem(422);
@@ -32,7 +38,9 @@ async fn refusals_of_every_kind_are_problems() {
     site.get("/v1/nothing").await.problem(404);
     site.get("/").await.problem(404);
     site.get("/v1/leases/%ff").await.problem(404);
-    let answer = site.call_as(&site.operator, Method::PUT, "/v1/leases", json!({})).await;
+    let answer = site
+        .call_as(&site.operator, Method::PUT, "/v1/leases", json!({}))
+        .await;
     answer.problem(405);
     assert_eq!(answer.header("allow"), "GET, POST");
 

@@ -96,7 +96,9 @@ impl Site {
 
     pub async fn with(options: ServeOptions) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
-        let control = Control::open(settings(directory.path())).await.expect("a control plane");
+        let control = Control::open(settings(directory.path()))
+            .await
+            .expect("a control plane");
         let operator = billet_api::bootstrap(&control).await.expect("a token");
         let operator = operator.expect("the first start").expose().to_owned();
         Self::serve(directory, control, operator, options).await
@@ -112,7 +114,9 @@ impl Site {
             listen: ([127, 0, 0, 1], 0).into(),
             ..options
         };
-        let server = billet_api::serve(control.clone(), options).await.expect("a server");
+        let server = billet_api::serve(control.clone(), options)
+            .await
+            .expect("a server");
         let authority = reqwest::Certificate::from_pem(control.settings().authority.as_bytes());
         let http = Client::builder()
             .tls_certs_only([authority.expect("the authority")])
@@ -144,7 +148,8 @@ impl Site {
     }
 
     pub async fn get_as(&self, token: &str, path: &str) -> Answer {
-        self.send(self.request(Method::GET, path).bearer_auth(token)).await
+        self.send(self.request(Method::GET, path).bearer_auth(token))
+            .await
     }
 
     pub async fn get(&self, path: &str) -> Answer {
@@ -153,7 +158,11 @@ impl Site {
 
     pub async fn call_as(&self, token: &str, method: Method, path: &str, body: Value) -> Answer {
         let request = self.request(method, path).bearer_auth(token);
-        let request = if body.is_null() { request } else { request.json(&body) };
+        let request = if body.is_null() {
+            request
+        } else {
+            request.json(&body)
+        };
         self.send(request).await
     }
 
@@ -172,18 +181,34 @@ impl Site {
     pub async fn furnish(&self) {
         for (path, body) in [
             ("/v1/organisations", json!({ "name": "acme" })),
-            ("/v1/projects", json!({ "name": "a", "organisation": "acme" })),
-            ("/v1/projects", json!({ "name": "b", "organisation": "acme" })),
+            (
+                "/v1/projects",
+                json!({ "name": "a", "organisation": "acme" }),
+            ),
+            (
+                "/v1/projects",
+                json!({ "name": "b", "organisation": "acme" }),
+            ),
             ("/v1/sites", json!({ "name": "here", "jurisdiction": "DE" })),
-            ("/v1/machine-types", json!({ "name": "box", "description": "a box" })),
-            ("/v1/networks", json!({ "name": "lan", "subnet": "10.88.0.0/24" })),
+            (
+                "/v1/machine-types",
+                json!({ "name": "box", "description": "a box" }),
+            ),
+            (
+                "/v1/networks",
+                json!({ "name": "lan", "subnet": "10.88.0.0/24" }),
+            ),
         ] {
             self.post(path, body).await.ok();
         }
     }
 
     pub async fn project(&self, name: &str) -> ProjectId {
-        let read = self.control.store().project_by_name(&name.parse().expect("a name")).await;
+        let read = self
+            .control
+            .store()
+            .project_by_name(&name.parse().expect("a name"))
+            .await;
         read.expect("the store").expect("the project").id
     }
 
@@ -199,8 +224,15 @@ impl Site {
             },
         });
         let started = self.post("/v1/machines", body).await.ok().value();
-        let id: MachineId = serde_json::from_value(started["machine"]["id"].clone()).expect("an id");
-        let mut machine = self.control.store().machine(id).await.expect("the store").expect("it");
+        let id: MachineId =
+            serde_json::from_value(started["machine"]["id"].clone()).expect("an id");
+        let mut machine = self
+            .control
+            .store()
+            .machine(id)
+            .await
+            .expect("the store")
+            .expect("it");
         machine.lifecycle = Lifecycle::Available;
         machine.step = Step::Rest;
         machine.operation = None;
@@ -262,14 +294,16 @@ impl Site {
             created_at: self.control.now(),
         };
         let write = Write::PutImage(Box::new(image));
-        self.commit(Batch::new().with(write).audited(self.row())).await;
+        self.commit(Batch::new().with(write).audited(self.row()))
+            .await;
         id
     }
 
     /// A lease of project `a` on a machine of its own.
     pub async fn lease(&self, name: &str) -> LeaseId {
         self.machine(&format!("m-{name}")).await;
-        let body = json!({ "name": name, "project": "a", "machine_type": "box", "image": "debian" });
+        let body =
+            json!({ "name": name, "project": "a", "machine_type": "box", "image": "debian" });
         let started = self.post("/v1/leases", body).await.ok().value();
         serde_json::from_value(started["lease"]["id"].clone()).expect("an id")
     }
