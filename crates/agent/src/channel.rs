@@ -21,6 +21,7 @@ use billet_protocol::{
     agent::{Confirm, Hello, PREFIX, Welcome},
     boot::BootRecord,
 };
+use rustls::crypto::CryptoProvider;
 use serde::{Serialize, de::DeserializeOwned};
 use ureq::{
     Agent, Body,
@@ -132,9 +133,7 @@ impl Channel {
         }
         let tls = TlsConfig::builder()
             .provider(TlsProvider::Rustls)
-            .unversioned_rustls_crypto_provider(Arc::new(
-                rustls::crypto::aws_lc_rs::default_provider(),
-            ))
+            .unversioned_rustls_crypto_provider(Arc::new(provider()))
             .root_certs(RootCerts::Specific(Arc::new(roots)))
             .build();
         let config = Agent::config_builder()
@@ -301,7 +300,9 @@ impl Channel {
         for at in 0..self.servers.len() {
             let at = (first + at) % self.servers.len();
             let base = &self.servers[at];
-            match call(base) {
+            // A connection kept from before may have been closed meanwhile: that
+            // shows only when it is used. Every call can be made twice.
+            match call(base).or_else(|_| call(base)) {
                 Ok(answer) => {
                     self.current.store(at, Ordering::Relaxed);
                     return self.judge(answer);
@@ -328,6 +329,28 @@ impl Channel {
             detail,
         })
     }
+}
+
+/// The crypto to use. Where the processor has no AES instructions, ChaCha20 goes
+/// first: AES in constant time is ten times slower there, and images are large.
+fn provider() -> CryptoProvider {
+    let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+    if !has_aes() {
+        provider
+            .cipher_suites
+            .sort_by_key(|suite| !format!("{:?}", suite.suite()).contains("CHACHA20"));
+    }
+    provider
+}
+
+#[cfg(target_arch = "x86_64")]
+fn has_aes() -> bool {
+    std::arch::is_x86_feature_detected!("aes")
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn has_aes() -> bool {
+    true
 }
 
 fn body(answer: &mut Response<Body>, limit: u64, call: &str) -> Result<Vec<u8>, ChannelError> {

@@ -5,6 +5,23 @@ use std::{fs, io, path::Path};
 
 use crate::{args, bls};
 
+/// Files and directories that arguments may stand in.
+const PLACES: &[&str] = &[
+    "boot/grub/grub.cfg",
+    "boot/grub2/grub.cfg",
+    "boot/loader/entries",
+    "grub/grub.cfg",
+    "grub2/grub.cfg",
+    "loader/entries",
+    "etc/kernel/cmdline",
+    "etc/default/grub",
+];
+
+/// Whether [`set`] would find anything below `root`.
+pub(crate) fn concerned(root: &Path) -> bool {
+    PLACES.iter().any(|place| root.join(place).exists())
+}
+
 /// Sets the arguments below `root`, a mounted file system of the image. Returns
 /// the files that the next boot reads (`boots`) and those for later updates.
 ///
@@ -133,7 +150,11 @@ mod tests {
     #[test]
     fn an_empty_file_system_has_nothing_to_change() -> io::Result<()> {
         let root = tempfile::tempdir()?;
+        assert!(!concerned(root.path()));
         assert_eq!(set(root.path(), &["a".to_owned()])?, Changed::default());
+        fs::create_dir_all(root.path().join("boot/grub2"))?;
+        fs::write(root.path().join("boot/grub2/grub.cfg"), "")?;
+        assert!(concerned(root.path()));
         Ok(())
     }
 }

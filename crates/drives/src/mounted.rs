@@ -3,6 +3,7 @@
 
 use std::{
     fs, io,
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     thread,
     time::Duration,
@@ -16,7 +17,12 @@ use crate::{
     grub::{self, Changed},
 };
 
-const KINDS: &[&str] = &["ext4", "xfs", "btrfs"];
+/// File systems, and what stands where in one of them.
+const KINDS: &[(&str, u64, &[u8])] = &[
+    ("ext4", 1024 + 56, &[0x53, 0xEF]),
+    ("xfs", 0, b"XFSB"),
+    ("btrfs", 65536 + 64, b"_BHRfS_M"),
+];
 const AT: &str = "/run/billet-image";
 
 /// Sets kernel arguments in every file system of the drive that GRUB or an
@@ -70,17 +76,32 @@ fn partitions(drive: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(Vec::new())
 }
 
-/// Mounts, changes, unmounts; what is no file system of a known kind is left.
+/// Mounts, changes, unmounts. What is no file system of a known kind is left, and
+/// what has nothing to change is mounted for reading alone.
 fn in_file_system(partition: &Path, args: &[String]) -> io::Result<Changed> {
+    let Some(kind) = kind(partition)? else {
+        return Ok(Changed::default());
+    };
     fs::create_dir_all(AT)?;
     let flags = MountFlags::NODEV | MountFlags::NOSUID | MountFlags::NOEXEC;
-    let mounted = KINDS
-        .iter()
-        .any(|kind| mount(partition, AT, *kind, flags, None).is_ok());
-    if !mounted {
+    mount(partition, AT, kind, flags | MountFlags::RDONLY, None)?;
+    let concerned = grub::concerned(Path::new(AT));
+    unmount(AT, UnmountFlags::empty())?;
+    if !concerned {
         return Ok(Changed::default());
     }
+    mount(partition, AT, kind, flags, None)?;
     let changed = grub::set(Path::new(AT), args);
     unmount(AT, UnmountFlags::empty())?;
     changed
+}
+
+/// The kind of file system on a partition, by its magic number.
+fn kind(partition: &Path) -> io::Result<Option<&'static str>> {
+    let file = fs::File::open(partition)?;
+    let found = KINDS.iter().find(|(_, offset, magic)| {
+        let mut bytes = vec![0; magic.len()];
+        file.read_exact_at(&mut bytes, *offset).is_ok() && bytes == *magic
+    });
+    Ok(found.map(|(kind, _, _)| *kind))
 }
