@@ -57,7 +57,7 @@ pub struct Drive {
     pub firmware: String,
     pub bytes: u64,
     /// World-wide name as the kernel prints it, `eui.` and 16 hexadecimal digits.
-    pub wwn: String,
+    pub wwn: Option<String>,
     /// PCI address of its controller.
     pub pci: String,
     pub numa: u32,

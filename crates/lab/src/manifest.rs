@@ -63,3 +63,69 @@ fn write(out: &mut String, summary: &Summary, options: &LabOptions) -> std::fmt:
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{LabMachine, Power};
+    use billet_model::api::{NewMachine, NewMachineType, NewNetwork, NewSite};
+
+    #[derive(serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Manifest {
+        sites: Vec<NewSite>,
+        networks: Vec<NewNetwork>,
+        machine_types: Vec<NewMachineType>,
+        machines: Vec<NewMachine>,
+    }
+
+    fn machine(name: &str, kind: Kind) -> LabMachine {
+        LabMachine {
+            name: name.into(),
+            kind,
+            bmc: "https://127.0.0.1:18001".into(),
+            user: "admin".into(),
+            password: "a \"quoted\" \\ password".into(),
+            fingerprint: "ab".repeat(32),
+            console: ([127, 0, 0, 1], 18002).into(),
+            serial: format!("S-{name}"),
+            model: "Server (emulated)".into(),
+            machine_type: "emulated.4x".into(),
+            rack: "r1".into(),
+            address: (kind == Kind::Emulated).then(|| [10, 88, 0, 11].into()),
+            ssh: None,
+            gpus: 4,
+            drives: vec!["D1".into(), "D2".into()],
+            drive_files: vec![],
+            power: Power::Off,
+        }
+    }
+
+    #[test]
+    fn the_manifest_is_what_the_api_takes() {
+        let summary = Summary {
+            api: "http://127.0.0.1:18000".into(),
+            dir: "/tmp".into(),
+            accel: None,
+            host_alias: [10, 88, 0, 1].into(),
+            notes: vec![],
+            machines: vec![
+                machine("lab-001", Kind::Emulated),
+                machine("phantom-0001", Kind::Phantom),
+            ],
+        };
+        let text = manifest(&summary, &LabOptions::default());
+        let read: Manifest = toml::from_str(&text).expect(&text);
+        assert_eq!(read.sites.len(), 1);
+        assert_eq!(read.networks[0].reached_at, Some([127, 88, 0, 0].into()));
+        assert_eq!(read.machine_types[0].expected.gpus, Some(4));
+        let first = &read.machines[0];
+        assert_eq!(first.serial.as_deref(), Some("S-lab-001"));
+        assert_eq!(first.bmc.password.expose(), summary.machines[0].password);
+        assert_eq!(
+            first.networks.values().next(),
+            Some(&Some([10, 88, 0, 11].into()))
+        );
+        assert!(read.machines[1].networks.is_empty());
+    }
+}

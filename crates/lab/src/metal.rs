@@ -143,8 +143,12 @@ pub enum MediaNeed {
 /// What a machine did by itself, without the BMC asking for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MetalEvent {
-    /// The system on it asked for a restart; the machine has stopped and waits to be started.
-    Restarted,
+    /// It restarts: it has stopped, and waits to be started again.
+    Restarted {
+        /// Whether it had begun to boot a system. If not, its firmware restarts itself, to carry
+        /// out what was asked of it before, and nothing has been booted yet.
+        booted: bool,
+    },
     /// The system on it powered it off.
     PoweredOff,
     /// It stopped, and nobody asked for that.

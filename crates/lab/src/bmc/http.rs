@@ -112,9 +112,12 @@ pub(super) async fn answer(
 async fn faulty(bmc: &Arc<Bmc>, call: Call) -> Result<Response<Body>, Closed> {
     let points = [Point::Any, call.point()];
     let struck = bmc.faults.strike(&bmc.name, &points, |kind| {
-        !matches!(kind, FaultKind::LiePower { .. })
+        match kind {
+            FaultKind::LiePower { .. } => false,
             // Reading later than asked would change nothing.
-            && !(matches!(kind, FaultKind::Late { .. }) && points[1] == Point::Read)
+            FaultKind::Late { .. } => points[1] != Point::Read,
+            _ => true,
+        }
     });
     match struck {
         None => detached(bmc, call).await,

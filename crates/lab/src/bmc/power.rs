@@ -130,9 +130,14 @@ async fn start(bmc: &Arc<Bmc>) -> Result<(), MetalError> {
         let forget = state.lasting.boot.enabled != OverrideEnabled::Disabled
             && struck(|kind| *kind == FaultKind::ForgetBoot);
         let plan = plan(&mut state, forget);
+        state.last_plan = Some(plan);
         bmc.save(&state);
         plan
     };
+    start_with(bmc, plan).await
+}
+
+async fn start_with(bmc: &Arc<Bmc>, plan: BootPlan) -> Result<(), MetalError> {
     let result = bmc.metal.power_on(plan).await;
     let mut state = bmc.lock();
     state.last_reset = Timestamp::now();
@@ -172,6 +177,15 @@ fn plan(state: &mut State, forget: bool) -> BootPlan {
     }
 }
 
+/// Whether a machine that stopped by itself is started again.
+enum Again {
+    Not,
+    /// By a new decision.
+    Anew,
+    /// By the old decision, because nothing has come of it yet.
+    AsBefore(BootPlan),
+}
+
 /// The machine did something by itself.
 pub(super) async fn happened(bmc: &Arc<Bmc>, event: MetalEvent) {
     let _one_at_a_time = bmc.power_lock.lock().await;
@@ -183,23 +197,36 @@ pub(super) async fn happened(bmc: &Arc<Bmc>, event: MetalEvent) {
         let mut state = bmc.lock();
         state.last_reset = Timestamp::now();
         let again = match &event {
-            MetalEvent::Restarted => {
+            MetalEvent::Restarted { booted: true } => {
                 state.note("OK", "The system restarted the machine.");
-                true
+                Again::Anew
+            }
+            MetalEvent::Restarted { booted: false } => {
+                state.note("OK", "The firmware restarted the machine.");
+                state.last_plan.map_or(Again::Anew, Again::AsBefore)
             }
             MetalEvent::PoweredOff => {
                 state.note("OK", "The system powered the machine off.");
-                state.restart_after_off
+                if state.restart_after_off {
+                    Again::Anew
+                } else {
+                    Again::Not
+                }
             }
             MetalEvent::Died(why) => {
                 state.note("Critical", format!("The machine lost power: {why}."));
-                false
+                Again::Not
             }
         };
         state.restart_after_off = false;
         again
     };
-    if again && let Err(e) = start(bmc).await {
+    let started = match again {
+        Again::Not => return,
+        Again::Anew => start(bmc).await,
+        Again::AsBefore(plan) => start_with(bmc, plan).await,
+    };
+    if let Err(e) = started {
         tracing::error!(machine = bmc.name, error = %e, "restarting a machine");
     }
 }

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::metal::{BootTarget, MetalError};
+use crate::metal::{BootPlan, BootTarget, MetalError};
 
 /// How many sessions may be open at once.
 pub(super) const MAX_SESSIONS: usize = 16;
@@ -112,6 +112,8 @@ pub(super) struct State {
     pub log: VecDeque<LogEntry>,
     pub tasks: VecDeque<Task>,
     pub restart_after_off: bool,
+    /// What the machine was last started with.
+    pub last_plan: Option<BootPlan>,
     /// While it restarts itself, the BMC answers nobody.
     pub away_until: Option<Instant>,
     /// When the last change of power was seen.
@@ -200,6 +202,7 @@ impl State {
             log: VecDeque::new(),
             tasks: VecDeque::new(),
             restart_after_off: false,
+            last_plan: None,
             away_until: None,
             last_reset: Timestamp::now(),
             next: 0,

@@ -215,12 +215,8 @@ fn drives(line: &mut Line, m: &Machine<'_>, first: u32) {
             n + 1
         ));
         line.device(format!(
-            "nvme,id=nvme{n},bus=bay{n},serial={}",
-            drive.serial
-        ));
-        line.device(format!(
-            "nvme-ns,drive=drive{n},bus=nvme{n},nsid=1,eui64=0x{},bootindex={}",
-            drive.wwn.trim_start_matches("eui."),
+            "nvme,id=nvme{n},bus=bay{n},serial={},drive=drive{n},bootindex={}",
+            drive.serial,
             first as usize + n
         ));
     }

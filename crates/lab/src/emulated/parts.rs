@@ -32,8 +32,8 @@ pub(crate) fn parts(maker: &Maker, sizes: Sizes) -> Facts {
             serial: format!("BLN{}", maker.letters(&format!("drive{n}"), 10)),
             firmware: "1.0".into(),
             bytes: sizes.drive_bytes,
-            // Locally administered, so that it collides with no maker's.
-            wwn: format!("eui.52{}", maker.hex(&format!("wwn{n}"), 14)),
+            // Firmware is told to boot a drive by its path, and finds none with a name there.
+            wwn: None,
             // Root ports come first on the bus; each has its drive as its only device.
             pci: format!("0000:0{}:00.0", n + 1),
             numa: 0,

@@ -148,6 +148,7 @@ pub(super) async fn start(
     tokio::spawn(watch_over(
         Arc::clone(shared),
         Watched {
+            qmp: Arc::clone(&qmp),
             qemu,
             swtpm,
             heard,
@@ -191,6 +192,7 @@ fn pump(shared: &Arc<Shared>, serial: UnixStream) {
 }
 
 struct Watched {
+    qmp: Arc<Qmp>,
     qemu: Child,
     swtpm: Child,
     heard: mpsc::Receiver<Value>,
@@ -211,7 +213,7 @@ async fn watch_over(shared: Arc<Shared>, mut w: Watched) {
                 break Some(MetalEvent::Died(how));
             }
             Some(message) = w.heard.recv() => {
-                if let Some(event) = end_of_guest(&message) {
+                if let Some(event) = end_of_guest(&message, &w.qmp).await {
                     break Some(event);
                 }
             }
@@ -232,14 +234,33 @@ async fn watch_over(shared: Arc<Shared>, mut w: Watched) {
 }
 
 /// What a guest that stopped meant by it.
-fn end_of_guest(message: &Value) -> Option<MetalEvent> {
+async fn end_of_guest(message: &Value, qmp: &Qmp) -> Option<MetalEvent> {
     if message.get("event")?.as_str()? != "SHUTDOWN" {
         return None;
     }
     let reason = message.pointer("/data/reason")?.as_str()?;
     Some(match reason {
-        "guest-reset" | "host-qmp-system-reset" => MetalEvent::Restarted,
+        "guest-reset" | "host-qmp-system-reset" => MetalEvent::Restarted {
+            booted: has_read(qmp).await,
+        },
         "guest-shutdown" | "host-qmp-quit" | "host-signal" => MetalEvent::PoweredOff,
         other => MetalEvent::Died(format!("QEMU stopped it: {other}")),
+    })
+}
+
+/// Whether anything was read from drives or media, which the firmware does to boot and not
+/// before.
+async fn has_read(qmp: &Qmp) -> bool {
+    let Ok(stats) = qmp.execute("query-blockstats", json!({})).await else {
+        return true;
+    };
+    let devices = stats.as_array().map_or(&[][..], Vec::as_slice);
+    devices.iter().any(|device| {
+        let node = device.get("node-name").and_then(Value::as_str);
+        let reads = device
+            .pointer("/stats/rd_operations")
+            .and_then(Value::as_u64);
+        node.is_some_and(|n| n.starts_with("drive") || n.starts_with("medium"))
+            && reads.is_some_and(|n| n > 0)
     })
 }

@@ -229,7 +229,7 @@ fn drives(shape: &Shape, maker: &Maker) -> Vec<Drive> {
             serial: format!("S7{}", maker.letters(&format!("drive{n}"), 12)),
             firmware: "OPPA4B5Q".into(),
             bytes,
-            wwn: format!("eui.36{}", maker.hex(&format!("wwn{n}"), 14)),
+            wwn: Some(format!("eui.36{}", maker.hex(&format!("wwn{n}"), 14))),
             pci: format!("0000:{:02x}:00.0", 0x01 + n),
             numa: n % 2 * (shape.nodes / 2),
         })

@@ -118,7 +118,7 @@ fn drives(facts: &Facts) -> Vec<Drive> {
             manufacturer: Some(d.manufacturer.clone()),
             model: Some(d.model.clone()),
             serial: Some(d.serial.clone()),
-            wwn: Some(d.wwn.clone()),
+            wwn: d.wwn.clone(),
             firmware: Some(d.firmware.clone()),
             size_bytes: d.bytes,
             block_bytes: Some(512),

@@ -205,7 +205,7 @@ fn erase(shared: &Shared, order: &EraseOrder, failing: Option<Option<&str>>) -> 
         .filter(|d| order.drives.iter().all(|o| o.serial != d.serial))
         .map(|d| DriveRef {
             serial: d.serial.clone(),
-            wwn: Some(d.wwn.clone()),
+            wwn: d.wwn.clone(),
         })
         .collect();
     WorkOutcome::Erased { drives, unordered }

@@ -297,10 +297,10 @@ fn drive(n: usize, drive: &Drive) -> Value {
         "MediaType": "SSD",
         "Protocol": "NVMe",
         "FailurePredicted": false,
-        "Identifiers": [{
-            "DurableName": drive.wwn.trim_start_matches("eui."),
+        "Identifiers": drive.wwn.iter().map(|wwn| json!({
+            "DurableName": wwn.trim_start_matches("eui."),
             "DurableNameFormat": "EUI",
-        }],
+        })).collect::<Vec<_>>(),
         "PhysicalLocation": { "PartLocation": {
             "LocationType": "Bay",
             "LocationOrdinalValue": n,
