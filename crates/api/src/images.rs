@@ -5,48 +5,34 @@
 //! request that deletes an image: other images may share them. What no image
 //! needs is swept when nothing is being taken in.
 
+mod job;
+
 use std::{
     collections::HashSet,
     io,
     path::{Path, PathBuf},
-    pin::Pin,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
 use billet_control::Control;
-use billet_media::image::{Checksum, ImportError, ImportOptions, Imported};
 use billet_model::{
     ImageId, OperationId,
     image::{Image, ImageState},
     operation::{Operation, OperationKind, OperationState},
     people::Actor,
-    work::Progress,
 };
 use billet_store::{Batch, EngineKind, ImageFilter, StoreError, Write};
-use bytes::Bytes;
-use futures::{Stream, StreamExt as _};
 use jiff::SignedDuration;
 use serde_json::json;
-use tokio::sync::{RwLock, Semaphore, watch};
-use tokio_util::io::{StreamReader, SyncIoBridge};
-use url::Url;
+use tokio::sync::{RwLock, Semaphore};
 
+pub(crate) use self::job::{Job, reason};
 use crate::{fetch::Fetcher, serve::ServeOptions};
 
 /// Images taken in at a time; others wait.
-const AT_A_TIME: usize = 2;
-/// Longest that taking one in may last.
-const LONGEST: Duration = Duration::from_secs(6 * 3600);
-/// How long an upload may stall.
-const STALL: Duration = Duration::from_secs(60);
-/// How often progress is kept.
-const TICK: Duration = Duration::from_secs(1);
+const AT_A_TIME: usize = 8;
 /// For how long an image waits for its bytes.
 const UPLOAD_WAIT: SignedDuration = SignedDuration::from_hours(24);
-
-/// Bytes that arrive.
-pub(crate) type Arriving = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
 
 /// Where images are, and what is being taken in.
 #[derive(Clone)]
@@ -70,14 +56,6 @@ struct Inner {
 pub(crate) struct Files {
     pub(crate) manifest: PathBuf,
     pub(crate) blob: PathBuf,
-}
-
-/// What came of taking an image in.
-pub(crate) struct Taken {
-    pub(crate) image: Image,
-    pub(crate) operation: Operation,
-    /// Why it was not taken in.
-    pub(crate) error: Option<ImportError>,
 }
 
 /// Why taking an image in did not begin.
@@ -347,181 +325,4 @@ impl Drop for Mark {
     fn drop(&mut self) {
         lock(&self.images.inner.busy).remove(&self.id);
     }
-}
-
-/// An image about to be taken in.
-pub(crate) struct Job {
-    images: Images,
-    pub(crate) image: Image,
-    pub(crate) operation: Operation,
-    _mark: Mark,
-}
-
-impl Job {
-    /// Fetches it, in the background.
-    pub(crate) fn fetch(self, url: Url) {
-        tokio::spawn(async move {
-            let arriving = self.images.fetcher().get(&url).await;
-            match arriving {
-                Ok(fetched) => {
-                    let size = fetched.size;
-                    let body = fetched.body.map(|piece| piece.map_err(io::Error::other));
-                    self.take_in(Box::pin(body), size).await;
-                }
-                Err(error) => {
-                    let error = ImportError::Source(io::Error::other(error));
-                    self.end(Err(error)).await;
-                }
-            }
-        });
-    }
-
-    /// Takes it in from bytes that arrive; they may stall for a while and no longer.
-    pub(crate) async fn take_in(mut self, arriving: Arriving, size: Option<u64>) -> Taken {
-        let inner = self.images.inner.clone();
-        let Ok(_permit) = inner.permits.acquire().await else {
-            let closed = ImportError::Source(io::Error::other("the server stops"));
-            return self.end(Err(closed)).await;
-        };
-        let _files = inner.files.read().await;
-        let options = ImportOptions {
-            checksum: self
-                .image
-                .checksum
-                .as_deref()
-                .and_then(|c| c.parse::<Checksum>().ok()),
-            max_virtual_size: inner.disk_bytes,
-            expected_bytes: size,
-            dir: inner.directory.clone(),
-        };
-        let (told, mut heard) = watch::channel(None::<Progress>);
-        let limited = limited(arriving, inner.image_bytes);
-        let reader = SyncIoBridge::new(StreamReader::new(limited));
-        let mut work = tokio::task::spawn_blocking(move || {
-            billet_media::image::import(reader, &options, &mut |progress| {
-                told.send_replace(Some(Progress {
-                    step: progress.step.to_owned(),
-                    done: progress.done,
-                    total: progress.total.unwrap_or(0),
-                    unit: "bytes".to_owned(),
-                }));
-            })
-        });
-        let mut tick = tokio::time::interval(TICK);
-        let outcome = loop {
-            tokio::select! {
-                outcome = &mut work => break outcome,
-                _ = tick.tick() => {
-                    if heard.has_changed().unwrap_or(false) {
-                        let progress = heard.borrow_and_update().clone();
-                        self.tell(progress).await;
-                    }
-                }
-            }
-        };
-        let outcome = outcome.unwrap_or_else(|e| Err(ImportError::Source(io::Error::other(e))));
-        self.end(outcome).await
-    }
-
-    async fn tell(&mut self, progress: Option<Progress>) {
-        self.operation.progress = progress;
-        let write = Write::PutOperation(Box::new(self.operation.clone()));
-        let kept = self
-            .images
-            .inner
-            .control
-            .store()
-            .commit(Batch::new().with(write))
-            .await;
-        if let Err(error) = kept {
-            tracing::warn!(%error, "an import's progress could not be kept");
-        }
-    }
-
-    /// Puts the end on record.
-    async fn end(mut self, outcome: Result<Imported, ImportError>) -> Taken {
-        let control = self.images.inner.control.clone();
-        let (action, detail, error) = match outcome {
-            Ok(imported) => {
-                self.image.state = ImageState::Available;
-                self.image.checksum = Some(imported.checksum.to_string());
-                // It has cloud-init if it was said to, and was not seen to be without.
-                self.image.cloud_init &= imported.facts.cloud_init.unwrap_or(true);
-                self.operation.state = OperationState::Succeeded;
-                self.operation.message = format!("image {} is available", self.image.name);
-                let detail = json!({
-                    "name": self.image.name, "digest": imported.content.digest,
-                    "checksum": self.image.checksum,
-                });
-                self.image.content = Some(imported.content);
-                ("image.available", detail, None)
-            }
-            Err(error) => {
-                let reason = reason(&error);
-                tracing::warn!(image = %self.image.name, %error, "an image could not be taken in");
-                self.image.state = ImageState::Failed;
-                self.image.reason = Some(reason.clone());
-                self.operation.state = OperationState::Failed;
-                self.operation.message.clone_from(&reason);
-                let detail = json!({ "name": self.image.name, "reason": reason });
-                ("image.failed", detail, Some(error))
-            }
-        };
-        self.operation.ended_at = Some(control.now());
-        let mut row = control.audit_row(&Actor::Billet, action, detail);
-        (row.image, row.project) = (Some(self.image.id), self.image.project);
-        let batch = Batch::new()
-            .with(Write::PutImage(Box::new(self.image.clone())))
-            .with(Write::PutOperation(Box::new(self.operation.clone())))
-            .audited(row);
-        if let Err(error) = control.store().commit(batch).await {
-            tracing::error!(%error, image = %self.image.name, "an import's end could not be kept");
-        }
-        Taken {
-            image: self.image,
-            operation: self.operation,
-            error,
-        }
-    }
-}
-
-/// Why an image was not taken in, for whoever added it: without the server's own paths.
-pub(crate) fn reason(error: &ImportError) -> String {
-    match error {
-        ImportError::Io { .. } => {
-            "Billet's own files could not be written: the operator finds why in the server's log"
-                .to_owned()
-        }
-        other => other.to_string(),
-    }
-}
-
-/// Bytes that arrive, up to a limit, in time, and without long stalls.
-fn limited(arriving: Arriving, most: u64) -> Arriving {
-    let end = tokio::time::Instant::now() + LONGEST;
-    let state = (arriving, most);
-    Box::pin(futures::stream::try_unfold(
-        state,
-        move |(mut arriving, left)| async move {
-            let now = tokio::time::Instant::now();
-            if now >= end {
-                return Err(io::Error::other(format!(
-                    "it took longer than {} hours",
-                    LONGEST.as_secs() / 3600
-                )));
-            }
-            let next = tokio::time::timeout(STALL, arriving.next()).await;
-            let Some(piece) = next.map_err(|_| {
-                io::Error::other(format!("nothing arrived for {} seconds", STALL.as_secs()))
-            })?
-            else {
-                return Ok(None);
-            };
-            let piece = piece?;
-            let left = left.checked_sub(piece.len() as u64).ok_or_else(|| {
-                io::Error::other("it is larger than the operator allows images to be")
-            })?;
-            Ok(Some((piece, (arriving, left))))
-        },
-    ))
 }

@@ -93,7 +93,7 @@ pub(crate) struct Failure {
     kind: Kind,
     detail: String,
     field: Option<String>,
-    extra: Option<(header::HeaderName, HeaderValue)>,
+    extra: Option<Box<(header::HeaderName, HeaderValue)>>,
 }
 
 impl Failure {
@@ -115,7 +115,7 @@ impl Failure {
 
     /// With one more header.
     pub(crate) fn header(mut self, name: header::HeaderName, value: HeaderValue) -> Self {
-        self.extra = Some((name, value));
+        self.extra = Some(Box::new((name, value)));
         self
     }
 
@@ -172,7 +172,7 @@ impl IntoResponse for Failure {
                 HeaderValue::from_static("Bearer realm=\"billet\""),
             );
         }
-        if let Some((name, value)) = self.extra {
+        if let Some((name, value)) = self.extra.map(|extra| *extra) {
             headers.insert(name, value);
         }
         response

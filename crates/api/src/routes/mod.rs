@@ -6,6 +6,7 @@ mod images;
 mod leases;
 mod machine_requests;
 mod machines;
+mod networks;
 mod offers;
 mod operations;
 mod people;
@@ -30,6 +31,7 @@ pub(crate) fn router() -> OpenApiRouter<App> {
         .merge(people::router())
         .merge(tokens::router())
         .merge(places::router())
+        .merge(networks::router())
         .merge(machines::router())
         .merge(machine_requests::router())
         .merge(offers::router())

@@ -169,7 +169,7 @@ fn body(rule: &Rule, n: usize, project: &str) -> Value {
         ("POST", "/v1/organisations") => json!({ "name": name }),
         ("POST", "/v1/projects") => json!({ "name": name, "organisation": "acme" }),
         ("POST", "/v1/tokens") => json!({ "name": name, "role": "member", "project": project }),
-        ("PATCH", "/v1/tokens/{token}") => json!({ "disabled": n % 2 == 0 }),
+        ("PATCH", "/v1/tokens/{token}") => json!({ "disabled": n.is_multiple_of(2) }),
         ("POST", "/v1/sites") => json!({ "name": name, "jurisdiction": "DE" }),
         ("POST", "/v1/machine-types") => json!({ "name": name }),
         ("POST", "/v1/networks") => json!({ "name": name, "subnet": "10.99.0.0/24" }),
