@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use billet_client::{Client, Environment, Target};
 
 use crate::{
-    cli::Cli,
+    cli::{Cli, Command},
     commands,
     failure::{Code, Failure},
     output::{Output, say},
@@ -39,7 +39,9 @@ impl App {
 
 /// Carries out a command line.
 pub async fn run(cli: Cli) -> ExitCode {
-    logging(cli.global.verbose);
+    // What a server or a lab does by itself is told without being asked for.
+    let runs = matches!(cli.command, Command::Serve(_) | Command::Lab(_));
+    logging(cli.global.verbose + u8::from(runs && !cli.global.quiet));
     let app = App {
         output: Output {
             format: cli.global.output,

@@ -1,15 +1,20 @@
 //! The commands, one file for each noun.
 
 pub mod audit;
+pub mod backup;
+pub mod bmc;
+pub mod build;
 pub mod completion;
 pub mod evidence;
 pub mod image;
+pub mod lab;
 pub mod lease;
 pub mod login;
 pub mod machine;
 pub mod operation;
 pub mod people;
 pub mod place;
+pub mod serve;
 pub mod ssh;
 
 mod ask;
@@ -23,6 +28,12 @@ use crate::{app::App, cli::Command, failure::Failure};
 /// Carries out a command.
 pub async fn run(command: Command, app: &App) -> Result<(), Failure> {
     match command {
+        Command::Serve(command) => command.run(app).await,
+        Command::Backup(command) => command.run(app).await,
+        Command::Restore(command) => command.run(app).await,
+        Command::Bmc(command) => command.run(app).await,
+        Command::Lab(command) => command.run(app).await,
+        Command::Ramdisk(command) => command.run(app).await,
         Command::Login(command) => command.run(app).await,
         Command::Logout(command) => command.run(app),
         Command::Whoami(command) => command.run(app).await,

@@ -7,7 +7,6 @@ use billet_model::{
     image::Image,
 };
 use reqwest::{Method, header};
-use serde::Deserialize;
 
 use crate::{
     Result,
@@ -17,29 +16,6 @@ use crate::{
     pages::Pages,
     upload,
 };
-
-/// What the server answers when an image's bytes have arrived.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-pub enum Uploaded {
-    /// The image and the operation that takes it in.
-    Started(Box<ImageStarted>),
-    /// The image alone.
-    Image(Box<Image>),
-}
-
-impl Uploaded {
-    /// The image, with the operation to follow where there is one.
-    pub fn started(self) -> ImageStarted {
-        match self {
-            Self::Started(started) => *started,
-            Self::Image(image) => ImageStarted {
-                image: *image,
-                operation: None,
-            },
-        }
-    }
-}
 
 impl Client {
     /// Images that the caller may see.
@@ -99,12 +75,10 @@ impl Client {
             asked: asked.clone(),
             detail: crate::error::root_cause(&error),
         })?;
-        serde_json::from_slice::<Uploaded>(&bytes)
-            .map(Uploaded::started)
-            .map_err(|error| ClientError::Malformed {
-                asked,
-                detail: error.to_string(),
-            })
+        serde_json::from_slice(&bytes).map_err(|error| ClientError::Malformed {
+            asked,
+            detail: error.to_string(),
+        })
     }
 
     /// Deletes an image.

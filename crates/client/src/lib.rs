@@ -43,8 +43,7 @@ pub use client::{Client, Patience};
 pub use config::{Config, ConfigError, Context, Environment, Server, Target};
 pub use error::ClientError;
 pub use follow::Followed;
-pub use images::Uploaded;
-pub use machines::{MachineChanged, MachineVerb};
+pub use machines::MachineVerb;
 pub use pages::Pages;
 pub use trust::{Fingerprint, InvalidFingerprint, Trust};
 

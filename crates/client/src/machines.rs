@@ -2,12 +2,13 @@
 
 use billet_model::{
     Secret,
-    api::{MachineStarted, MachineView, NewMachine, PowerChange, Reason, TakeOver},
+    api::{
+        BmcChange, MachineChanged, MachineStarted, MachineView, NewMachine, PowerChange, Reason,
+        TakeOver,
+    },
     bmc::PowerAction,
-    operation::Operation,
 };
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{Result, call::part, client::Client, pages::Pages};
 
@@ -32,8 +33,6 @@ pub enum MachineVerb {
     Retire,
     /// Confirm it after a restore from a backup.
     Confirm,
-    /// Let go of it without a full erase: on record, and printed on the certificate.
-    EraseOverride(String),
 }
 
 impl MachineVerb {
@@ -49,54 +48,18 @@ impl MachineVerb {
             Self::Maintenance(_) => "maintenance",
             Self::Retire => "retire",
             Self::Confirm => "confirm",
-            Self::EraseOverride(_) => "erase-override",
         }
     }
 
     fn reason(&self) -> Option<Reason> {
         match self {
-            Self::Cordon(reason)
-            | Self::Quarantine(reason)
-            | Self::Maintenance(reason)
-            | Self::EraseOverride(reason) => Some(Reason {
-                reason: reason.clone(),
-            }),
+            Self::Cordon(reason) | Self::Quarantine(reason) | Self::Maintenance(reason) => {
+                Some(Reason {
+                    reason: reason.clone(),
+                })
+            }
             _ => None,
         }
-    }
-}
-
-/// A machine after something was asked of it, with the operation that this began, if it did.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct MachineChanged {
-    /// The machine.
-    pub machine: MachineView,
-    /// To follow.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub operation: Option<Operation>,
-}
-
-impl<'de> Deserialize<'de> for MachineChanged {
-    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> std::result::Result<Self, D::Error> {
-        // Some answers are the machine alone, because nothing began.
-        let value = Value::deserialize(d)?;
-        let error = serde::de::Error::custom;
-        if value.get("machine").is_some_and(Value::is_object) {
-            #[derive(Deserialize)]
-            struct Both {
-                machine: MachineView,
-                operation: Option<Operation>,
-            }
-            let both: Both = serde_json::from_value(value).map_err(error)?;
-            return Ok(Self {
-                machine: both.machine,
-                operation: both.operation,
-            });
-        }
-        Ok(Self {
-            machine: serde_json::from_value(value).map_err(error)?,
-            operation: None,
-        })
     }
 }
 
@@ -179,21 +142,17 @@ impl Client {
             .await
     }
 
-    /// Sets what the BMC is signed in to with, and its pinned certificate where one is given.
+    /// Sets where the BMC is, what it is signed in to with, or its pinned certificate: whatever is
+    /// given.
     ///
     /// # Errors
     /// As every call.
-    pub async fn set_bmc(
-        &self,
-        name: &str,
-        user: &str,
-        password: &Secret,
-        fingerprint: Option<&str>,
-    ) -> Result<MachineChanged> {
+    pub async fn set_bmc(&self, name: &str, change: &BmcChange) -> Result<MachineChanged> {
         let body = json!({
-            "user": user,
-            "password": password.expose(),
-            "fingerprint": fingerprint,
+            "address": change.address,
+            "user": change.user,
+            "password": change.password.as_ref().map(Secret::expose),
+            "fingerprint": change.fingerprint,
         });
         self.post(format!("/v1/machines/{}/bmc", part(name)))
             .value(body)

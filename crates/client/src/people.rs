@@ -48,16 +48,6 @@ impl Client {
         self.post("/v1/organisations").body(new).json().await
     }
 
-    /// Deletes an organisation that has no projects.
-    ///
-    /// # Errors
-    /// As every call.
-    pub async fn delete_organisation(&self, name: &str) -> Result<()> {
-        self.call(Method::DELETE, format!("/v1/organisations/{}", part(name)))
-            .done()
-            .await
-    }
-
     /// Projects that the caller may see.
     pub fn projects(&self, filters: &[(&str, &str)]) -> Pages<'_, Project> {
         self.pages("/v1/projects", filters)

@@ -1,6 +1,11 @@
 //! What happened and what was signed: operations, evidence, the audit log.
 
-use billet_model::{api::SigningKey, event::SealedRow, evidence::Evidence, operation::Operation};
+use billet_model::{
+    api::{BackupMade, SigningKey},
+    event::SealedRow,
+    evidence::Evidence,
+    operation::Operation,
+};
 use serde_json::Value;
 
 use crate::{Result, call::part, client::Client, pages::Pages};
@@ -29,15 +34,7 @@ impl Client {
     /// # Errors
     /// As every call.
     pub async fn evidence_keys(&self) -> Result<Vec<SigningKey>> {
-        #[derive(serde::Deserialize)]
-        #[serde(untagged)]
-        enum Keys {
-            Page { items: Vec<SigningKey> },
-            List(Vec<SigningKey>),
-        }
-        match self.get("/v1/evidence-keys").json().await? {
-            Keys::Page { items } | Keys::List(items) => Ok(items),
-        }
+        self.get("/v1/evidence-keys").json().await
     }
 
     /// Rows of the audit log.
@@ -57,11 +54,11 @@ impl Client {
         call.json().await
     }
 
-    /// Makes a backup in the server's data directory; the answer says where.
+    /// Makes a backup of the database in the server's data directory.
     ///
     /// # Errors
     /// As every call.
-    pub async fn backup(&self) -> Result<Value> {
+    pub async fn backup(&self) -> Result<BackupMade> {
         self.post("/v1/backup").json().await
     }
 }

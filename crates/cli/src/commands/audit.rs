@@ -8,6 +8,7 @@ use billet_evidence::{
 };
 use billet_model::{api::Page, event::SealedRow, people::Actor};
 use clap::Subcommand;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::evidence::{trusted, write_out};
@@ -29,18 +30,24 @@ pub enum Audit {
   billet audit list
   billet audit list --action machine.lifecycle --machine 019a2f0e-7c1b-7d1e-9f5a-3b1c2d3e4f50")]
     List {
-        /// Only this action, as lease.create.
+        /// Only actions that begin so, as `lease.` or `lease.create`.
         #[arg(long)]
         action: Option<String>,
-        /// Only about this machine, by id.
-        #[arg(long)]
+        /// Only about this machine.
+        #[arg(long, value_name = "NAME")]
         machine: Option<String>,
-        /// Only about this lease, by id.
-        #[arg(long)]
+        /// Only about this lease.
+        #[arg(long, value_name = "NAME")]
         lease: Option<String>,
-        /// Only this project's, by name.
-        #[arg(long)]
+        /// Only this project's.
+        #[arg(long, value_name = "NAME")]
         project: Option<String>,
+        /// Only from then on, as 2026-11-22T15:00:00Z.
+        #[arg(long, value_name = "TIME")]
+        since: Option<Timestamp>,
+        /// Only until before then.
+        #[arg(long, value_name = "TIME")]
+        until: Option<Timestamp>,
     },
     /// Export a slice of the log that anybody can check.
     ///
@@ -48,9 +55,15 @@ pub enum Audit {
     /// of anyone else's. `billet audit verify` checks it without a server.
     #[command(after_help = "Examples:\n  billet audit export --out audit.json")]
     Export {
-        /// Only this project's, by name.
-        #[arg(long)]
+        /// Only this project's.
+        #[arg(long, value_name = "NAME")]
         project: Option<String>,
+        /// From this row on: one more than the last of the export before.
+        #[arg(long, value_name = "INDEX", default_value_t = 0)]
+        from: u64,
+        /// At most so many rows, 1 to 1000.
+        #[arg(long, value_name = "COUNT", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=1000))]
+        limit: u64,
         /// Write to this file; else to stdout.
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
@@ -81,23 +94,50 @@ impl Audit {
                 machine,
                 lease,
                 project,
+                since,
+                until,
             } => {
+                let (since, until) = (since.map(|t| t.to_string()), until.map(|t| t.to_string()));
                 let client = app.client().await?;
                 let filters = super::filters(&[
                     ("action", action.as_deref()),
                     ("machine", machine.as_deref()),
                     ("lease", lease.as_deref()),
                     ("project", project.as_deref()),
+                    ("since", since.as_deref()),
+                    ("until", until.as_deref()),
                 ]);
                 let items = client.audit(&filters).all().await?;
                 app.output
                     .result(&Page { items, next: None }, |page| table(&page.items))
             }
-            Self::Export { project, out } => {
+            Self::Export {
+                project,
+                from,
+                limit,
+                out,
+            } => {
                 let client = app.client().await?;
-                let filters = super::filters(&[("project", project.as_deref())]);
+                let (from, most) = (from.to_string(), limit.to_string());
+                let filters = super::filters(&[
+                    ("project", project.as_deref()),
+                    ("from", Some(&from)),
+                    ("limit", Some(&most)),
+                ]);
                 let export = client.audit_export(&filters).await?;
-                write_out(app, &export, out.as_deref())
+                write_out(app, &export, out.as_deref())?;
+                let rows = export["rows"]
+                    .as_array()
+                    .map(Vec::as_slice)
+                    .unwrap_or_default();
+                if rows.len() as u64 == limit
+                    && let Some(last) = rows.last().and_then(|row| row["index"].as_u64())
+                {
+                    let next = last + 1;
+                    app.output
+                        .note(format!("There may be more: go on with --from {next}."));
+                }
+                Ok(())
             }
             Self::Verify {
                 file,

@@ -11,7 +11,7 @@ use billet_model::{
 use clap::{Args, Subcommand};
 use std::sync::{Arc, Mutex};
 
-use super::machine::Wait;
+use super::{build::ImageBuild, machine::Wait};
 use crate::{
     app::App,
     failure::Failure,
@@ -33,6 +33,7 @@ pub enum Image {
         project: Option<String>,
     },
     Add(Box<Add>),
+    Build(Box<ImageBuild>),
     /// Show an image.
     ///
     /// Shows its digest, by which leases name it, its sizes and how it boots.
@@ -103,8 +104,12 @@ pub struct About {
 impl Image {
     /// Carries it out.
     pub async fn run(self, app: &App) -> Result<(), Failure> {
+        if let Self::Build(build) = self {
+            return build.run(app).await;
+        }
         let client = app.client().await?;
         match self {
+            Self::Build(_) => Ok(()),
             Self::List { project } => {
                 let filters = super::filters(&[("project", project.as_deref())]);
                 let items = client.images(&filters).all().await?;

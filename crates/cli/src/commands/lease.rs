@@ -108,9 +108,9 @@ pub enum Lease {
         /// Only this project's.
         #[arg(long, value_name = "NAME")]
         project: Option<String>,
-        /// Only with this tag; may be repeated.
-        #[arg(long, value_name = "KEY=VALUE", value_parser = human::parse_pair)]
-        tag: Vec<(String, String)>,
+        /// Only with this tag, KEY or KEY=VALUE.
+        #[arg(long)]
+        tag: Option<String>,
     },
     /// Show a lease.
     ///
@@ -166,13 +166,10 @@ pub enum Lease {
     /// `billet evidence list --lease NAME`. What is on it is lost.
     #[command(after_help = "Examples:
   billet lease release train-1
-  billet lease release train-1 --yes --no-wait")]
+  billet lease release train-1 --no-wait")]
     Release {
         /// Its name or id.
         name: String,
-        /// Do not ask.
-        #[arg(long)]
-        yes: bool,
         #[command(flatten)]
         wait: Wait,
     },
@@ -329,10 +326,11 @@ impl Lease {
                 project,
                 tag,
             } => {
-                let tags: Vec<String> = tag.iter().map(|(k, v)| format!("{k}={v}")).collect();
-                let mut filters =
-                    super::filters(&[("state", state.as_deref()), ("project", project.as_deref())]);
-                filters.extend(tags.iter().map(|tag| ("tag", tag.as_str())));
+                let filters = super::filters(&[
+                    ("state", state.as_deref()),
+                    ("project", project.as_deref()),
+                    ("tag", tag.as_deref()),
+                ]);
                 let items = client.leases(&filters).all().await?;
                 app.output
                     .result(&Page { items, next: None }, |page| table(&page.items))
@@ -371,12 +369,8 @@ impl Lease {
                 let started = followed(app, &client, started, wait).await?;
                 app.output.result(&started, |started| show(&started.lease))
             }
-            Self::Release { name, yes, wait } => {
-                let lease = client.lease(&name).await?;
-                let question = format!("Give {} back, and lose all that is on it?", lease.name);
-                super::machine::sure(yes, &question)?;
-                let id = lease.id.to_string();
-                let started = client.release_lease(&id, None).await?;
+            Self::Release { name, wait } => {
+                let started = client.release_lease(&name, None).await?;
                 let started = followed(app, &client, started, wait).await?;
                 app.output.result(&started, |started| show(&started.lease))
             }

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use billet_client::{Client, Fingerprint, MachineChanged, MachineVerb};
+use billet_client::{Client, Fingerprint, MachineVerb};
 use billet_model::{
-    api::{MachineView, Page},
+    api::{BmcChange, MachineChanged, MachineView, Page},
     bmc::PowerAction,
     inventory::{Emulation, Inventory},
 };
@@ -144,49 +144,17 @@ pub enum Machine {
         #[arg(required = true)]
         names: Vec<String>,
     },
-    /// Set what a machine's BMC is signed in to with.
+    /// Set where a machine's BMC is, and what it is signed in to with.
     ///
-    /// The password is kept encrypted, and nobody can read it back.
+    /// What is not given stays as it is. The password is kept encrypted, and nobody can read it
+    /// back. Give the fingerprint where the BMC has a new certificate.
     #[command(
         name = "set-bmc",
         after_help = "Examples:
   billet machine set-bmc r1-u07 --user root --password-file new-password
-  billet machine set-bmc r1-u07 --user root --password-file pw --fingerprint 3f5a..."
+  billet machine set-bmc r1-u07 --address 10.0.0.8 --fingerprint 3f5a..."
     )]
-    SetBmc {
-        /// Its name or id.
-        name: String,
-        /// The BMC's user.
-        #[arg(long)]
-        user: String,
-        /// File with the BMC's password.
-        #[arg(long, value_name = "FILE")]
-        password_file: PathBuf,
-        /// SHA-256 of the BMC's certificate, to be pinned from now on.
-        #[arg(long, value_name = "SHA256")]
-        fingerprint: Option<Fingerprint>,
-    },
-    /// Let go of a machine that could not be erased.
-    ///
-    /// This breaks the promise that nothing is handed on, so it is recorded in the audit log and
-    /// printed on the certificate, with the reason and your name.
-    #[command(
-        name = "erase-override",
-        after_help = "Examples:
-  billet machine erase-override r1-u07 --reason 'drive S64GNX0T1 shredded, ticket 4711' --yes"
-    )]
-    EraseOverride {
-        /// Its name or id.
-        name: String,
-        /// Why, for the record.
-        #[arg(long)]
-        reason: String,
-        /// Do not ask.
-        #[arg(long)]
-        yes: bool,
-        #[command(flatten)]
-        wait: Wait,
-    },
+    SetBmc(Box<SetBmc>),
 }
 
 /// A machine.
@@ -196,6 +164,26 @@ pub struct One {
     name: String,
     #[command(flatten)]
     wait: Wait,
+}
+
+/// What is to be changed of a BMC.
+#[derive(Debug, Args)]
+#[group(id = "change", required = true, multiple = true, args = ["address", "user", "password_file", "fingerprint"])]
+pub struct SetBmc {
+    /// The machine's name or id.
+    name: String,
+    /// The BMC's address.
+    #[arg(long, value_parser = manifest::bmc_address)]
+    address: Option<String>,
+    /// The BMC's user.
+    #[arg(long)]
+    user: Option<String>,
+    /// File with the BMC's password.
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+    /// SHA-256 of the BMC's certificate, to be pinned from now on.
+    #[arg(long, value_name = "SHA256")]
+    fingerprint: Option<Fingerprint>,
 }
 
 /// A machine and a reason.
@@ -295,34 +283,21 @@ impl Machine {
                 finish(app, client, changed, wait).await
             }
             Self::Confirm { names } => confirm(app, client, &names).await,
-            Self::SetBmc {
-                name,
-                user,
-                password_file,
-                fingerprint,
-            } => {
-                let password = manifest::password_file(&password_file).map_err(Failure::usage)?;
-                let print = fingerprint.map(|print| print.to_string());
-                let changed = client
-                    .set_bmc(&name, &user, &password, print.as_deref())
-                    .await?;
+            Self::SetBmc(set) => {
+                let password = set
+                    .password_file
+                    .as_deref()
+                    .map(manifest::password_file)
+                    .transpose()
+                    .map_err(Failure::usage)?;
+                let change = BmcChange {
+                    address: set.address,
+                    user: set.user,
+                    password,
+                    fingerprint: set.fingerprint.map(|print| print.to_string()),
+                };
+                let changed = client.set_bmc(&set.name, &change).await?;
                 finish(app, client, changed, NOW).await
-            }
-            Self::EraseOverride {
-                name,
-                reason,
-                yes,
-                wait,
-            } => {
-                let machine = client.machine(&name).await?;
-                let question = format!(
-                    "{} may still hold somebody's data. Let go of it all the same, on record?",
-                    machine.name
-                );
-                sure(yes, &question)?;
-                let verb = MachineVerb::EraseOverride(reason);
-                let changed = client.ask_machine(&name, &verb).await?;
-                finish(app, client, changed, wait).await
             }
         }
     }
@@ -334,8 +309,7 @@ const NOW: Wait = Wait {
     wait: false,
 };
 
-/// Goes on where it was confirmed.
-pub fn sure(yes: bool, question: &str) -> Result<(), Failure> {
+fn sure(yes: bool, question: &str) -> Result<(), Failure> {
     if yes || ask::yes(question, "give --yes to do it without being asked")? {
         return Ok(());
     }

@@ -39,14 +39,6 @@ pub enum Organisation {
         /// Its name or id.
         name: String,
     },
-    /// Delete an organisation.
-    ///
-    /// Refused while it has projects.
-    #[command(after_help = "Examples:\n  billet organisation delete acme")]
-    Delete {
-        /// Its name or id.
-        name: String,
-    },
 }
 
 impl Organisation {
@@ -83,11 +75,6 @@ impl Organisation {
                 app.output.result(&made, show)
             }
             Self::Show { name } => app.output.result(&client.organisation(&name).await?, show),
-            Self::Delete { name } => {
-                client.delete_organisation(&name).await?;
-                app.output.note(format!("Organisation {name} is deleted."));
-                Ok(())
-            }
         }
     }
 }

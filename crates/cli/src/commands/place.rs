@@ -43,14 +43,6 @@ pub enum Site {
         /// Its name or id.
         name: String,
     },
-    /// Delete a site.
-    ///
-    /// Refused while a machine is at it.
-    #[command(after_help = "Examples:\n  billet site delete fra1")]
-    Delete {
-        /// Its name or id.
-        name: String,
-    },
 }
 
 impl Site {
@@ -75,11 +67,6 @@ impl Site {
                 app.output.result(&client.create_site(&new).await?, site)
             }
             Self::Show { name } => app.output.result(&client.site(&name).await?, site),
-            Self::Delete { name } => {
-                client.delete_site(&name).await?;
-                app.output.note(format!("Site {name} is deleted."));
-                Ok(())
-            }
         }
     }
 }
@@ -113,14 +100,6 @@ pub enum Network {
     /// Shows its subnet, gateway and pool.
     #[command(after_help = "Examples:\n  billet network show main")]
     Show {
-        /// Its name or id.
-        name: String,
-    },
-    /// Delete a network.
-    ///
-    /// Refused while a machine has an address on it.
-    #[command(after_help = "Examples:\n  billet network delete main")]
-    Delete {
         /// Its name or id.
         name: String,
     },
@@ -189,11 +168,6 @@ impl Network {
                     .result(&client.create_network(&new).await?, network)
             }
             Self::Show { name } => app.output.result(&client.network(&name).await?, network),
-            Self::Delete { name } => {
-                client.delete_network(&name).await?;
-                app.output.note(format!("Network {name} is deleted."));
-                Ok(())
-            }
         }
     }
 }
@@ -233,14 +207,6 @@ pub enum Type {
     /// Shows what is expected of its machines.
     #[command(after_help = "Examples:\n  billet type show h100-sxm5-80g.8x")]
     Show {
-        /// Its name or id.
-        name: String,
-    },
-    /// Delete a machine type.
-    ///
-    /// Refused while a machine is of it.
-    #[command(after_help = "Examples:\n  billet type delete h100-sxm5-80g.8x")]
-    Delete {
         /// Its name or id.
         name: String,
     },
@@ -310,11 +276,6 @@ impl Type {
             Self::Show { name } => app
                 .output
                 .result(&client.machine_type(&name).await?, machine_type),
-            Self::Delete { name } => {
-                client.delete_machine_type(&name).await?;
-                app.output.note(format!("Machine type {name} is deleted."));
-                Ok(())
-            }
         }
     }
 }

@@ -274,7 +274,8 @@ impl<'s, 't> Reader<'s, 't> {
 
     /// Says which keys are not known, and whether all was well.
     pub fn end(self) -> bool {
-        let asked = self.asked.take();
+        let mut asked = self.asked.take();
+        asked.dedup();
         for key in self.table.keys() {
             let found: &str = key.get_ref();
             if asked.contains(&found) {

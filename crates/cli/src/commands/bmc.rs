@@ -1,0 +1,142 @@
+//! `billet bmc`: looks at a BMC without a server.
+
+use std::path::PathBuf;
+
+use billet_bmc::{BmcClient, BmcError, Discovery, Timeouts};
+use billet_client::Fingerprint;
+use billet_model::bmc::BmcEndpoint;
+use clap::{Args, Subcommand};
+
+use super::machine::parts;
+use crate::{
+    app::App,
+    failure::{Code, Failure, chain},
+    manifest,
+    output::card,
+    progress::Line,
+};
+
+/// Look at a BMC, without a server.
+#[derive(Debug, Subcommand)]
+pub enum Bmc {
+    Inspect(Inspect),
+}
+
+/// Show what a BMC says of itself and of its machine.
+///
+/// Only reads: nothing is changed on the BMC or the machine. Its certificate must have the
+/// fingerprint that you give; say `any` to take whatever it shows, and compare it later. What could
+/// not be read is listed as a note.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  billet bmc inspect 10.0.0.7 --user root --password-file pw --accept-fingerprint any
+  billet bmc inspect 10.0.0.7 --user root --password-file pw --accept-fingerprint 3f5a... -o json")]
+pub struct Inspect {
+    /// The BMC's address, ADDRESS or https://ADDRESS:PORT.
+    #[arg(value_parser = manifest::bmc_address)]
+    address: String,
+    /// The BMC's user.
+    #[arg(long)]
+    user: String,
+    /// File with the BMC's password.
+    #[arg(long, value_name = "FILE")]
+    password_file: PathBuf,
+    /// SHA-256 of the BMC's certificate, or `any`.
+    #[arg(long, value_name = "SHA256|any", value_parser = parse_accepted)]
+    accept_fingerprint: Accepted,
+}
+
+/// Which certificate may be shown.
+#[derive(Clone, Copy, Debug)]
+pub enum Accepted {
+    /// Any.
+    Any,
+    /// This one.
+    This(Fingerprint),
+}
+
+fn parse_accepted(text: &str) -> Result<Accepted, String> {
+    if text == "any" {
+        return Ok(Accepted::Any);
+    }
+    text.parse()
+        .map(Accepted::This)
+        .map_err(|error: billet_client::InvalidFingerprint| error.to_string())
+}
+
+impl Bmc {
+    /// Carries it out.
+    pub async fn run(self, app: &App) -> Result<(), Failure> {
+        let Self::Inspect(inspect) = self;
+        let password = manifest::password_file(&inspect.password_file).map_err(Failure::usage)?;
+        let endpoint = BmcEndpoint {
+            address: inspect.address.clone(),
+            user: inspect.user,
+            fingerprint: match inspect.accept_fingerprint {
+                Accepted::Any => None,
+                Accepted::This(print) => Some(print.to_string()),
+            },
+        };
+        let failed = |error: BmcError| {
+            let sentence = format!("{}: {}", inspect.address, chain(&error));
+            let code = match error.kind() {
+                Some(billet_model::bmc::BmcFailure::Unreachable) => Code::Unreachable,
+                Some(billet_model::bmc::BmcFailure::Certificate) => Code::Unreachable,
+                Some(billet_model::bmc::BmcFailure::Credentials) => Code::Refused,
+                _ => Code::Failed,
+            };
+            Failure::new(code, sentence)
+        };
+        let client = BmcClient::new(&endpoint, password, Timeouts::default()).map_err(failed)?;
+        let mut line = Line::new(app, &inspect.address, None);
+        line.show("reading", "reading", None);
+        let found = client.discover().await;
+        client.close().await;
+        line.end(if found.is_ok() { "read" } else { "not read" });
+        app.output.result(&found.map_err(failed)?, show)
+    }
+}
+
+fn show(d: &Discovery) -> String {
+    let named = |parts: [&Option<String>; 2]| {
+        let words: Vec<&str> = parts.into_iter().flatten().map(String::as_str).collect();
+        words.join(" ")
+    };
+    let slots: Vec<String> = d
+        .virtual_media
+        .iter()
+        .map(|slot| {
+            let state = match (&slot.image, slot.inserted) {
+                (Some(image), true) => format!("holds {image}"),
+                (None, true) => "holds a medium".to_owned(),
+                _ => "empty".to_owned(),
+            };
+            format!("{} ({}): {state}", slot.path, slot.types.join(", "))
+        })
+        .collect();
+    let override_ = [
+        &d.boot.override_enabled,
+        &d.boot.override_target,
+        &d.boot.mode,
+    ];
+    let override_: Vec<&str> = override_
+        .into_iter()
+        .flatten()
+        .map(String::as_str)
+        .collect();
+    let mut text = card([
+        ("certificate", d.fingerprint.clone()),
+        ("bmc", named([&d.service.vendor, &d.service.product])),
+        ("redfish", d.service.redfish.clone().unwrap_or_default()),
+        ("managers", d.service.managers.join("\n")),
+        ("reset types", d.service.reset_types.join(", ")),
+        ("power", d.power.to_string()),
+        ("boot override", override_.join(", ")),
+        ("boot targets", d.boot.targets.join(", ")),
+        ("boot order", d.boot.order.join(", ")),
+        ("virtual media", slots.join("\n")),
+    ]);
+    text.push('\n');
+    text.push_str(&parts(&d.inventory));
+    text
+}

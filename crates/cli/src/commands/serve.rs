@@ -1,0 +1,348 @@
+//! `billet serve`: the API and the control loop, in one process.
+
+use std::{
+    future::Future,
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use billet_api::{AddressRange, ServeOptions, tls::Authority};
+use billet_client::Server;
+use billet_control::{Control, Settings};
+use billet_model::Secret;
+use billet_plan::Policy;
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+use tokio::{signal::unix, sync::watch};
+
+use crate::{
+    app::App,
+    failure::{Failure, chain},
+    human,
+    output::{card, say},
+};
+
+/// How long requests under way may take when the server stops.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Run the control plane: the API, and the loop that works on machines.
+///
+/// Everything is kept in one directory, but for the keys, which lie beside it so that a copy of the
+/// data does not carry them along. On the first start the server makes its own authority, whose
+/// fingerprint `billet login` wants, and prints the first operator's token, once.
+///
+/// It can be killed at any time: started again, it goes on where it was.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  billet serve --data /var/lib/billet --name billet.example.org --listen 0.0.0.0:8443 \\
+      --server-url https://10.0.0.2:8443 --ramdisk /usr/share/billet/billet.efi
+  billet serve --data ./billet --pace lab --server-url https://10.88.0.2:8443 \\
+      --media-url https://127.0.0.1:8443 --ramdisk billet.efi")]
+pub struct Serve {
+    /// Directory of the database, images and boot media.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// Directory of the keys: outside the data; DIR.keys where absent.
+    #[arg(long, value_name = "DIR")]
+    keys: Option<PathBuf>,
+    /// Where to listen; port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8443")]
+    listen: SocketAddr,
+    /// A name or address under which the server is reached, for its certificate; may be repeated.
+    /// The loopback, and the hosts of the URLs below, are always among them.
+    #[arg(long, value_name = "NAME")]
+    name: Vec<String>,
+    /// Base URL under which machines reach the server; may be repeated. https://NAME:PORT of the
+    /// first name where absent.
+    #[arg(long, value_name = "URL")]
+    server_url: Vec<String>,
+    /// Base URL under which BMCs fetch boot media; the first --server-url where absent.
+    #[arg(long, value_name = "URL")]
+    media_url: Option<String>,
+    /// PostgreSQL, as postgres://USER:PASSWORD@HOST/NAME; SQLite in the data where absent.
+    #[arg(long, value_name = "URL", env = "BILLET_DATABASE", hide_env_values = true, value_parser = secret)]
+    database: Option<Secret>,
+    /// The ramdisk, as `billet ramdisk build` makes it; without it no machine can be taken over.
+    #[arg(long, value_name = "FILE")]
+    ramdisk: Option<PathBuf>,
+    /// How patient to be with machines and BMCs.
+    #[arg(long, value_enum, default_value_t = Pace::Real)]
+    pace: Pace,
+    /// Private addresses that images may be fetched from all the same, as 10.1.0.0/16; may be
+    /// repeated.
+    #[arg(long, value_name = "RANGE")]
+    fetch_allow: Vec<AddressRange>,
+    /// Largest image taken in, as fetched or uploaded.
+    #[arg(long, value_name = "SIZE", default_value = "64GiB", value_parser = human::parse_bytes)]
+    image_limit: u64,
+    /// Largest disk that an image may unfold to.
+    #[arg(long, value_name = "SIZE", default_value = "256GiB", value_parser = human::parse_bytes)]
+    disk_limit: u64,
+    /// Write the first operator's token to this file, readable to you alone, and do not print it.
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+}
+
+fn secret(text: &str) -> Result<Secret, std::convert::Infallible> {
+    Ok(Secret::new(text))
+}
+
+/// How patient to be.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Pace {
+    /// For real servers: BMCs are slow, and may carry a command out minutes later.
+    Real,
+    /// For machines of a lab, which boot in half a minute.
+    Lab,
+}
+
+/// What is printed when the server is up.
+#[derive(Serialize)]
+struct Up {
+    server: String,
+    fingerprint: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_file: Option<PathBuf>,
+}
+
+impl Serve {
+    /// Serves until stopped.
+    pub async fn run(self, app: &App) -> Result<(), Failure> {
+        let mut stopping = stop_signal()?;
+        let keys = self.keys.clone().unwrap_or_else(|| beside(&self.data));
+        for directory in [&self.data, &keys] {
+            make_directory(directory)?;
+        }
+        let listen = free_port(self.listen)?;
+        let urls = self.urls(listen)?;
+        let authority =
+            Authority::open(&keys, &self.data).map_err(|error| Failure::failed(chain(&error)))?;
+        let settings = Settings {
+            data: self.data.clone(),
+            keys,
+            database: self.database.clone(),
+            servers: urls.servers,
+            media_base: urls.media,
+            ramdisk: self.ramdisk.clone(),
+            authority: authority.pem().to_owned(),
+            policy: match self.pace {
+                Pace::Real => Policy::default(),
+                Pace::Lab => Policy::lab(),
+            },
+        };
+        if settings.ramdisk.is_none() {
+            app.output.note(
+                "There is no --ramdisk: machines can be enrolled, and not taken over or leased.",
+            );
+        }
+        let control = Control::open(settings)
+            .await
+            .map_err(|error| Failure::failed(chain(&error)))?;
+        let options = ServeOptions {
+            listen,
+            names: urls.names,
+            fetch_allow: self.fetch_allow.clone(),
+            image_bytes: self.image_limit,
+            disk_bytes: self.disk_limit,
+        };
+        let mut server = billet_api::serve(control.clone(), options)
+            .await
+            .map_err(|error| Failure::failed(chain(&error)))?;
+
+        let (stop, mut stopped) = watch::channel(false);
+        let work = tokio::spawn(control.clone().run(async move {
+            let _ = stopped.wait_for(|stop| *stop).await;
+        }));
+        let token = billet_api::bootstrap(&control)
+            .await
+            .map_err(|error| Failure::failed(chain(&error)))?;
+        let up = self.tell(server.authority_fingerprint(), &urls.home, token)?;
+        app.output.result(&up, told)?;
+
+        let ended = tokio::select! {
+            () = stopping.recv() => {
+                app.output.note("Stopping: letting go of what is under way.");
+                Ok(())
+            }
+            ended = server.ended() => ended,
+        };
+        let _ = stop.send(true);
+        // A second signal wants it at once; nothing is lost by that.
+        let ending = async {
+            if ended.is_ok() {
+                let _ = server.stop(GRACE).await;
+            }
+            let _ = work.await;
+        };
+        tokio::select! {
+            () = ending => {}
+            () = stopping.recv() => say("stopped without waiting"),
+        }
+        ended.map_err(|error| Failure::failed(chain(&error)))
+    }
+
+    fn tell(&self, fingerprint: &str, home: &str, token: Option<Secret>) -> Result<Up, Failure> {
+        let mut up = Up {
+            server: home.to_owned(),
+            fingerprint: fingerprint.to_owned(),
+            token: None,
+            token_file: None,
+        };
+        let Some(token) = token else { return Ok(up) };
+        if let Some(path) = &self.token_file {
+            match write_secret(path, &token) {
+                Ok(()) => {
+                    up.token_file = Some(path.clone());
+                    return Ok(up);
+                }
+                // Lost here, it would be lost for good.
+                Err(error) => say(&format!("warning: writing {}: {error}", path.display())),
+            }
+        }
+        up.token = Some(token.expose().to_owned());
+        Ok(up)
+    }
+
+    fn urls(&self, listen: SocketAddr) -> Result<Urls, Failure> {
+        let port = listen.port();
+        let base = |host: &str| {
+            let host = match host.parse::<IpAddr>() {
+                Ok(IpAddr::V6(address)) => format!("[{address}]"),
+                _ => host.to_owned(),
+            };
+            format!("https://{host}:{port}")
+        };
+        let ip = listen.ip();
+        let name = self.name.first();
+        let home = match name {
+            _ if !ip.is_unspecified() => base(&ip.to_string()),
+            Some(name) => base(name),
+            None => base("127.0.0.1"),
+        };
+        let servers = match (self.server_url.as_slice(), name) {
+            ([], Some(name)) => vec![base(name)],
+            ([], None) => vec![home.clone()],
+            (given, _) => given.to_vec(),
+        };
+        let media = self.media_url.clone().unwrap_or_else(|| servers[0].clone());
+        let mut names = self.name.clone();
+        if !listen.ip().is_unspecified() {
+            names.push(listen.ip().to_string());
+        }
+        let trim = |url: &str| url.trim_end_matches('/').to_owned();
+        for url in servers.iter().chain([&media]) {
+            let parsed = Server::parse_url(url).map_err(Failure::usage)?;
+            let host = parsed.host_str().unwrap_or_default();
+            names.push(host.trim_matches(['[', ']']).to_owned());
+        }
+        names.sort();
+        names.dedup();
+        Ok(Urls {
+            servers: servers.iter().map(|url| trim(url)).collect(),
+            media: trim(&media),
+            home,
+            names,
+        })
+    }
+}
+
+struct Urls {
+    servers: Vec<String>,
+    media: String,
+    home: String,
+    names: Vec<String>,
+}
+
+fn told(up: &Up) -> String {
+    let sign_in = format!(
+        "billet login {} --fingerprint {}",
+        up.server, up.fingerprint
+    );
+    let file = up
+        .token_file
+        .as_ref()
+        .map(|path| path.display().to_string());
+    card([
+        ("serving at", up.server.clone()),
+        ("fingerprint", up.fingerprint.clone()),
+        (
+            "first token",
+            up.token
+                .as_ref()
+                .map(|token| format!("{token}\nshown this once: keep it"))
+                .or(file.map(|file| format!("in {file}")))
+                .unwrap_or_default(),
+        ),
+        ("sign in", sign_in),
+    ])
+}
+
+/// `DIR.keys`, beside `DIR`.
+fn beside(data: &Path) -> PathBuf {
+    let mut keys = data.components().as_path().as_os_str().to_owned();
+    keys.push(".keys");
+    PathBuf::from(keys)
+}
+
+fn make_directory(path: &Path) -> Result<(), Failure> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|error| Failure::file("making the directory", path, &error))
+}
+
+fn write_secret(path: &Path, secret: &Secret) -> std::io::Result<()> {
+    use std::{io::Write, os::unix::fs::OpenOptionsExt};
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    writeln!(file, "{}", secret.expose())?;
+    file.sync_all()
+}
+
+/// The address with a port of the system's choice where it has none: URLs that machines are given
+/// need it before anything listens.
+fn free_port(listen: SocketAddr) -> Result<SocketAddr, Failure> {
+    if listen.port() != 0 {
+        return Ok(listen);
+    }
+    std::net::TcpListener::bind(listen)
+        .and_then(|listener| listener.local_addr())
+        .map_err(|error| Failure::failed(format!("listening on {listen}: {error}")))
+}
+
+/// SIGINT and SIGTERM.
+pub struct StopSignal {
+    interrupt: unix::Signal,
+    terminate: unix::Signal,
+}
+
+impl StopSignal {
+    /// Waits for the next one.
+    pub fn recv(&mut self) -> impl Future<Output = ()> + Send {
+        async {
+            tokio::select! {
+                _ = self.interrupt.recv() => {}
+                _ = self.terminate.recv() => {}
+            }
+        }
+    }
+}
+
+/// Hears SIGINT and SIGTERM from now on.
+pub fn stop_signal() -> Result<StopSignal, Failure> {
+    let hear = |kind| {
+        unix::signal(kind).map_err(|error| Failure::failed(format!("hearing signals: {error}")))
+    };
+    Ok(StopSignal {
+        interrupt: hear(unix::SignalKind::interrupt())?,
+        terminate: hear(unix::SignalKind::terminate())?,
+    })
+}
