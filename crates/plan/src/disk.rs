@@ -125,6 +125,7 @@ pub(crate) fn first_boot(draft: &mut Draft<'_>) {
     let silent = draft.facts.image.is_some_and(|i| !i.cloud_init);
     match draft.facts.probed {
         Some(true) if silent => {
+            draft.audit("lease.port_answered", serde_json::json!({}));
             draft.change_lease(|l| l.active_because = Some(ActiveBecause::PortAnswered));
             first_boot(draft);
         }

@@ -92,6 +92,10 @@ pub(crate) fn read_settings(draft: &mut Draft<'_>, came: &Came<'_>, then: Goal) 
     match then {
         Goal::Deploy => {
             draft.machine().firmware.clone_from(&settings);
+            draft.audit(
+                "lease.settings_read",
+                serde_json::json!({ "read": settings.is_some() }),
+            );
             draft.change_lease(|lease| lease.firmware_before = settings);
             boot_ramdisk(draft, RamdiskStep::Off, WorkKind::Write);
         }

@@ -211,6 +211,10 @@ impl World {
         assert!(
             decision.machine.lifecycle != Lifecycle::Available || !decision.machine.may_hold_data
         );
+        assert!(
+            decision.lease.is_none() || !decision.audit.is_empty(),
+            "a change of a lease is on record"
+        );
         self.machine = decision.machine;
         if let Some(lease) = decision.lease {
             self.lease = Some(lease);
