@@ -1,0 +1,184 @@
+//! The agent in the ramdisk, as far as its protocol goes: it says hello, asks
+//! for work, asks before it writes, and stops when its token is not good.
+
+use billet_model::{
+    BootId, Time,
+    work::{
+        Canary, DriveErase, DriveRef, DriveVerify, EraseMethod, Task, TestResult, TpmClear,
+        Verdict, Work, WorkFailure, WorkOutcome, WriteReport,
+    },
+};
+
+use crate::metal::{Disk, Installed, Metal, Owner, SIZE, Temper};
+
+/// An agent.
+pub(crate) struct Agent {
+    pub boot: BootId,
+    pub token: String,
+    pub kernel: String,
+    /// Grows with each call: a reply to an older one is thrown away.
+    pub call: u64,
+    pub at: At,
+}
+
+/// Where it is.
+#[derive(Clone, Debug)]
+pub(crate) enum At {
+    /// Saying hello.
+    Hello,
+    /// Asking for work.
+    Idle,
+    /// At work.
+    Doing {
+        task: Box<Task>,
+        /// Pieces done.
+        done: u32,
+        /// Pieces in all.
+        pieces: u32,
+        /// When the last yes was asked for.
+        yes: Option<Time>,
+    },
+    /// Telling what came of it.
+    Telling {
+        task: Box<Task>,
+        outcome: Box<WorkOutcome>,
+    },
+}
+
+/// Makes one piece of a writing task real; the last one completes it.
+pub(crate) fn write_piece(metal: &mut Metal, task: &Task, last: bool) {
+    match &task.work {
+        Work::Write(order) => {
+            metal.installed = None;
+            let owner = Owner::Lease(order.lease);
+            if let Some(disk) = metal.disks.first_mut() {
+                disk.holds.insert(owner);
+            }
+            if last {
+                let phone = order
+                    .seed
+                    .as_ref()
+                    .and_then(|s| phone_token(&s.vendor_data));
+                metal.installed = Some(Installed {
+                    owner,
+                    phone,
+                    booted: false,
+                });
+            }
+        }
+        Work::Erase(_) => {
+            metal.installed = None;
+            if last {
+                metal.disks.iter_mut().for_each(erase);
+                metal.off_after_erase = false;
+            }
+        }
+        Work::Inspect | Work::Test { .. } | Work::Verify(_) => {}
+    }
+}
+
+fn erase(disk: &mut Disk) {
+    match disk.temper {
+        Temper::Honest => disk.holds.clear(),
+        Temper::Caches => disk.masked = true,
+        Temper::Pretends | Temper::Dead => {}
+    }
+}
+
+/// The token in the address that a seed has the system phone home to.
+fn phone_token(vendor_data: &str) -> Option<String> {
+    let body = vendor_data.strip_prefix("#cloud-config\n")?;
+    let value: serde_json::Value = serde_json::from_str(body).ok()?;
+    let url = value.get("phone_home")?.get("url")?.as_str()?;
+    url.rsplit('/').next().map(str::to_owned)
+}
+
+/// What the agent reports of a task that it has done.
+pub(crate) fn outcome(metal: &Metal, task: &Task) -> WorkOutcome {
+    if let Some(dead) = metal.disks.iter().find(|d| d.temper == Temper::Dead)
+        && !matches!(task.work, Work::Inspect | Work::Test { .. })
+    {
+        return WorkOutcome::Failed {
+            kind: WorkFailure::DriveFailed,
+            detail: format!("drive {} does not answer", dead.serial),
+        };
+    }
+    match &task.work {
+        Work::Inspect => WorkOutcome::Inspected {
+            inventory: Box::new(metal.inventory(billet_model::inventory::Source::Agent)),
+        },
+        Work::Test { .. } => WorkOutcome::Tested {
+            results: metal.disks.iter().map(test).collect(),
+        },
+        Work::Write(order) => WorkOutcome::Written(WriteReport {
+            image: order.image.clone(),
+            written_bytes: SIZE / 4,
+            discarded_bytes: SIZE / 4,
+            verified_bytes: SIZE / 4,
+            resumed: 0,
+            root_bytes: None,
+            kernel_args: None,
+        }),
+        Work::Erase(order) => WorkOutcome::Erased {
+            drives: order
+                .drives
+                .iter()
+                .map(|d| erased(d, order.canaries))
+                .collect(),
+            unordered: Vec::new(),
+        },
+        Work::Verify(order) => WorkOutcome::Verified {
+            drives: order
+                .erased
+                .iter()
+                .map(|e| verified(metal, e, order.samples))
+                .collect(),
+            tpm: TpmClear::None,
+        },
+    }
+}
+
+fn test(disk: &Disk) -> TestResult {
+    TestResult {
+        part: disk.serial.clone(),
+        test: "read".into(),
+        verdict: if disk.temper == Temper::Dead {
+            Verdict::Failed
+        } else {
+            Verdict::Passed
+        },
+        figure: None,
+        detail: String::new(),
+    }
+}
+
+fn erased(drive: &DriveRef, canaries: u32) -> DriveErase {
+    DriveErase {
+        drive: drive.clone(),
+        size_bytes: SIZE,
+        method: Some(EraseMethod::SanitizeBlock),
+        tried: Vec::new(),
+        bytes: SIZE,
+        canaries: (0..canaries)
+            .map(|c| Canary {
+                offset: u64::from(c) * 4096,
+                sha256: "0".repeat(64),
+            })
+            .collect(),
+        failure: None,
+    }
+}
+
+fn verified(metal: &Metal, erase: &DriveErase, samples: u32) -> DriveVerify {
+    let disk = metal.disks.iter().find(|d| d.serial == erase.drive.serial);
+    let planted = u32::try_from(erase.canaries.len()).unwrap_or(0);
+    let data = disk.is_some_and(Disk::reads_data);
+    DriveVerify {
+        drive: erase.drive.clone(),
+        canaries_read: planted,
+        canaries_found: if data { planted } else { 0 },
+        samples_read: samples,
+        samples_with_data: if data { samples } else { 0 },
+        failure: disk.is_none().then(|| "it is gone".to_owned()),
+    }
+}

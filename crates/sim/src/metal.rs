@@ -1,0 +1,229 @@
+//! A machine as it really is: power, medium, boot override, drives and what
+//! runs. No part of the control plane sees this; the checkers do.
+
+use std::collections::BTreeSet;
+
+use billet_model::{
+    BootId, LeaseId, Time,
+    bmc::FirmwareSettings,
+    inventory::{self, Inventory},
+};
+
+use crate::{agent::Agent, dice::Dice};
+
+/// Whose bytes are on a drive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Owner {
+    /// Whoever had the machine before Billet.
+    Before,
+    /// The tenant of a lease.
+    Lease(LeaseId),
+}
+
+/// How a drive takes an erase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Temper {
+    /// As it should.
+    Honest,
+    /// It says done and does nothing.
+    Pretends,
+    /// It reads as empty until its power was off, and then no more.
+    Caches,
+    /// It fails.
+    Dead,
+}
+
+/// A bootable system on a drive.
+#[derive(Clone, Debug)]
+pub(crate) struct Installed {
+    pub owner: Owner,
+    /// With which its first boot phones home.
+    pub phone: Option<String>,
+    /// Its first boot is over.
+    pub booted: bool,
+}
+
+/// A drive.
+#[derive(Clone, Debug)]
+pub(crate) struct Disk {
+    pub serial: String,
+    pub temper: Temper,
+    /// Whose data is on it.
+    pub holds: BTreeSet<Owner>,
+    /// Reads as empty for now.
+    pub masked: bool,
+}
+
+impl Disk {
+    /// Whether a reading finds anything.
+    pub fn reads_data(&self) -> bool {
+        !self.holds.is_empty() && !self.masked
+    }
+}
+
+/// What the processors do.
+#[derive(Clone, Debug)]
+pub(crate) enum Running {
+    Nothing,
+    Firmware,
+    /// The ramdisk, from this boot's medium.
+    Ramdisk(BootId),
+    /// A system from the drive.
+    System(Owner),
+}
+
+/// A machine.
+pub(crate) struct Metal {
+    pub name: String,
+    pub serial: String,
+    pub on: bool,
+    /// Grows with each change of power or reboot: what was running is gone.
+    pub life: u64,
+    pub off_since: Option<Time>,
+    pub running: Running,
+    pub medium: Option<BootId>,
+    pub cd_once: bool,
+    pub disks: Vec<Disk>,
+    pub installed: Option<Installed>,
+    pub agent: Option<Agent>,
+    pub settings: FirmwareSettings,
+    /// Parts that will not mend by themselves: a drive, the BMC.
+    pub broken: bool,
+    pub gpus: usize,
+    /// Last erase of all drives that an agent ended.
+    pub erased_at: Option<Time>,
+    /// Whether power was really off since then.
+    pub off_after_erase: bool,
+}
+
+impl Metal {
+    pub fn new(index: usize, dice: &mut Dice, broken_per_mille: u32) -> Self {
+        let count = dice.number(1, 2);
+        let mut disks: Vec<Disk> = (0..count)
+            .map(|d| Disk {
+                serial: format!("D{index:04}-{d}"),
+                temper: Temper::Honest,
+                holds: BTreeSet::from([Owner::Before]),
+                masked: false,
+            })
+            .collect();
+        let mut broken = false;
+        if dice.per_mille(broken_per_mille)
+            && let Some(disk) = disks.last_mut()
+        {
+            disk.temper = if dice.per_mille(500) {
+                Temper::Pretends
+            } else {
+                Temper::Caches
+            };
+            broken = true;
+        }
+        let on = dice.per_mille(600);
+        Self {
+            name: format!("m{index:03}"),
+            serial: format!("SN{index:05}"),
+            on,
+            life: 0,
+            off_since: None,
+            running: if on {
+                Running::System(Owner::Before)
+            } else {
+                Running::Nothing
+            },
+            medium: None,
+            cd_once: false,
+            disks,
+            installed: Some(Installed {
+                owner: Owner::Before,
+                phone: None,
+                booted: true,
+            }),
+            agent: None,
+            settings: FirmwareSettings::default(),
+            broken,
+            gpus: if index % 3 == 0 { 4 } else { 0 },
+            erased_at: None,
+            off_after_erase: false,
+        }
+    }
+
+    /// What a look at it finds.
+    pub fn inventory(&self, source: inventory::Source) -> Inventory {
+        let drives = self
+            .disks
+            .iter()
+            .enumerate()
+            .map(|(i, d)| inventory::Drive {
+                name: format!("nvme{i}n1"),
+                serial: Some(d.serial.clone()),
+                size_bytes: SIZE,
+                ..inventory::Drive::default()
+            })
+            .collect();
+        let gpus = (0..self.gpus)
+            .map(|g| inventory::Gpu {
+                address: format!("0000:{g:02x}:00.0"),
+                ..inventory::Gpu::default()
+            })
+            .collect();
+        Inventory {
+            source,
+            system: inventory::System {
+                serial: Some(self.serial.clone()),
+                ..inventory::System::default()
+            },
+            drives,
+            gpus,
+            ..Inventory::default()
+        }
+    }
+
+    /// Power goes off: whatever ran is gone.
+    pub fn power_off(&mut self, now: Time) {
+        if self.on {
+            self.on = false;
+            self.off_since = Some(now);
+            self.life += 1;
+            self.running = Running::Nothing;
+            self.agent = None;
+            self.off_after_erase = true;
+            for disk in &mut self.disks {
+                disk.masked = false;
+            }
+        }
+    }
+
+    /// The processors begin anew, power on.
+    pub fn restart(&mut self) {
+        self.on = true;
+        self.life += 1;
+        self.running = Running::Firmware;
+        self.agent = None;
+    }
+
+    /// What firmware chooses to boot; the override is used up.
+    pub fn boot_source(&mut self, forgets: bool) -> Running {
+        let cd = std::mem::take(&mut self.cd_once) && !forgets;
+        match (&self.medium, &self.installed) {
+            (Some(boot), _) if cd => Running::Ramdisk(*boot),
+            (_, Some(system)) => Running::System(system.owner),
+            (Some(boot), None) => Running::Ramdisk(*boot),
+            (None, None) => Running::Nothing,
+        }
+    }
+
+    /// Whether any drive holds anything.
+    pub fn holds_data(&self) -> bool {
+        self.disks.iter().any(|d| !d.holds.is_empty())
+    }
+
+    /// A drive that holds the data of another than `owner`, if any.
+    pub fn stranger(&self, owner: Owner) -> Option<(&Disk, Owner)> {
+        self.disks
+            .iter()
+            .find_map(|d| d.holds.iter().find(|o| **o != owner).map(|o| (d, *o)))
+    }
+}
+
+/// Bytes of a drive.
+pub(crate) const SIZE: u64 = 1 << 30;

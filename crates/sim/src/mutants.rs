@@ -1,0 +1,456 @@
+//! Planted bugs: each a decision that is wrong in one way. The checkers must
+//! catch every one of them, and know of none.
+
+use billet_model::{
+    bmc::{BmcFact, BmcReply, BmcRequest, PowerAction},
+    lease::{ActiveBecause, LeaseState},
+    lifecycle::{Lifecycle, Power, PowerReading},
+    machine::Machine,
+    step::{DiskStep, Goal, Pending, RamdiskStep, ShelveStep, Step},
+    work::{WorkKind, WorkOutcome},
+};
+use billet_plan::{AuditNote, Decision, Effect, Facts, next_step};
+use jiff::SignedDuration;
+
+/// A planted bug.
+#[derive(Debug)]
+pub struct Mutant {
+    /// Its name.
+    pub name: &'static str,
+    /// What it does wrong.
+    pub story: &'static str,
+    /// The decision instead of the right one.
+    pub decide: fn(&Facts<'_>) -> Decision,
+    /// What is wrong in the agents' channel.
+    pub channel: Channel,
+}
+
+/// What is wrong in the agents' channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Channel {
+    /// Nothing.
+    Right,
+    /// "May I write?" is always answered with yes.
+    AlwaysYes,
+}
+
+/// All of them.
+pub static ALL: &[Mutant] = &[
+    mutant(
+        "no-settle",
+        "forgets that an outcome is uncertain",
+        no_settle,
+    ),
+    mutant(
+        "no-settle-at-handover",
+        "hands over without waiting for what may come late",
+        no_settle_at_handover,
+    ),
+    mutant(
+        "power-again-unseen",
+        "sends power again because the answer was lost",
+        power_again_unseen,
+    ),
+    mutant(
+        "uncertain-is-done",
+        "takes an uncertain change for done",
+        uncertain_is_done,
+    ),
+    mutant(
+        "unmarked-grant",
+        "does not mark a machine that is being written",
+        unmarked_grant,
+    ),
+    mutant(
+        "blind-verify",
+        "accepts an erase whatever the read-back found",
+        blind_verify,
+    ),
+    mutant(
+        "no-erase",
+        "gives a machine back without an erase",
+        no_erase,
+    ),
+    mutant(
+        "early-release",
+        "lets go of a machine before its certificate",
+        early_release,
+    ),
+    mutant(
+        "effect-of-the-next",
+        "after a crash, goes on as if the request had been done",
+        effect_of_the_next,
+    ),
+    mutant(
+        "forgotten-request",
+        "after a crash, forgets that a request was pending",
+        forgotten_request,
+    ),
+    mutant(
+        "medium-stays",
+        "does not take the boot medium out",
+        medium_stays,
+    ),
+    mutant(
+        "medium-while-on",
+        "inserts the boot medium without powering off",
+        medium_while_on,
+    ),
+    mutant(
+        "active-unheard",
+        "calls a lease active before anything was heard of it",
+        active_unheard,
+    ),
+    mutant(
+        "eager-enrolment",
+        "powers a machine off when it is enrolled",
+        eager_enrolment,
+    ),
+    mutant(
+        "off-record",
+        "changes the lifecycle without saying so",
+        off_record,
+    ),
+    mutant("no-deadline", "waits without a deadline", no_deadline),
+    mutant("for-ever", "never gives up", for_ever),
+    mutant(
+        "stale-reading",
+        "takes an old reading of the power for a new one",
+        stale_reading,
+    ),
+    mutant(
+        "no-power-break",
+        "reads an erase back without a power break",
+        no_power_break,
+    ),
+    mutant(
+        "sleepy",
+        "goes to sleep over a request that was orphaned",
+        sleepy,
+    ),
+    Mutant {
+        name: "always-yes",
+        story: "an agent may always write",
+        decide: next_step,
+        channel: Channel::AlwaysYes,
+    },
+];
+
+const fn mutant(
+    name: &'static str,
+    story: &'static str,
+    decide: fn(&Facts<'_>) -> Decision,
+) -> Mutant {
+    Mutant {
+        name,
+        story,
+        decide,
+        channel: Channel::Right,
+    }
+}
+
+/// The mutant of this name.
+pub fn named(name: &str) -> Option<&'static Mutant> {
+    ALL.iter().find(|m| m.name == name)
+}
+
+/// The right decision for a machine that is first made another.
+fn with(facts: &Facts<'_>, change: impl FnOnce(&mut Machine)) -> Decision {
+    let mut machine = facts.machine.clone();
+    change(&mut machine);
+    next_step(&Facts {
+        machine: &machine,
+        ..facts.clone()
+    })
+}
+
+fn no_settle(facts: &Facts<'_>) -> Decision {
+    with(facts, |m| m.uncertain_since = None)
+}
+
+fn no_settle_at_handover(facts: &Facts<'_>) -> Decision {
+    with(facts, |m| {
+        if matches!(m.step, Step::FirstBoot | Step::DiskBoot { .. }) {
+            m.uncertain_since = None;
+        }
+    })
+}
+
+fn power_again_unseen(facts: &Facts<'_>) -> Decision {
+    let lost = match (&facts.machine.pending, facts.reply) {
+        (
+            Some(Pending {
+                request: BmcRequest::Power { action },
+                ..
+            }),
+            Some(BmcReply::Uncertain { .. }),
+        ) => Some(*action),
+        _ => None,
+    };
+    let mut decision = next_step(facts);
+    if let Some(action) = lost
+        && decision.effect.is_none()
+    {
+        ask(&mut decision, facts, BmcRequest::Power { action });
+    }
+    decision
+}
+
+fn ask(decision: &mut Decision, facts: &Facts<'_>, request: BmcRequest) {
+    let machine = &mut decision.machine;
+    machine.requests += 1;
+    let pending = Pending {
+        number: machine.requests,
+        request,
+        since: facts.now,
+    };
+    machine.pending = Some(pending.clone());
+    decision.effect = Some(Effect::Ask(pending));
+}
+
+fn uncertain_is_done(facts: &Facts<'_>) -> Decision {
+    let done = BmcReply::Done {
+        fact: BmcFact::Done,
+    };
+    match facts.reply {
+        Some(BmcReply::Uncertain { .. }) => next_step(&Facts {
+            reply: Some(&done),
+            ..facts.clone()
+        }),
+        _ => next_step(facts),
+    }
+}
+
+fn unmarked_grant(facts: &Facts<'_>) -> Decision {
+    let mut decision = next_step(facts);
+    if facts.machine.step == (Step::ReadSettings { then: Goal::Deploy }) {
+        decision.machine.may_hold_data = false;
+        decision.audit.push(note("machine.cleared", &()));
+    }
+    decision
+}
+
+fn note(action: &'static str, detail: &impl serde::Serialize) -> AuditNote {
+    AuditNote {
+        action,
+        detail: serde_json::to_value(detail).unwrap_or_default(),
+    }
+}
+
+fn blind_verify(facts: &Facts<'_>) -> Decision {
+    let Some(mut task) = facts.task.cloned() else {
+        return next_step(facts);
+    };
+    if let Some(WorkOutcome::Verified { drives, .. }) = &mut task.outcome {
+        for drive in drives {
+            drive.canaries_found = 0;
+            drive.samples_with_data = 0;
+        }
+    }
+    next_step(&Facts {
+        task: Some(&task),
+        ..facts.clone()
+    })
+}
+
+fn no_erase(facts: &Facts<'_>) -> Decision {
+    let mut decision = next_step(facts);
+    if facts.machine.step != (Step::ReadSettings { then: Goal::Erase })
+        || facts.machine.pending.is_some()
+    {
+        return decision;
+    }
+    let from = facts.machine.lifecycle;
+    decision.audit.push(note(
+        "machine.lifecycle",
+        &serde_json::json!({ "from": from, "to": Lifecycle::Testing, "why": "in a hurry" }),
+    ));
+    let machine = &mut decision.machine;
+    machine.lifecycle = Lifecycle::Testing;
+    machine.may_hold_data = false;
+    machine.lease = None;
+    machine.erase = None;
+    machine.step = Step::Shelve {
+        at: ShelveStep::Off,
+    };
+    if let Some(lease) = facts.lease.filter(|l| l.state == LeaseState::Releasing) {
+        let mut lease = lease.clone();
+        lease.state = LeaseState::Released;
+        lease.ended_at = Some(facts.now);
+        decision.lease = Some(lease);
+        decision.audit.push(note(
+            "lease.state",
+            &serde_json::json!({ "from": LeaseState::Releasing, "to": LeaseState::Released }),
+        ));
+    }
+    decision
+}
+
+fn early_release(facts: &Facts<'_>) -> Decision {
+    let mut decision = next_step(facts);
+    if facts.machine.step == (Step::ReadSettings { then: Goal::Erase })
+        && decision.machine.lease.is_some()
+    {
+        decision.machine.lease = None;
+        decision.audit.push(note("machine.released", &()));
+    }
+    decision
+}
+
+fn effect_of_the_next(facts: &Facts<'_>) -> Decision {
+    let done = BmcReply::Done {
+        fact: BmcFact::Done,
+    };
+    if facts.orphaned
+        && facts
+            .machine
+            .pending
+            .as_ref()
+            .is_some_and(|p| p.request.is_change())
+    {
+        return next_step(&Facts {
+            reply: Some(&done),
+            orphaned: false,
+            ..facts.clone()
+        });
+    }
+    next_step(facts)
+}
+
+fn forgotten_request(facts: &Facts<'_>) -> Decision {
+    if facts.orphaned {
+        return with(facts, |m| m.pending = None);
+    }
+    next_step(facts)
+}
+
+fn medium_stays(facts: &Facts<'_>) -> Decision {
+    with(facts, |m| {
+        if m.step
+            == (Step::DiskBoot {
+                at: DiskStep::Eject,
+            })
+            && m.pending.is_none()
+        {
+            m.step = Step::DiskBoot {
+                at: DiskStep::SetBoot,
+            };
+        }
+    })
+}
+
+fn medium_while_on(facts: &Facts<'_>) -> Decision {
+    with(facts, |m| {
+        if let Step::Ramdisk {
+            at: at @ RamdiskStep::Off,
+            ..
+        } = &mut m.step
+            && m.pending.is_none()
+        {
+            *at = RamdiskStep::Insert;
+        }
+    })
+}
+
+fn active_unheard(facts: &Facts<'_>) -> Decision {
+    let lease = facts.lease.cloned().map(|mut lease| {
+        if facts.machine.step == Step::FirstBoot {
+            lease.active_because = Some(ActiveBecause::PortAnswered);
+        }
+        lease
+    });
+    next_step(&Facts {
+        lease: lease.as_ref(),
+        ..facts.clone()
+    })
+}
+
+fn eager_enrolment(facts: &Facts<'_>) -> Decision {
+    let mut decision = next_step(facts);
+    if facts.machine.step == Step::Discover
+        && decision.machine.step == Step::Rest
+        && decision.effect.is_none()
+    {
+        ask(
+            &mut decision,
+            facts,
+            BmcRequest::Power {
+                action: PowerAction::Off,
+            },
+        );
+    }
+    decision
+}
+
+fn off_record(facts: &Facts<'_>) -> Decision {
+    let mut decision = next_step(facts);
+    for row in &mut decision.audit {
+        if row.action == "machine.lifecycle" {
+            row.action = "machine.note";
+        }
+    }
+    decision
+}
+
+fn no_deadline(facts: &Facts<'_>) -> Decision {
+    let mut decision = next_step(facts);
+    decision.machine.waiting = None;
+    decision
+}
+
+fn for_ever(facts: &Facts<'_>) -> Decision {
+    let mut decision = next_step(facts);
+    if let Some(waiting) = &mut decision.machine.waiting
+        && matches!(
+            decision.machine.step,
+            Step::Ramdisk {
+                at: RamdiskStep::AwaitAgent,
+                ..
+            } | Step::FirstBoot
+        )
+    {
+        waiting.deadline = facts.now + SignedDuration::from_hours(1000);
+    }
+    decision
+}
+
+fn stale_reading(facts: &Facts<'_>) -> Decision {
+    with(facts, |m| {
+        if let Some(PowerReading { at, .. }) = &mut m.power {
+            *at = facts.now;
+        }
+    })
+}
+
+fn no_power_break(facts: &Facts<'_>) -> Decision {
+    with(facts, |m| {
+        if matches!(m.step, Step::PowerBreak { .. }) && m.pending.is_none() {
+            m.step = Step::PowerBreak {
+                off_since: Some(facts.now - facts.policy.power_break),
+            };
+            m.power = Some(PowerReading {
+                power: Power::Off,
+                at: facts.now,
+            });
+        }
+    })
+}
+
+fn sleepy(facts: &Facts<'_>) -> Decision {
+    let orphaned = facts.orphaned && facts.machine.pending.is_some();
+    let mut decision = next_step(facts);
+    if orphaned
+        && !matches!(
+            decision.machine.step,
+            Step::Working {
+                kind: WorkKind::Test,
+                ..
+            }
+        )
+    {
+        decision.machine.wake_at = facts.now + SignedDuration::from_hours(1000);
+        decision.effect = None;
+        decision.machine.pending = None;
+    }
+    decision
+}

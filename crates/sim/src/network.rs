@@ -1,0 +1,308 @@
+//! Agents' messages: sent, lost, late, answered, and what an agent makes of them.
+
+use billet_control::AgentError;
+use billet_model::work::Progress;
+use billet_protocol::agent::{CONFIRM_SECONDS, Hello};
+use jiff::SignedDuration;
+
+use crate::{
+    agent::{self, At},
+    calls::{Answer, Call},
+    check::Seen,
+    event::Event,
+    metal::Temper,
+    sim::{Sim, SimError, show},
+};
+
+/// When an agent stops to wait for an answer.
+const PATIENCE: SignedDuration = SignedDuration::from_secs(10);
+
+impl Sim {
+    /// The agent goes on.
+    pub fn agent(&mut self, m: usize, life: u64, number: u64) {
+        let metal = &mut self.machines[m].metal;
+        if metal.life != life {
+            return;
+        }
+        let Some(agent) = metal.agent.as_mut().filter(|a| a.call == number) else {
+            return;
+        };
+        let token = agent.token.clone();
+        match agent.at.clone() {
+            At::Hello => {
+                let hello = Hello {
+                    version: "1".into(),
+                    serial: Some(metal.serial.clone()),
+                    kernel_boot_id: agent.kernel.clone(),
+                    uptime_seconds: 10,
+                };
+                self.say(m, Call::Hello { token, hello });
+            }
+            At::Idle => self.say(m, Call::Task { token }),
+            At::Telling { task, outcome } => {
+                let task = task.id;
+                self.say(
+                    m,
+                    Call::Outcome {
+                        token,
+                        task,
+                        outcome,
+                    },
+                );
+            }
+            At::Doing {
+                task, done, pieces, ..
+            } if done >= pieces => {
+                let outcome = Box::new(agent::outcome(metal, &task));
+                if let Some(agent) = &mut metal.agent {
+                    agent.at = At::Telling { task, outcome };
+                }
+                self.again(m, SignedDuration::from_millis(10));
+            }
+            At::Doing {
+                task, done, yes, ..
+            } => {
+                if !self.quiet && self.dice.per_mille(4) {
+                    self.note(m, "the agent hangs");
+                    return;
+                }
+                if !self.quiet && self.dice.per_mille(3) {
+                    self.note(m, "the agent's kernel panics and reboots");
+                    self.machines[m].metal.restart();
+                    self.posts(m);
+                    return;
+                }
+                self.piece(m, *task, done, yes, token);
+            }
+        }
+    }
+
+    /// One piece of work, or the question that must come before it.
+    fn piece(
+        &mut self,
+        m: usize,
+        task: billet_model::work::Task,
+        done: u32,
+        yes: Option<billet_model::Time>,
+        token: String,
+    ) {
+        let writes = task.work.word().writes();
+        let good = SignedDuration::from_secs(i64::try_from(CONFIRM_SECONDS).unwrap_or(0));
+        if writes && yes.is_none_or(|asked| self.now.duration_since(asked) > good) {
+            let task = task.id;
+            self.say(m, Call::Confirm { token, task });
+            return;
+        }
+        let now = self.now;
+        let one = &mut self.machines[m];
+        let mut last = false;
+        if let Some(agent) = &mut one.metal.agent
+            && let At::Doing { done, pieces, .. } = &mut agent.at
+        {
+            *done += 1;
+            last = *done >= *pieces;
+        }
+        if writes {
+            agent::write_piece(&mut one.metal, &task, last);
+            let whole = one.metal.disks.iter().all(|d| d.temper != Temper::Dead);
+            if last && whole && matches!(task.work, billet_model::work::Work::Erase(_)) {
+                one.metal.erased_at = Some(now);
+            }
+            show(
+                &mut self.checkers,
+                &mut self.findings,
+                now,
+                m,
+                &Seen::Wrote {
+                    task: task.id,
+                    lease: one.lease.as_ref(),
+                    machine: one.stored.as_ref(),
+                    metal: &one.metal,
+                },
+            );
+            self.note(
+                m,
+                format!("the agent writes for {} ({})", task.id, task.work.word()),
+            );
+        }
+        if self.dice.per_mille(250) {
+            let progress = Progress {
+                step: "at it".into(),
+                done: u64::from(done),
+                total: 10,
+                unit: "pieces".into(),
+            };
+            let task = task.id;
+            self.say(
+                m,
+                Call::Progress {
+                    token,
+                    task,
+                    progress,
+                },
+            );
+        } else {
+            let pause = self.dice.seconds(1, 9);
+            self.again(m, pause);
+        }
+    }
+
+    /// The agent goes on after a pause.
+    fn again(&mut self, m: usize, pause: SignedDuration) {
+        let metal = &mut self.machines[m].metal;
+        let life = metal.life;
+        if let Some(agent) = &mut metal.agent {
+            agent.call += 1;
+            let call = agent.call;
+            self.after(pause, Event::Agent { m, life, call });
+        }
+    }
+
+    /// The agent sends a message and waits.
+    fn say(&mut self, m: usize, call: Call) {
+        let now = self.now;
+        let metal = &mut self.machines[m].metal;
+        let life = metal.life;
+        let Some(agent) = &mut metal.agent else {
+            return;
+        };
+        agent.call += 1;
+        let number = agent.call;
+        // A yes counts from when it was asked for.
+        if let (At::Doing { yes, .. }, Call::Confirm { .. }) = (&mut agent.at, &call) {
+            *yes = Some(now);
+        }
+        let way = self.dice.millis(10, 300);
+        if !self.trouble(m, 60) {
+            self.after(
+                way,
+                Event::Arrive {
+                    m,
+                    life,
+                    number,
+                    call,
+                    heard: true,
+                },
+            );
+            return;
+        }
+        self.count("agents' messages in trouble");
+        self.after(PATIENCE, Event::Unanswered { m, life, number });
+        let way = match self.dice.number(0, 3) {
+            0 => return,
+            1 => way,
+            _ => self.dice.seconds(5, 240),
+        };
+        self.after(
+            way,
+            Event::Arrive {
+                m,
+                life,
+                number,
+                call,
+                heard: false,
+            },
+        );
+    }
+
+    /// A message of a machine's arrives.
+    pub fn arrive(
+        &mut self,
+        m: usize,
+        life: u64,
+        number: u64,
+        call: Call,
+        heard: bool,
+    ) -> Result<(), SimError> {
+        if !self.up {
+            if heard {
+                self.after(
+                    SignedDuration::from_secs(2),
+                    Event::Unanswered { m, life, number },
+                );
+            }
+            return Ok(());
+        }
+        let answer = self.call(Some(m), call.clone())?;
+        if heard {
+            self.told(m, life, number, &call, answer);
+        }
+        Ok(())
+    }
+
+    /// No answer came: the agent asks again, and a yes that was not heard is none.
+    pub fn unanswered(&mut self, m: usize, life: u64, number: u64) {
+        let metal = &mut self.machines[m].metal;
+        if metal.life != life {
+            return;
+        }
+        let Some(agent) = metal.agent.as_mut().filter(|a| a.call == number) else {
+            return;
+        };
+        if let At::Doing { yes, .. } = &mut agent.at {
+            *yes = None;
+        }
+        let pause = self.dice.seconds(1, 5);
+        self.again(m, pause);
+    }
+
+    /// The agent hears an answer.
+    pub fn told(&mut self, m: usize, life: u64, number: u64, call: &Call, answer: Answer) {
+        let metal = &mut self.machines[m].metal;
+        if metal.life != life {
+            return;
+        }
+        let Some(agent) = metal.agent.as_mut().filter(|a| a.call == number) else {
+            return;
+        };
+        let refused = matches!(
+            &answer,
+            Answer::Hello(Err(AgentError::Unknown))
+                | Answer::Task(Err(AgentError::Unknown))
+                | Answer::Confirm(Err(AgentError::Unknown))
+                | Answer::Done(Err(AgentError::Unknown))
+        );
+        if refused {
+            // It stops at once, whatever it does, and powers the machine off.
+            metal.power_off(self.now);
+            self.note(
+                m,
+                "the agent's token is not good: it powers the machine off",
+            );
+            return;
+        }
+        let confirms = matches!(call, Call::Confirm { .. });
+        let mut pause = self.dice.millis(100, 1500);
+        match answer {
+            Answer::Hello(Ok(())) | Answer::Done(Ok(())) => agent.at = At::Idle,
+            Answer::Task(Ok(Some(task))) => {
+                let pieces = match self.dice.number(0, 9) {
+                    0 => 12,
+                    n => u32::try_from(n).unwrap_or(1).div_ceil(2),
+                };
+                agent.at = At::Doing {
+                    task: Box::new(task),
+                    done: 0,
+                    pieces,
+                    yes: None,
+                };
+            }
+            Answer::Task(Ok(None)) => pause = self.dice.seconds(3, 12),
+            Answer::Confirm(Ok(true)) if confirms => {
+                // Between the yes and the write anything may take its time.
+                if !self.quiet && self.dice.per_mille(150) {
+                    pause = self.dice.seconds(2, 60);
+                }
+            }
+            Answer::Confirm(Ok(true)) => pause = self.dice.seconds(1, 6),
+            Answer::Confirm(Ok(false)) => agent.at = At::Idle,
+            _ => {
+                if let At::Doing { yes, .. } = &mut agent.at {
+                    *yes = None;
+                }
+                pause = self.dice.seconds(1, 5);
+            }
+        }
+        self.again(m, pause);
+    }
+}

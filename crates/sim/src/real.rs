@@ -1,0 +1,417 @@
+//! What really happens to machines: requests carried out, power, boots,
+//! tenants at work, and the weather.
+
+use billet_control::Input;
+use billet_model::{
+    bmc::{BmcFact, BmcReply, BmcRequest, BootTarget, PowerAction},
+    lifecycle::Power,
+};
+use billet_protocol::phone_home::PhoneHome;
+use jiff::SignedDuration;
+
+use crate::{
+    agent::{Agent, At},
+    bmc::Weather,
+    calls::{Answer, Call},
+    check::{Seen, Word},
+    event::Event,
+    metal::{Owner, Running, Temper},
+    sim::{Sim, SimError, show},
+};
+
+impl Sim {
+    /// A request has arrived at its BMC.
+    pub fn carry(
+        &mut self,
+        m: usize,
+        request: &BmcRequest,
+        word: Word,
+        answer: Option<(u64, u64)>,
+    ) {
+        if self.machines[m].weather.dead {
+            return;
+        }
+        if request.is_change() {
+            let one = &self.machines[m];
+            let lease = one.lease.clone();
+            show(
+                &mut self.checkers,
+                &mut self.findings,
+                self.now,
+                m,
+                &Seen::Carried {
+                    request,
+                    word,
+                    lease: lease.as_ref(),
+                },
+            );
+            if answer.is_none() {
+                self.note(m, format!("BMC does {request:?} ({word:?}), unheard"));
+            }
+        }
+        let fact = self.carried_out(m, request);
+        if let Some((run, number)) = answer {
+            let way = self.dice.millis(50, 600);
+            let reply = BmcReply::Done { fact };
+            self.after(
+                way,
+                Event::Reply {
+                    m,
+                    run,
+                    number,
+                    request: request.clone(),
+                    reply,
+                },
+            );
+        }
+    }
+
+    fn carried_out(&mut self, m: usize, request: &BmcRequest) -> BmcFact {
+        match request {
+            BmcRequest::ReadPower => BmcFact::Power {
+                power: self.power_as_told(m),
+            },
+            BmcRequest::Discover => BmcFact::Discovered {
+                fingerprint: format!("{m:064x}"),
+                inventory: Box::new(
+                    self.machines[m]
+                        .metal
+                        .inventory(billet_model::inventory::Source::Bmc),
+                ),
+                power: self.power_as_told(m),
+            },
+            BmcRequest::ReadSettings => BmcFact::Settings {
+                settings: self.machines[m].metal.settings.clone(),
+            },
+            BmcRequest::InsertMedia { boot } => {
+                self.machines[m].metal.medium = Some(*boot);
+                BmcFact::Done
+            }
+            BmcRequest::EjectMedia => {
+                self.machines[m].metal.medium = None;
+                BmcFact::Done
+            }
+            BmcRequest::SetBoot { target } => {
+                self.machines[m].metal.cd_once = *target == BootTarget::CdOnce;
+                BmcFact::Done
+            }
+            BmcRequest::Power { action } => {
+                let pause = self.dice.seconds(1, 7);
+                let on = self.machines[m].metal.on;
+                match action {
+                    PowerAction::On => self.after(pause, Event::PowerTo { m, on: true }),
+                    PowerAction::Off => self.after(pause, Event::PowerTo { m, on: false }),
+                    PowerAction::Shutdown => {
+                        let listens = matches!(self.machines[m].metal.running, Running::System(_));
+                        if listens && self.dice.per_mille(850) {
+                            self.after(pause * 4, Event::PowerTo { m, on: false });
+                        }
+                    }
+                    PowerAction::Cycle => {
+                        if on {
+                            self.after(pause, Event::PowerTo { m, on: false });
+                        }
+                        self.after(
+                            pause + SignedDuration::from_secs(6),
+                            Event::PowerTo { m, on: true },
+                        );
+                    }
+                    PowerAction::Reset if on => {
+                        self.machines[m].metal.restart();
+                        self.posts(m);
+                    }
+                    PowerAction::Reset => {}
+                }
+                BmcFact::Done
+            }
+        }
+    }
+
+    fn power_as_told(&mut self, m: usize) -> Power {
+        let now = self.now;
+        let one = &mut self.machines[m];
+        let mut on = one.metal.on;
+        let cached = one.metal.disks.iter().any(|d| d.temper == Temper::Caches);
+        if Weather::holds(one.weather.lies, now) && !cached {
+            on = !on;
+            one.lied_at = Some(now);
+        }
+        if on { Power::On } else { Power::Off }
+    }
+
+    /// Power really goes on or off.
+    pub fn power_to(&mut self, m: usize, on: bool) {
+        let metal = &mut self.machines[m].metal;
+        if metal.on == on {
+            return;
+        }
+        if on {
+            metal.restart();
+            self.note(m, "power is really on");
+            self.posts(m);
+        } else {
+            metal.power_off(self.now);
+            self.note(m, "power is really off");
+        }
+    }
+
+    /// Firmware begins.
+    pub fn posts(&mut self, m: usize) {
+        let life = self.machines[m].metal.life;
+        let pause = self.dice.seconds(10, 40);
+        self.after(pause, Event::Firmware { m, life });
+    }
+
+    pub fn firmware(&mut self, m: usize, life: u64) {
+        if self.machines[m].metal.life != life {
+            return;
+        }
+        let weather = &self.machines[m].weather;
+        let (hangs, forgets) = (
+            Weather::holds(weather.hangs, self.now) && self.dice.per_mille(700),
+            Weather::holds(weather.forgets, self.now) && self.dice.per_mille(700),
+        );
+        if hangs {
+            self.note(m, "the boot hangs");
+            return;
+        }
+        let source = self.machines[m].metal.boot_source(forgets);
+        let pause = self.dice.seconds(5, 40);
+        self.note(m, format!("firmware boots {source:?}"));
+        match &source {
+            Running::Ramdisk(_) => self.after(pause, Event::RamdiskUp { m, life }),
+            Running::System(_) => self.after(pause, Event::SystemUp { m, life }),
+            Running::Nothing | Running::Firmware => {}
+        }
+        self.machines[m].metal.running = source;
+    }
+
+    pub fn ramdisk_up(&mut self, m: usize, life: u64) {
+        let one = &self.machines[m];
+        let Running::Ramdisk(boot) = one.metal.running else {
+            return;
+        };
+        if one.metal.life != life {
+            return;
+        }
+        let lease = one.lease.clone();
+        self.see(
+            m,
+            &Seen::Ramdisk {
+                boot,
+                lease: lease.as_ref(),
+            },
+        );
+        let token = self.core.keys.boot_token(boot).expose().to_owned();
+        self.machines[m].metal.agent = Some(Agent {
+            boot,
+            token,
+            kernel: format!("kernel-{m}-{life}"),
+            call: 0,
+            at: At::Hello,
+        });
+        self.after(SignedDuration::ZERO, Event::Agent { m, life, call: 0 });
+    }
+
+    pub fn system_up(&mut self, m: usize, life: u64) {
+        let one = &self.machines[m];
+        let Running::System(owner) = one.metal.running else {
+            return;
+        };
+        if one.metal.life != life {
+            return;
+        }
+        show(
+            &mut self.checkers,
+            &mut self.findings,
+            self.now,
+            m,
+            &Seen::System {
+                metal: &one.metal,
+                machine: one.stored.as_ref(),
+                lease: one.lease.as_ref(),
+            },
+        );
+        self.note(m, format!("the system of {owner:?} is up"));
+        if let Owner::Lease(_) = owner {
+            let pause = self.dice.seconds(60, 1200);
+            self.after(pause, Event::Use { m, life });
+            let first = one_is_new(&self.machines[m].metal.installed);
+            if first {
+                let pause = self.dice.seconds(2, 30);
+                self.after(pause, Event::Phone { m, life, tries: 0 });
+            }
+        }
+    }
+
+    /// A system phones home: cloud-init tries twenty times.
+    pub fn phone(&mut self, m: usize, life: u64, tries: u32) -> Result<(), SimError> {
+        let one = &mut self.machines[m];
+        let (Running::System(Owner::Lease(lease)), Some(installed)) =
+            (&one.metal.running, &mut one.metal.installed)
+        else {
+            return Ok(());
+        };
+        let Some(token) = installed.phone.clone().filter(|_| !installed.booted) else {
+            return Ok(());
+        };
+        if one.metal.life != life {
+            return Ok(());
+        }
+        let lease = *lease;
+        if tries >= 20 {
+            installed.booted = true;
+            return Ok(());
+        }
+        let arrives = self.up && !self.trouble(m, 100);
+        let mut done = false;
+        if arrives {
+            self.see(m, &Seen::Up { lease });
+            let answer = self.call(
+                Some(m),
+                Call::PhoneHome {
+                    token,
+                    form: PhoneHome::default(),
+                },
+            )?;
+            done = matches!(answer, Answer::PhoneHome(Ok(_)));
+        }
+        if done {
+            if let Some(installed) = &mut self.machines[m].metal.installed {
+                installed.booted = true;
+            }
+        } else {
+            let tries = tries + 1;
+            self.after(
+                SignedDuration::from_secs(10),
+                Event::Phone { m, life, tries },
+            );
+        }
+        Ok(())
+    }
+
+    pub fn probed(&mut self, m: usize, run: u64) -> Result<(), SimError> {
+        if run != self.run {
+            return Ok(());
+        }
+        let lost = self.trouble(m, 50);
+        let answers = match self.machines[m].metal.running {
+            Running::System(Owner::Lease(lease)) if !lost => {
+                self.see(m, &Seen::Up { lease });
+                true
+            }
+            _ => false,
+        };
+        let input = Input {
+            probed: Some(answers),
+            ..Input::default()
+        };
+        self.step(m, input, None)
+    }
+
+    /// A tenant is at work on its machine.
+    pub fn used(&mut self, m: usize, life: u64) {
+        let metal = &mut self.machines[m].metal;
+        let Running::System(owner @ Owner::Lease(_)) = metal.running else {
+            return;
+        };
+        if metal.life != life {
+            return;
+        }
+        for disk in &mut metal.disks {
+            disk.holds.insert(owner);
+        }
+        self.note(m, "the tenant writes to its drives");
+        if self.dice.per_mille(100) {
+            let setting = format!("{}", self.now);
+            self.machines[m]
+                .metal
+                .settings
+                .bios
+                .insert("Boost".into(), setting);
+        }
+        if self.dice.per_mille(150) {
+            self.note(m, "the tenant reboots from inside");
+            self.machines[m].metal.restart();
+            self.posts(m);
+        } else if self.dice.per_mille(60) {
+            self.note(m, "the tenant shuts down from inside");
+            self.machines[m].metal.power_off(self.now);
+        } else {
+            let pause = self.dice.seconds(300, 2400);
+            self.after(pause, Event::Use { m, life });
+        }
+    }
+
+    /// Whether a message is hit by trouble, so often out of a thousand in
+    /// rough weather, and a tenth of that otherwise.
+    pub fn trouble(&mut self, m: usize, per_mille: u32) -> bool {
+        let rough = Weather::holds(self.machines[m].weather.rough, self.now);
+        !self.quiet
+            && self
+                .dice
+                .per_mille(if rough { per_mille * 2 } else { per_mille / 5 })
+    }
+
+    /// The weather changes.
+    pub fn weather(&mut self, m: usize) {
+        if self.quiet {
+            return;
+        }
+        let until = Some(self.now + self.dice.seconds(60, 900));
+        let kind = self.dice.number(0, 99);
+        let one = &mut self.machines[m];
+        let what = match kind {
+            0..40 => {
+                one.weather.rough = until;
+                "rough"
+            }
+            40..55 => {
+                one.weather.down = until;
+                "BMC down"
+            }
+            55..66 => {
+                one.weather.lies = until;
+                "BMC lies"
+            }
+            66..76 => {
+                one.weather.forgets = until;
+                "override forgotten"
+            }
+            76..84 => {
+                one.weather.no_media = until;
+                "media refused"
+            }
+            84..95 => {
+                one.weather.hangs = until;
+                "boots hang"
+            }
+            95..97 => {
+                one.weather.password = true;
+                "password changed"
+            }
+            97 => {
+                one.metal.broken = true;
+                if let Some(disk) = one.metal.disks.first_mut() {
+                    disk.temper = Temper::Dead;
+                }
+                "a drive dies"
+            }
+            98 => {
+                one.metal.broken = true;
+                one.weather.dead = true;
+                "the BMC dies"
+            }
+            _ => "fair",
+        };
+        self.note(m, format!("weather: {what}"));
+        let pause = self.dice.seconds(900, 5400);
+        self.after(pause, Event::Weather { m });
+    }
+}
+
+fn one_is_new(installed: &Option<crate::metal::Installed>) -> bool {
+    installed
+        .as_ref()
+        .is_some_and(|i| !i.booted && i.phone.is_some())
+}
