@@ -2,10 +2,11 @@
 
 use billet_model::{
     BootId,
+    image::ImageManifest,
     lifecycle::Lifecycle,
     machine::Machine,
-    step::{Boot, RamdiskStep, Step},
-    work::WorkKind,
+    step::{Boot, RamdiskStep, Step, TaskRecord},
+    work::{Task, Work, WorkKind, WriteOrder},
 };
 use billet_protocol::boot::BootRecord;
 use billet_store::{Batch, Write};
@@ -215,4 +216,91 @@ async fn an_agent_speaks_while_its_boot_is_the_one() {
     site.get_as(&token, "/agent/v1/task?wait=0")
         .await
         .problem(401);
+}
+
+#[tokio::test]
+async fn an_agent_reads_the_image_that_it_is_to_write_and_no_other() {
+    let site = Site::new().await;
+    site.furnish().await;
+    site.post("/v1/images", json!({ "name": "disk" }))
+        .await
+        .ok();
+    let upload = site
+        .request(Method::PUT, "/v1/images/disk/content")
+        .bearer_auth(&site.operator)
+        .body(vec![7; 4 << 20]);
+    let image = site.send(upload).await.ok().value();
+    let digest = image["image"]["content"]["digest"]
+        .as_str()
+        .expect("a digest");
+    let (mut machine, boot) = booting(&site).await;
+    let task = Task {
+        id: site.control.new_id(),
+        epoch: machine.epoch,
+        work: Work::Write(WriteOrder {
+            lease: site.control.new_id(),
+            image: digest.to_owned(),
+            drive: machine.drives[0].clone(),
+            kernel_args: Vec::new(),
+            seed: None,
+        }),
+        addresses: Vec::new(),
+    };
+    machine.step = Step::Working {
+        task: task.id,
+        kind: WorkKind::Write,
+        boot,
+    };
+    let record = TaskRecord {
+        task: task.clone(),
+        machine: machine.id,
+        boot,
+        created_at: site.control.now(),
+        taken_at: None,
+        progress: None,
+        progress_at: None,
+        outcome: None,
+    };
+    site.commit(Batch::new().with(Write::PutTask(Box::new(record))))
+        .await;
+    site.put_machine(machine).await;
+
+    let token = site.control.keys.boot_token(boot).expose().to_owned();
+    let given: Task = site
+        .get_as(&token, "/agent/v1/task?wait=5")
+        .await
+        .ok()
+        .json();
+    assert_eq!(given, task);
+    let confirm = format!("/agent/v1/tasks/{}/confirm", task.id);
+    let confirm = site
+        .call_as(&token, Method::POST, &confirm, Value::Null)
+        .await
+        .ok();
+    assert_eq!(confirm.value()["current"], true);
+
+    let path = format!("/agent/v1/images/{digest}");
+    let manifest: ImageManifest = site
+        .get_as(&token, &format!("{path}/manifest"))
+        .await
+        .ok()
+        .json();
+    assert_eq!(manifest.chunks.len(), 4);
+    let last = manifest.chunks.last().expect("a chunk");
+    let range = format!(
+        "bytes={}-{}",
+        last.offset,
+        last.offset + u64::from(last.length) - 1
+    );
+    let blob = site
+        .request(Method::GET, &format!("{path}/blob"))
+        .bearer_auth(&token);
+    let part = blob.header("Range", range).send().await.expect("an answer");
+    assert_eq!(part.status(), StatusCode::PARTIAL_CONTENT);
+    assert_eq!(
+        part.bytes().await.expect("a body").len(),
+        last.length as usize
+    );
+    let other = format!("/agent/v1/images/{}/manifest", "0".repeat(64));
+    site.get_as(&token, &other).await.problem(404);
 }
