@@ -34,7 +34,7 @@ impl Accel {
         match self {
             Self::Kvm => "host",
             // Walking five levels of page tables, which nothing here needs, costs a translated
-            // boot a tenth of its time.
+            // boot some five per cent of its time.
             Self::Tcg => "max,la57=off",
         }
     }
