@@ -1,10 +1,10 @@
 //! Writing an image to a drive: everything that can be refused is refused before
 //! the first write, and everything written is read back.
 
-use std::io::Read;
+use std::{io::Read, thread, time::Duration};
 
 use billet_model::{
-    image::{BootKind, ImageManifest},
+    image::{BootKind, ImageChunk, ImageManifest},
     work::{WriteOrder, WriteReport},
 };
 
@@ -16,7 +16,7 @@ use crate::{
     fetch::{self, padded},
     gpt::{self, Table},
     layout, readback, seed,
-    source::ImageSource,
+    source::{ImageSource, SourceError},
     view::View,
     watch::Watch,
 };
@@ -25,6 +25,8 @@ use crate::{
 const LARGEST_CHUNK: u64 = 16 << 20;
 /// Bytes discarded by one command.
 const DISCARD_STEP: u64 = 1 << 30;
+/// How often the first chunk is asked for again, a second apart.
+const LOOKS: u32 = 120;
 
 /// Changes kernel arguments in file systems that only the kernel can mount.
 /// Returns where it put them.
@@ -155,21 +157,10 @@ fn check_table(
     let has_table = match manifest.chunks.first().filter(|c| c.index == 0) {
         None => false,
         Some(chunk) => {
-            let length = u64::from(chunk.length);
-            // A source that does not answer now is asked again when writing.
-            let packed = source
-                .blob(&order.image, chunk.offset, length)
-                .ok()
-                .and_then(|blob| {
-                    let mut packed = Vec::new();
-                    blob.take(length)
-                        .read_to_end(&mut packed)
-                        .ok()
-                        .map(|_| packed)
-                });
-            let plain =
-                packed.and_then(|p| zstd::bulk::decompress(&p, manifest.chunk_bytes as usize).ok());
-            plain.is_none_or(|p| gpt::begins_with_table(&p))
+            let packed = look(&order.image, chunk, source)?;
+            let plain = zstd::bulk::decompress(&packed, manifest.chunk_bytes as usize);
+            // What does not unpack is found and named when it is written.
+            plain.map_or(true, |p| gpt::begins_with_table(&p))
         }
     };
     if !has_table {
@@ -184,6 +175,29 @@ fn check_table(
         )));
     }
     Ok(())
+}
+
+/// One chunk as it is stored, asked for a few times.
+fn look(image: &str, chunk: &ImageChunk, source: &dyn ImageSource) -> Result<Vec<u8>, WriteError> {
+    let length = u64::from(chunk.length);
+    let mut tries = 0;
+    loop {
+        let read = source
+            .blob(image, chunk.offset, length)
+            .and_then(|mut blob| {
+                let mut packed = vec![0; length as usize];
+                blob.read_exact(&mut packed)
+                    .map(|()| packed)
+                    .map_err(|e| SourceError::Passing(format!("the stream broke: {e}")))
+            });
+        match read {
+            Err(SourceError::Passing(_)) if tries < LOOKS => {
+                tries += 1;
+                thread::sleep(Duration::from_secs(1));
+            }
+            other => return Ok(other?),
+        }
+    }
 }
 
 /// Says that nothing on the drive is needed. A drive that knows no discard is
