@@ -19,7 +19,7 @@ use crate::{
 pub(crate) fn begin(draft: &mut Draft<'_>) {
     // The agent's boot is over: nothing it still says counts.
     draft.machine().epoch += 1;
-    let within = draft.facts.policy.power_deadline;
+    let within = draft.facts.policy.settle + draft.facts.policy.power_deadline;
     draft.enter(
         Step::DiskBoot { at: DiskStep::Off },
         "the image is written and read back; powering off",
@@ -38,8 +38,10 @@ pub(crate) fn disk_boot(draft: &mut Draft<'_>, came: &Came<'_>, at: DiskStep) {
         return;
     }
     let (done, next, reason, within) = match at {
+        // A late request may also put the medium back, or choose it for the
+        // next boot: its time is waited for before they are seen to.
         DiskStep::Off => (
-            power::see(draft, Power::Off),
+            power::see(draft, Power::Off) && power::settled(draft),
             DiskStep::Eject,
             "taking the boot medium out",
             policy.bmc_deadline,

@@ -129,9 +129,12 @@ pub fn take_over(facts: &Facts<'_>, drives: &[String]) -> Result<Decision, Refus
         .as_ref()
         .is_some_and(|h| h.kind == HoldKind::UnconfirmedDrive);
     steady(machine)?;
+    let held = matches!(
+        machine.lifecycle,
+        Lifecycle::Quarantined | Lifecycle::Maintenance
+    );
     if machine.lifecycle != Lifecycle::Enrolled
-        && !(machine.lifecycle == Lifecycle::Quarantined
-            && (unconfirmed_drive || machine.lease.is_none()))
+        && !(held && (unconfirmed_drive || machine.lease.is_none()))
     {
         return refuse(format!(
             "{} is {}: only an enrolled or a held machine is taken over",
@@ -214,6 +217,20 @@ pub fn machine(facts: &Facts<'_>, request: &MachineRequest) -> Result<Decision, 
     }
     let held =
         machine.lease.is_some() && matches!(lifecycle, Lifecycle::Active | Lifecycle::Deploying);
+    // Whatever its lifecycle: who never named its drives has not allowed that
+    // anything is done to it.
+    let only_reads = matches!(
+        request,
+        MachineRequest::Cordon { .. }
+            | MachineRequest::Uncordon
+            | MachineRequest::Retire
+            | MachineRequest::Maintenance { .. }
+    ) || (*request == MachineRequest::Inspect && lifecycle == Lifecycle::Enrolled);
+    if machine.drives.is_empty() && machine.may_hold_data && !only_reads {
+        return refuse(format!(
+            "{name} was never taken over, and is only read from: `billet machine take-over {name}` names its drives and begins"
+        ));
+    }
     match request {
         MachineRequest::Inspect if lifecycle == Lifecycle::Enrolled => {
             begin(&mut draft, OperationKind::Enroll, "reading the BMC");
@@ -233,11 +250,6 @@ pub fn machine(facts: &Facts<'_>, request: &MachineRequest) -> Result<Decision, 
         MachineRequest::Repair
             if matches!(lifecycle, Lifecycle::Quarantined | Lifecycle::Maintenance) =>
         {
-            if machine.drives.is_empty() && machine.may_hold_data {
-                return refuse(format!(
-                    "{name} was never taken over: `billet machine take-over {name}` names its drives and begins"
-                ));
-            }
             begin(&mut draft, OperationKind::Repair, "bringing it back");
             working::begin_inspection(&mut draft, "an operator brings it back");
         }
@@ -282,11 +294,6 @@ pub fn machine(facts: &Facts<'_>, request: &MachineRequest) -> Result<Decision, 
             draft.audit("machine.power", serde_json::json!({ "asked": action }));
             draft.machine().power_request = Some(*action);
             draft.machine().wake_at = facts.now;
-        }
-        MachineRequest::Power(_) if lifecycle == Lifecycle::Enrolled => {
-            return refuse(format!(
-                "{name} is only enrolled, and is only read from: take it over first (`billet machine take-over {name}`)"
-            ));
         }
         _ if held => {
             return refuse(format!("{name} is held by a lease: that is first released"));
@@ -338,6 +345,15 @@ fn confirm(facts: &Facts<'_>) -> Result<Decision, Refused> {
     );
     if settled {
         m.waiting = None;
+        if m.lifecycle == Lifecycle::Active {
+            // Yesterday's wish to change the power is nobody's today.
+            m.power_request = None;
+            m.step = Step::Rest;
+            draft.end_operation(
+                OperationState::Failed,
+                "given up: restored from a backup of the time when it was asked for",
+            );
+        }
     } else {
         // What was under way then is not gone on with; and what was free then
         // may have been someone's since.

@@ -104,7 +104,6 @@ fn look_at_power(draft: &mut Draft<'_>, every: SignedDuration) {
 
 /// Reads who a new machine is. Only reads; goes on trying.
 pub(crate) fn discover(draft: &mut Draft<'_>, came: &Came<'_>) {
-    let policy = draft.facts.policy;
     match came {
         Some((
             BmcRequest::Discover,
@@ -117,7 +116,14 @@ pub(crate) fn discover(draft: &mut Draft<'_>, came: &Came<'_>) {
                     },
             },
         )) => discovered(draft, fingerprint, inventory),
-        Some((_, BmcReply::Failed { kind, detail })) => {
+        Some((
+            BmcRequest::Discover,
+            reply @ (BmcReply::Failed { detail, .. } | BmcReply::Uncertain { detail }),
+        )) => {
+            let kind = match reply {
+                BmcReply::Failed { kind, .. } => *kind,
+                _ => BmcFailure::Unreachable,
+            };
             let name = draft.m().name.clone();
             let (give_up, way_out) = match kind {
                 BmcFailure::Credentials => (
@@ -131,7 +137,7 @@ pub(crate) fn discover(draft: &mut Draft<'_>, came: &Came<'_>) {
                     ),
                 ),
                 _ => (
-                    draft.m().notes.failures >= 3,
+                    draft.m().notes.failures >= 3 || draft.overdue(),
                     format!(
                         "check the address and the network, then `billet machine inspect {name}`"
                     ),
@@ -154,11 +160,7 @@ pub(crate) fn discover(draft: &mut Draft<'_>, came: &Came<'_>) {
                 draft.sleep(pause);
             }
         }
-        Some(_) => {
-            let pause = policy.backoff_max;
-            draft.sleep(pause);
-        }
-        None => draft.ask(BmcRequest::Discover),
+        _ => draft.ask(BmcRequest::Discover),
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
 
 pub(crate) fn begin(draft: &mut Draft<'_>) {
     draft.machine().epoch += 1;
-    let within = draft.facts.policy.power_deadline;
+    let within = draft.facts.policy.settle + draft.facts.policy.power_deadline;
     draft.enter(
         Step::Shelve {
             at: ShelveStep::Off,
@@ -37,8 +37,10 @@ pub(crate) fn shelve(draft: &mut Draft<'_>, came: &Came<'_>, at: ShelveStep) {
         return;
     }
     let (done, next, reason, within) = match at {
+        // A late request may also put the medium back: its time is waited for
+        // before it is taken out.
         ShelveStep::Off => (
-            power::see(draft, Power::Off),
+            power::see(draft, Power::Off) && power::settled(draft),
             ShelveStep::Eject,
             "taking the boot medium out",
             policy.bmc_deadline,

@@ -15,13 +15,15 @@ use billet_model::{
     machine::Machine,
     operation::{Operation, OperationKind, OperationState},
     site::Address,
-    step::{Boot, Step, StepNotes, TaskRecord},
+    step::{Boot, DiskStep, Step, StepNotes, TaskRecord},
     work::{
         Canary, DriveErase, DriveVerify, EraseMethod, TestResult, TpmClear, Verdict, Work,
         WorkOutcome, WriteReport,
     },
 };
-use billet_plan::{Decision, Effect, Facts, Fresh, Policy, next_step, requests};
+use billet_plan::{
+    Decision, Effect, Facts, Fresh, Policy, next_step, requests, requests::MachineRequest,
+};
 use jiff::SignedDuration;
 
 /// A world of one machine, where what is asked is done.
@@ -597,4 +599,89 @@ fn take_over_wants_every_drive_named() {
             "{named:?}"
         );
     }
+}
+
+#[test]
+fn a_machine_whose_drives_nobody_named_is_never_changed() {
+    let mut world = World::new();
+    world.run();
+    // However it came there: restored, or held by an older version.
+    for lifecycle in [
+        Lifecycle::Enrolled,
+        Lifecycle::Quarantined,
+        Lifecycle::Maintenance,
+    ] {
+        world.machine.lifecycle = lifecycle;
+        for request in [
+            MachineRequest::Power(PowerAction::Off),
+            MachineRequest::Test,
+            MachineRequest::Repair,
+        ] {
+            let refused = std::cell::Cell::new(false);
+            world.decide(None, false, |facts| {
+                let decided = requests::machine(facts, &request);
+                refused.set(decided.is_err());
+                decided.unwrap_or_else(|_| next_step(facts))
+            });
+            assert!(
+                refused.get(),
+                "{request:?} of a machine that is {lifecycle}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_medium_is_taken_out_after_what_may_come_late() {
+    let mut world = World::new();
+    world.run();
+    world.machine.lifecycle = Lifecycle::Deploying;
+    world.machine.step = Step::DiskBoot { at: DiskStep::Off };
+    world.machine.step_since = world.now;
+    world.machine.waiting = None;
+    // A medium may still be put in: who asked for it got no answer.
+    world.machine.uncertain_since = Some(world.now);
+    world.power = Power::Off;
+    let settled = world.now + world.policy.settle;
+    let mut effect = world.decide(None, false, next_step);
+    for _ in 0..100 {
+        world.now += SignedDuration::from_secs(10);
+        let reply = effect.take().map(|effect| match effect {
+            Effect::Ask(pending) => {
+                assert!(
+                    pending.request != BmcRequest::EjectMedia || world.now > settled,
+                    "taken out before a late request had its time"
+                );
+                world.bmc(&pending.request)
+            }
+            Effect::Probe => panic!("nothing is probed"),
+        });
+        effect = world.decide(reply.as_ref(), false, next_step);
+        if world.requests.last() == Some(&BmcRequest::EjectMedia) {
+            return;
+        }
+    }
+    panic!("the medium was never taken out");
+}
+
+#[test]
+fn a_wish_of_before_the_restore_is_not_carried_out() {
+    let mut world = World::new();
+    world.run();
+    world.take_over();
+    world.lease();
+    world.decide(None, false, |facts| {
+        requests::lease_power(facts, PowerAction::Off).expect("it is active")
+    });
+    world.decide(None, false, next_step);
+    assert!(matches!(world.machine.step, Step::ChangePower { .. }));
+    world.machine.unconfirmed = true;
+    world.decide(None, false, |facts| {
+        requests::machine(facts, &MachineRequest::Confirm).expect("it is confirmed")
+    });
+    assert_eq!(world.machine.step, Step::Rest);
+    assert_eq!(
+        (world.machine.power_request, world.machine.operation),
+        (None, None)
+    );
 }
