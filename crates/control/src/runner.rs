@@ -9,7 +9,7 @@ use std::{
 
 use billet_model::{MachineId, bmc::BmcReply, machine::Machine, step::Pending};
 use billet_plan::Effect;
-use billet_store::StoreError;
+use billet_store::{EngineKind, StoreError};
 use jiff::SignedDuration;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
@@ -36,7 +36,12 @@ impl Control {
     pub async fn run(self, stop: impl Future<Output = ()> + Send) {
         let busy: Busy = Arc::default();
         let permits = Arc::new(Semaphore::new(AT_A_TIME));
-        let me = format!("{}", self.new_id::<billet_model::EventId>());
+        // SQLite has one control plane at a time: what its last run claimed
+        // before it was killed is claimed by it still, and not waited for.
+        let me = match self.store().engine() {
+            EngineKind::Sqlite => "the control plane".to_owned(),
+            EngineKind::Postgres => format!("{}", self.new_id::<billet_model::EventId>()),
+        };
         let mut stop = std::pin::pin!(stop);
         let mut sealed_at = self.now();
         loop {
