@@ -31,6 +31,8 @@ pub(crate) enum Word {
     Billet,
     /// The tenant of this lease asked for this one.
     Tenant(LeaseId),
+    /// An operator asked for this one.
+    Operator,
 }
 
 /// Something that happened, as a checker sees it.

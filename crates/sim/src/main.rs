@@ -17,14 +17,14 @@ struct Args {
     #[arg(long, value_parser = range)]
     seeds: Option<Range<u64>>,
     /// Machines.
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 8)]
     machines: usize,
     /// Virtual hours with faults.
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 3)]
     hours: u32,
-    /// Of how much goes on, in percent of the usual.
-    #[arg(long, default_value_t = 100)]
-    bustle: u32,
+    /// How many of the machines are taken over; all where not given.
+    #[arg(long, default_value_t = usize::MAX)]
+    taken: usize,
     /// Print the history.
     #[arg(long)]
     trace: bool,
@@ -59,7 +59,7 @@ fn main() -> ExitCode {
             seed,
             machines: args.machines,
             hours: args.hours,
-            bustle: args.bustle,
+            taken: args.taken,
             trace: args.trace,
             mutant,
         };

@@ -276,10 +276,13 @@ impl Sim {
         match answer {
             Answer::Hello(Ok(())) | Answer::Done(Ok(())) => agent.at = At::Idle,
             Answer::Task(Ok(Some(task))) => {
-                let pieces = match self.dice.number(0, 9) {
-                    0 => 12,
-                    n => u32::try_from(n).unwrap_or(1).div_ceil(2),
+                // Much work is short; some takes minutes, in which much can happen.
+                let pieces = if self.dice.per_mille(650) {
+                    self.dice.number(1, 5)
+                } else {
+                    self.dice.number(6, 25)
                 };
+                let pieces = u32::try_from(pieces).unwrap_or(1);
                 agent.at = At::Doing {
                     task: Box::new(task),
                     done: 0,

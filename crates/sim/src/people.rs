@@ -63,7 +63,7 @@ impl Sim {
                 let (lease, action) = (*lease, *action);
                 let m = self.machine_of(lease);
                 if let Some(m) = m {
-                    self.machines[m].asked.push((lease, action));
+                    self.machines[m].asked.push((Some(lease), action));
                     self.observe(m)?;
                 }
             }
@@ -73,8 +73,17 @@ impl Sim {
                     self.observe(m)?;
                 }
             }
-            (Call::Command { machine, .. }, _) => {
+            (Call::Command { machine, command }, answer) => {
                 if let Some(m) = self.by_id.get(machine).copied() {
+                    let power = match command {
+                        MachineCommand::Request(MachineRequest::Power(action)) => Some(*action),
+                        _ => None,
+                    };
+                    if let (Some(action), Answer::Machine(Ok(_)) | Answer::Unknown) =
+                        (power, answer)
+                    {
+                        self.machines[m].asked.push((None, action));
+                    }
                     self.observe(m)?;
                 }
             }
@@ -191,7 +200,11 @@ impl Sim {
         if stored.cordoned.is_some() {
             return command(ask(MachineRequest::Uncordon));
         }
-        if stored.operation.is_some() {
+        let works = matches!(
+            stored.lifecycle,
+            Lifecycle::Inspecting | Lifecycle::Testing | Lifecycle::Erasing
+        );
+        if stored.operation.is_some() && !works {
             return None;
         }
         if one.weather.password && !self.dice.per_mille(odd * 5) {
@@ -209,6 +222,7 @@ impl Sim {
                 let at = self.dice.number(0, upto);
                 command(ask(requests.get(at)?.clone()))
             }
+            Lifecycle::Enrolled if stored.inventory.is_some() && m >= self.options.taken => None,
             Lifecycle::Enrolled if stored.inventory.is_some() => self.take_over(m),
             Lifecycle::Enrolled => command(ask(MachineRequest::Inspect)),
             Lifecycle::Quarantined => self.mend(m, odd),
@@ -248,7 +262,7 @@ impl Sim {
                 command(ask(requests.get(at)?.clone()))
             }
             Lifecycle::Inspecting | Lifecycle::Testing | Lifecycle::Erasing
-                if self.dice.per_mille(odd) =>
+                if self.dice.per_mille(odd * 2) =>
             {
                 command(ask(MachineRequest::Quarantine { reason: why() }))
             }
@@ -330,9 +344,7 @@ impl Sim {
         let most = u32::try_from(2400 / self.machines.len().max(1))
             .unwrap_or(60)
             .max(2);
-        let pause = self
-            .dice
-            .seconds(1, most * 100 / self.options.bustle.max(1));
+        let pause = self.dice.seconds(1, most);
         if self.quiet {
             return Ok(());
         }
@@ -397,7 +409,7 @@ impl Sim {
         let (lease, state) = (found.id, found.state);
         let kind = self.dice.number(0, 99);
         match (state, kind) {
-            (LeaseState::Active, 0..35) | (LeaseState::Deploying, 0..12) => {
+            (LeaseState::Active, 0..35) | (LeaseState::Deploying, 0..25) => {
                 Some(Call::Release { lease })
             }
             (LeaseState::Active, 35..85) => {

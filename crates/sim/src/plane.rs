@@ -343,13 +343,16 @@ impl Sim {
         let (Some(stored), BmcRequest::Power { action }) = (&one.stored, request) else {
             return Word::Billet;
         };
-        let (Step::ChangePower { .. }, Some(lease)) = (&stored.step, stored.lease) else {
+        if !matches!(stored.step, Step::ChangePower { .. }) {
             return Word::Billet;
-        };
-        match one.asked.iter().position(|a| *a == (lease, *action)) {
+        }
+        let tenant = stored
+            .lease
+            .filter(|_| stored.lifecycle == Lifecycle::Active);
+        match one.asked.iter().position(|a| *a == (tenant, *action)) {
             Some(at) => {
                 one.asked.remove(at);
-                Word::Tenant(lease)
+                tenant.map_or(Word::Operator, Word::Tenant)
             }
             None => Word::Billet,
         }

@@ -45,7 +45,9 @@ impl Sim {
 
     /// Looks at all that is stored: holds, records, deadlines.
     pub fn audit(&mut self) -> Result<(), SimError> {
-        self.after(SignedDuration::from_mins(30), crate::event::Event::Audit);
+        let rarer = i32::try_from(self.machines.len() / 100).unwrap_or(0);
+        let pause = SignedDuration::from_mins(30) * (1 + rarer);
+        self.after(pause, crate::event::Event::Audit);
         let store = self.core.store.clone();
         loop {
             let rows = block_on(store.audit(&AuditFilter::default(), self.audited, 500))?;
@@ -117,8 +119,8 @@ impl Sim {
             let good = match machine.lifecycle {
                 Lifecycle::Available | Lifecycle::Active | Lifecycle::Retired => rests,
                 Lifecycle::Quarantined => broken && rests && machine.hold.is_some(),
-                // A BMC that died before it was read.
-                Lifecycle::Enrolled => broken && rests,
+                // A BMC that died before it was read; or nobody takes it over.
+                Lifecycle::Enrolled => (broken || m >= self.options.taken) && rests,
                 _ => false,
             };
             if !good {

@@ -44,8 +44,8 @@ pub struct Options {
     pub trace: bool,
     /// A planted bug.
     pub mutant: Option<&'static Mutant>,
-    /// Of how much goes on: 100 is the usual.
-    pub bustle: u32,
+    /// How many of the machines are ever taken over; the others stay enrolled.
+    pub taken: usize,
 }
 
 impl Options {
@@ -53,11 +53,11 @@ impl Options {
     pub fn of_seed(seed: u64) -> Self {
         Self {
             seed,
-            machines: 10,
-            hours: 4,
+            machines: 8,
+            hours: 3,
             trace: false,
             mutant: None,
-            bustle: 100,
+            taken: usize::MAX,
         }
     }
 }
@@ -111,8 +111,8 @@ pub(crate) struct One {
     pub work_at: Option<Time>,
     /// Steps without a pause.
     pub steps: u32,
-    /// Changes of power that its tenant asked for and that were not sent yet.
-    pub asked: Vec<(LeaseId, PowerAction)>,
+    /// Changes of power that its tenant or operator asked for and that were not sent yet.
+    pub asked: Vec<(Option<LeaseId>, PowerAction)>,
     pub lied_at: Option<Time>,
     pub repairs: u32,
 }
@@ -199,7 +199,9 @@ impl Sim {
         key[..8].copy_from_slice(&options.seed.to_be_bytes());
         let mut ring = Keyring::default();
         ring.rotate(SiteKey::from_seed(&key).public().clone(), start);
-        let policy = policy();
+        let mut policy = policy();
+        // Many machines at rest are looked at less often, for time's sake.
+        policy.look *= 1 + i32::try_from(options.machines / 100).unwrap_or(0);
         let core = Arc::new(Core {
             store,
             policy: policy.clone(),
