@@ -18,7 +18,14 @@ use crate::{Control, enroll::BMC_PASSWORD};
 /// Clients by machine.
 #[derive(Default)]
 pub(crate) struct Bmcs {
-    clients: Mutex<HashMap<MachineId, (BmcEndpoint, Vec<u8>, BmcClient)>>,
+    clients: Mutex<HashMap<MachineId, Known>>,
+}
+
+/// A client, and what it was made of.
+struct Known {
+    endpoint: BmcEndpoint,
+    sealed_password: Vec<u8>,
+    client: BmcClient,
 }
 
 impl Control {
@@ -66,11 +73,11 @@ impl Control {
             .clients
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if let Some((endpoint, with, client)) = clients.get(&machine.id)
-            && *endpoint == machine.bmc
-            && *with == sealed
+        if let Some(known) = clients.get(&machine.id)
+            && known.endpoint == machine.bmc
+            && known.sealed_password == sealed
         {
-            return Ok(client.clone());
+            return Ok(known.client.clone());
         }
         let password = self
             .keys
@@ -78,7 +85,12 @@ impl Control {
             .map_err(|e| e.to_string())?;
         let client = BmcClient::new(&machine.bmc, password, Timeouts::default())
             .map_err(|e| e.to_string())?;
-        clients.insert(machine.id, (machine.bmc.clone(), sealed, client.clone()));
+        let known = Known {
+            endpoint: machine.bmc.clone(),
+            sealed_password: sealed,
+            client: client.clone(),
+        };
+        clients.insert(machine.id, known);
         Ok(client)
     }
 }

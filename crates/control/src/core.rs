@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use billet_evidence::{Envelope, erase};
 use billet_model::{
-    EventId, MachineId, Time,
+    EventId, EvidenceId, MachineId, Time,
     bmc::BmcReply,
     event::AuditRow,
     evidence::{ERASE_PREDICATE, EraseCertificate, Evidence},
@@ -140,8 +140,8 @@ impl Core {
         if let Some(task) = decision.task {
             batch = batch.with(Write::PutTask(Box::new(task)));
         }
-        if let Some(certificate) = decision.certificate {
-            let evidence = self.sign(certificate)?;
+        if let Some((id, certificate)) = decision.certificate {
+            let evidence = self.sign(id, certificate)?;
             batch = batch.with(Write::PutEvidence(Box::new(evidence)));
         }
         if let Some(lease) = before.lease
@@ -155,7 +155,7 @@ impl Core {
         Ok(batch)
     }
 
-    fn sign(&self, certificate: EraseCertificate) -> Result<Evidence, StoreError> {
+    fn sign(&self, id: EvidenceId, certificate: EraseCertificate) -> Result<Evidence, StoreError> {
         let corrupt = |why: String| StoreError::Corrupt {
             what: "an erase certificate",
             why,
@@ -170,7 +170,7 @@ impl Core {
             .map_err(|e| corrupt(e.to_string()))?;
         let envelope = Envelope::parse(&bytes).map_err(|e| corrupt(e.to_string()))?;
         Ok(Evidence {
-            id: self.new_id(),
+            id,
             kind: ERASE_PREDICATE.to_owned(),
             machine,
             lease,

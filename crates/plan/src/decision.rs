@@ -1,7 +1,7 @@
 //! What comes of a decision, and the draft in which one is put together.
 
 use billet_model::{
-    BootId, Time,
+    BootId, EvidenceId, Time,
     bmc::BmcRequest,
     evidence::EraseCertificate,
     lease::{Lease, LeaseState},
@@ -30,7 +30,7 @@ pub struct Decision {
     pub task: Option<TaskRecord>,
     /// An erase that was accepted: to be signed and kept, and the machine's
     /// units are nobody's from then on.
-    pub certificate: Option<EraseCertificate>,
+    pub certificate: Option<(EvidenceId, EraseCertificate)>,
     /// For the audit log.
     pub audit: Vec<AuditNote>,
     /// What to do once all this is saved.

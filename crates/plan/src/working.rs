@@ -257,7 +257,7 @@ fn verified(draft: &mut Draft<'_>, boot: BootId, drives: &[DriveVerify], tpm: Tp
                     "not_done": certificate.not_done,
                 }),
             );
-            draft.decision.certificate = Some(certificate);
+            draft.decision.certificate = Some((draft.facts.fresh.evidence, certificate));
             let machine = draft.machine();
             machine.may_hold_data = false;
             machine.erase = None;

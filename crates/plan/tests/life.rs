@@ -230,7 +230,8 @@ impl World {
         if decision.task.is_some() {
             self.task = decision.task;
         }
-        self.certificates.extend(decision.certificate);
+        self.certificates
+            .extend(decision.certificate.map(|(_, certificate)| certificate));
         decision.effect
     }
 

@@ -42,7 +42,7 @@ const DEBIAN_12: Recipe = Recipe {
     title: "Debian GNU/Linux 12 (bookworm)",
     suite: "bookworm",
     token: "debian",
-    cmdline: "rw console=tty0 console=ttyS0,115200n8",
+    cmdline: "rw console=tty0 console=ttyS0,115200n8 no_timer_check",
     packages: &[
         "linux-image-amd64",
         "initramfs-tools",
