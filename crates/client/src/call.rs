@@ -246,12 +246,15 @@ pub(crate) fn sending(client: &Client, asked: &str, error: &reqwest::Error) -> F
 fn certificate_trouble(error: &reqwest::Error) -> Option<String> {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = cause {
-        // An io::Error hides what it wraps from `source`.
-        let inner = error
+        // An io::Error hides what it wraps from `source`, and may wrap another one.
+        let mut inner = error;
+        while let Some(wrapped) = inner
             .downcast_ref::<std::io::Error>()
             .and_then(std::io::Error::get_ref)
-            .and_then(|inner| inner.downcast_ref::<rustls::Error>());
-        if let Some(tls) = inner.or_else(|| error.downcast_ref::<rustls::Error>()) {
+        {
+            inner = wrapped;
+        }
+        if let Some(tls) = inner.downcast_ref::<rustls::Error>() {
             return match tls {
                 rustls::Error::InvalidCertificate(why) => Some(why.to_string()),
                 rustls::Error::General(text) => Some(text.clone()),

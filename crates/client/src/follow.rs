@@ -10,12 +10,12 @@ use billet_model::{
 use crate::{Result, call::part, client::Client, error::ClientError};
 
 /// How long one long poll waits at most.
-const POLL: Duration = Duration::from_secs(20);
+const POLL: Duration = Duration::from_secs(10);
 
 /// What a follower is told.
 #[derive(Debug)]
 pub enum Followed<'o> {
-    /// The operation, first and then whenever it changed.
+    /// The operation: at first, whenever it changed, and every ten seconds.
     Now(&'o Operation),
     /// The server cannot be reached since this long; it is being tried again.
     Away {
@@ -38,7 +38,7 @@ impl Client {
     }
 
     /// Follows an operation until it is over and gives it back, succeeded or failed. `tell` hears
-    /// of every change. A server that goes away is waited for as patience says: operations survive
+    /// of every change, and every ten seconds that there is none. A server that goes away is waited for as patience says: operations survive
     /// a restart of the control plane.
     ///
     /// # Errors
@@ -50,7 +50,6 @@ impl Client {
         mut tell: impl FnMut(Followed<'_>),
     ) -> Result<Operation> {
         let path = format!("/v1/operations/{}", part(&id.to_string()));
-        let mut seen: Option<Operation> = None;
         let mut tag: Option<String> = None;
         let mut away: Option<Instant> = None;
         loop {
@@ -82,13 +81,10 @@ impl Client {
                     asked: format!("GET {path}"),
                     detail: error.to_string(),
                 })?;
-            if seen.as_ref() != Some(&operation) {
-                tell(Followed::Now(&operation));
-            }
+            tell(Followed::Now(&operation));
             if operation.state != OperationState::Running {
                 return Ok(operation);
             }
-            seen = Some(operation);
             // A server that does not wait must not be asked without a pause.
             if asked.elapsed() < Duration::from_millis(200) {
                 tokio::time::sleep(Duration::from_millis(500)).await;

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::Ipv4Addr,
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use billet_client::{Client, Fingerprint};
@@ -105,11 +105,12 @@ impl Enroll {
             return Ok(());
         }
         let wait = self.wait;
+        let file = self.file.clone().unwrap_or_default();
         let one = self.one()?;
         let client = app.client().await?;
         let new = match one {
             Some(one) => vec![one],
-            None => prepare(app, &client, manifest).await?,
+            None => prepare(app, &client, &file, manifest).await?,
         };
         enroll(app, &client, new, wait).await
     }
@@ -144,15 +145,15 @@ impl Enroll {
     }
 }
 
-fn read(file: &PathBuf) -> Result<Manifest, Failure> {
+fn read(file: &Path) -> Result<Manifest, Failure> {
     let text = std::fs::read_to_string(file)
         .map_err(|error| Failure::usage(format!("reading {}: {error}", file.display())))?;
-    let directory = file.parent().unwrap_or(std::path::Path::new("."));
+    let directory = file.parent().unwrap_or(Path::new("."));
     let variable = |name: &str| std::env::var(name).ok();
     manifest::read(&text, directory, &variable).map_err(|troubles| wrong(file, &troubles))
 }
 
-fn wrong(file: &std::path::Path, troubles: &[manifest::Trouble]) -> Failure {
+fn wrong(file: &Path, troubles: &[manifest::Trouble]) -> Failure {
     let lines: Vec<String> = troubles.iter().map(|t| format!("  {t}")).collect();
     let count = human::count(troubles.len(), "thing");
     let are = if troubles.len() == 1 { "is" } else { "are" };
@@ -168,6 +169,7 @@ fn wrong(file: &std::path::Path, troubles: &[manifest::Trouble]) -> Failure {
 async fn prepare(
     app: &App,
     client: &Client,
+    file: &Path,
     manifest: Manifest,
 ) -> Result<Vec<NewMachine>, Failure> {
     let sites = client.sites().all().await?;
@@ -185,7 +187,6 @@ async fn prepare(
     };
     let dangling = manifest.dangling(&known);
     if !dangling.is_empty() {
-        let file = std::path::Path::new("the manifest");
         return Err(wrong(file, &dangling));
     }
 

@@ -168,10 +168,17 @@ pub struct One {
 
 /// What is to be changed of a BMC.
 #[derive(Debug, Args)]
-#[group(id = "change", required = true, multiple = true, args = ["address", "user", "password_file", "fingerprint"])]
 pub struct SetBmc {
     /// The machine's name or id.
     name: String,
+    #[command(flatten)]
+    change: Change,
+}
+
+/// The changes: at least one.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+pub struct Change {
     /// The BMC's address.
     #[arg(long, value_parser = manifest::bmc_address)]
     address: Option<String>,
@@ -284,19 +291,20 @@ impl Machine {
             }
             Self::Confirm { names } => confirm(app, client, &names).await,
             Self::SetBmc(set) => {
-                let password = set
+                let SetBmc { name, change } = *set;
+                let password = change
                     .password_file
                     .as_deref()
                     .map(manifest::password_file)
                     .transpose()
                     .map_err(Failure::usage)?;
                 let change = BmcChange {
-                    address: set.address,
-                    user: set.user,
+                    address: change.address,
+                    user: change.user,
                     password,
-                    fingerprint: set.fingerprint.map(|print| print.to_string()),
+                    fingerprint: change.fingerprint.map(|print| print.to_string()),
                 };
-                let changed = client.set_bmc(&set.name, &change).await?;
+                let changed = client.set_bmc(&name, &change).await?;
                 finish(app, client, changed, NOW).await
             }
         }

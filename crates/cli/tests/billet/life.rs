@@ -1,0 +1,343 @@
+//! The whole life of a machine, a phantom's, through the program alone: a real `billet serve`, a
+//! real `billet lab up`, and every step that an operator and a tenant take.
+
+use std::{path::Path, time::Duration};
+
+use serde_json::Value;
+use tokio::process::Child;
+
+use crate::support::Home;
+
+/// A program that runs beside the test, and is ended with it.
+struct Beside {
+    child: Child,
+}
+
+impl Beside {
+    fn start(home: &Home, arguments: &[&str], name: &str) -> Self {
+        let log = |kind: &str| {
+            let file = std::fs::File::create(home.path(&format!("{name}.{kind}")));
+            std::process::Stdio::from(file.expect("a file"))
+        };
+        let child = home
+            .command(arguments)
+            .stdout(log("out"))
+            .stderr(log("err"))
+            .spawn()
+            .expect("it runs");
+        Self { child }
+    }
+
+    /// Asks it to end, and waits until it did so well.
+    async fn stop(mut self) {
+        let id = self.child.id().expect("it runs").to_string();
+        let kill = tokio::process::Command::new("kill").arg(&id).status().await;
+        assert!(kill.expect("kill runs").success());
+        let ended = tokio::time::timeout(Duration::from_secs(40), self.child.wait());
+        let status = ended.await.expect("it ends in time").expect("it ends");
+        assert!(status.success(), "{status}");
+    }
+}
+
+async fn wait_for(path: &Path) -> String {
+    for _ in 0..300 {
+        if let Ok(text) = std::fs::read_to_string(path)
+            && text.ends_with("}\n")
+        {
+            return text;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("{} did not come", path.display());
+}
+
+fn serve<'a>(data: &'a str, listen: &'a str) -> Vec<&'a str> {
+    let mut arguments = vec!["serve", "--data", data, "--listen", listen];
+    arguments.extend(["--pace", "lab", "--ramdisk", "ramdisk.efi", "-o", "json"]);
+    arguments
+}
+
+fn items(json: &Value) -> &Vec<Value> {
+    json["items"].as_array().expect("a list")
+}
+
+#[tokio::test]
+async fn a_phantom_lives_its_whole_life() {
+    let home = Home::new();
+    // Phantoms boot nothing of it, and look only for the record beside it.
+    home.write("ramdisk.efi", vec![0x4d; 64 * 1024]);
+    let server = Beside::start(&home, &serve("data", "127.0.0.1:0"), "serve");
+    let lab = [
+        "lab",
+        "up",
+        "--phantom",
+        "2",
+        "--phantom-model",
+        "cpu",
+        "--manifest",
+        "lab.toml",
+        "-o",
+        "json",
+    ];
+    let lab = Beside::start(&home, &lab, "lab");
+
+    let up: Value = serde_json::from_str(&wait_for(&home.path("serve.out")).await).expect("JSON");
+    let word = |key: &str| up[key].as_str().expect("text").to_owned();
+    let (url, fingerprint, token) = (word("server"), word("fingerprint"), word("token"));
+    let login = [
+        "login",
+        &url,
+        "--fingerprint",
+        &fingerprint,
+        "--token-stdin",
+    ];
+    home.run_with(&login, &token).await.good();
+    wait_for(&home.path("lab.out")).await;
+
+    // The operator brings machines in. Given again, the manifest changes nothing.
+    let enroll = ["machine", "enroll", "-f", "lab.toml", "-o", "json"];
+    let enrolled = home.run(&enroll).await.good().json();
+    assert_eq!(items(&enrolled).len(), 2);
+    let again = home.run(&enroll).await.good();
+    assert!(items(&again.json()).is_empty());
+    assert!(
+        again
+            .stderr
+            .contains("machine phantom-0001: enrolled before, left as it is")
+    );
+    let refused = home.run(&["machine", "take-over", "phantom-0001"]).await;
+    assert_eq!(refused.code, 2, "nobody could be asked: {}", refused.stderr);
+    let taken = home
+        .run(&[
+            "machine",
+            "take-over",
+            "phantom-0001",
+            "--yes",
+            "-o",
+            "json",
+        ])
+        .await
+        .good()
+        .json();
+    assert_eq!(items(&taken)[0]["machine"]["lifecycle"], "available");
+    let shown = home
+        .run(&["machine", "show", "phantom-0001"])
+        .await
+        .good()
+        .stdout;
+    assert!(shown.contains("may hold data    no"), "{shown}");
+    assert!(shown.contains("phantom"), "{shown}");
+
+    // A tenant leases it, with the least that one can have.
+    home.run(&["organisation", "create", "acme"]).await.good();
+    home.run(&["project", "create", "vision", "--organisation", "acme"])
+        .await
+        .good();
+    let secret = home
+        .run(&[
+            "token",
+            "create",
+            "alice",
+            "--role",
+            "member",
+            "--project",
+            "vision",
+        ])
+        .await
+        .good()
+        .stdout;
+    home.write("image.raw", vec![7_u8; 2 << 20]);
+    let image = ["image", "add", "tiny", "--file", "image.raw", "-o", "json"];
+    assert_eq!(
+        home.run(&image).await.good().json()["image"]["state"],
+        "available"
+    );
+    let context = ["--context", "alice"];
+    let tenant = |arguments: &[&str]| -> Vec<String> {
+        arguments
+            .iter()
+            .chain(&context)
+            .map(|s| (*s).to_owned())
+            .collect()
+    };
+    let run = async |arguments: &[&str]| {
+        let arguments = tenant(arguments);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        home.run(&arguments).await
+    };
+    let login = tenant(&login);
+    let login: Vec<&str> = login.iter().map(String::as_str).collect();
+    home.run_with(&login, &secret).await.good();
+    assert_eq!(run(&["machine", "list"]).await.code, 4);
+    let offers = run(&["offers", "-o", "json"]).await.good().json();
+    let offer = items(&offers)
+        .iter()
+        .find(|o| o["free"] == 1)
+        .expect("one is free");
+    let machine_type = offer["machine_type"].as_str().expect("text");
+    home.write(
+        ".ssh/id_ed25519.pub",
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDHGvWbMCtJVHBHOC9vKyHkbzVYcpv0oCzUOyzOmUgJz me@here\n",
+    );
+    let create = [
+        "lease",
+        "create",
+        "--name",
+        "first",
+        "--type",
+        machine_type,
+        "--image",
+        "tiny",
+        "--term",
+        "1d",
+        "--tag",
+        "a=b",
+        "-o",
+        "json",
+    ];
+    let created = run(&create).await.good();
+    assert!(
+        created.stderr.contains("Taking the SSH key in"),
+        "{}",
+        created.stderr
+    );
+    assert_eq!(
+        created.json()["lease"]["state"],
+        "active",
+        "{}",
+        created.stdout
+    );
+    assert_eq!(
+        run(&create).await.code,
+        4,
+        "the name is taken, and none is free"
+    );
+    let tagged = run(&[
+        "lease", "tag", "first", "c=d", "--remove", "a", "-o", "json",
+    ])
+    .await
+    .good()
+    .json();
+    assert_eq!(tagged["tags"], serde_json::json!({ "c": "d" }));
+    run(&["lease", "extend", "first", "--by", "3d"])
+        .await
+        .good();
+    let listed = run(&["lease", "list", "--tag", "c=d", "-o", "json"])
+        .await
+        .good()
+        .json();
+    assert_eq!(items(&listed).len(), 1);
+
+    // And gives it back: erased, with proof that needs no server.
+    let released = run(&["lease", "release", "first", "-o", "json"])
+        .await
+        .good();
+    assert_eq!(
+        released.json()["lease"]["state"],
+        "released",
+        "{}",
+        released.stdout
+    );
+    run(&["keys", "export", "--out", "key.pem"]).await.good();
+    let lease = released.json()["lease"]["id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
+    let evidence = run(&["evidence", "list", "--lease", &lease, "-o", "json"])
+        .await
+        .good()
+        .json();
+    let id = items(&evidence)[0]["id"].as_str().expect("an id");
+    run(&["evidence", "export", id, "--out", "erase.json"])
+        .await
+        .good();
+    let verified = home
+        .run(&["evidence", "verify", "erase.json", "--trust", "key.pem"])
+        .await
+        .good()
+        .stdout;
+    assert!(
+        verified.contains("phantom: this machine is not real silicon"),
+        "{verified}"
+    );
+    run(&["audit", "export", "--out", "audit.json"])
+        .await
+        .good();
+    let slice = [
+        "audit",
+        "verify",
+        "audit.json",
+        "--trust",
+        "key.pem",
+        "-o",
+        "json",
+    ];
+    assert!(home.run(&slice).await.good().json()["rows"].as_u64() > Some(2));
+    assert_eq!(
+        run(&["evidence", "export", id, "--out", "erase.json"])
+            .await
+            .code,
+        1
+    );
+
+    // A backup restored holds every machine until it was looked at.
+    let operator = ["--context", "default"];
+    home.run(&["backup", operator[0], operator[1]]).await.good();
+    home.run(&["backup", "data", "--out", "backup.db"])
+        .await
+        .good();
+    assert_eq!(
+        home.run(&["restore", "backup.db", "--data", "data"])
+            .await
+            .code,
+        4
+    );
+    server.stop().await;
+    home.run(&["restore", "backup.db", "--data", "again"])
+        .await
+        .good();
+    let authority = home.path("data/authority.pem");
+    std::fs::copy(authority, home.path("again/authority.pem")).expect("copied");
+    let listen = url.strip_prefix("https://").expect("a URL").to_owned();
+    let mut again = serve("again", &listen);
+    again.extend(["--keys", "data.keys"]);
+    let server = Beside::start(&home, &again, "again");
+    wait_for(&home.path("again.out")).await;
+    let machines = home
+        .run(&["machine", "list", "-o", "json", operator[0], operator[1]])
+        .await
+        .good()
+        .json();
+    assert!(
+        items(&machines)
+            .iter()
+            .all(|machine| machine["unconfirmed"] == true)
+    );
+    let confirm = [
+        "machine",
+        "confirm",
+        "phantom-0001",
+        "phantom-0002",
+        "-o",
+        "json",
+        operator[0],
+        operator[1],
+    ];
+    let confirmed = home.run(&confirm).await.good().json();
+    assert!(
+        items(&confirmed)
+            .iter()
+            .all(|machine| machine["unconfirmed"] == false)
+    );
+
+    // Nothing that was said or logged has a secret in it.
+    for file in ["serve.err", "again.err", "again.out", "lab.err"] {
+        let log = std::fs::read_to_string(home.path(file)).expect("a log");
+        assert!(
+            !log.contains(token.trim()) && !log.contains(secret.trim()),
+            "{file}"
+        );
+    }
+    server.stop().await;
+    lab.stop().await;
+}

@@ -1,0 +1,10 @@
+//! The program itself, driven as people and scripts drive it.
+
+#[path = "../../../client/tests/fake/mod.rs"]
+mod fake;
+
+mod evidence;
+mod life;
+mod offline;
+mod server;
+mod support;
