@@ -136,12 +136,16 @@ impl Line {
 
     /// Ends the line with its last words.
     pub fn end(self, text: &str) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
-        if !self.quiet {
-            let after = human::length(self.began.elapsed());
-            say(&format!("{}: {text} [{after}]", self.label));
+        let after = human::length(self.began.elapsed());
+        let text = format!("{}: {text} [{after}]", self.label);
+        match &self.bar {
+            // Above the bars of others, which go on.
+            Some(bar) => {
+                bar.println(text);
+                bar.finish_and_clear();
+            }
+            None if !self.quiet => say(&text),
+            None => {}
         }
     }
 }

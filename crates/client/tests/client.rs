@@ -200,7 +200,7 @@ async fn an_upload_is_streamed_and_tells_how_far_it_is() {
         .await
         .expect("uploaded");
     assert_eq!(started.image.name.as_str(), "noble");
-    let told = told.lock().expect("a lock");
+    let told = told.lock().expect("a lock").clone();
     assert_eq!(told.last(), Some(&(content.len() as u64)));
     assert!(told.len() > 2 && told.is_sorted());
 

@@ -656,11 +656,13 @@ pub fn parts(i: &Inventory) -> String {
                 .map(|b| format!(", {}", human::bytes(b)))
                 .unwrap_or_default();
             let stand_in = if g.stand_in { ", a stand-in" } else { "" };
-            format!(
-                "{} {}{memory}{stand_in}",
-                g.address,
-                named(&[g.manufacturer.as_ref(), g.model.as_ref()])
-            )
+            // Many models begin with their maker's name.
+            let maker = g.manufacturer.as_ref().filter(|maker| {
+                let model = g.model.as_deref().unwrap_or_default();
+                !model.starts_with(maker.as_str())
+            });
+            let name = named(&[maker, g.model.as_ref()]);
+            format!("{} {name}{memory}{stand_in}", g.address)
         })
         .collect();
     let nics: Vec<String> = i

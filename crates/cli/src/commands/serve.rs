@@ -1,7 +1,6 @@
 //! `billet serve`: the API and the control loop, in one process.
 
 use std::{
-    future::Future,
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
@@ -326,12 +325,10 @@ pub struct StopSignal {
 
 impl StopSignal {
     /// Waits for the next one.
-    pub fn recv(&mut self) -> impl Future<Output = ()> + Send {
-        async {
-            tokio::select! {
-                _ = self.interrupt.recv() => {}
-                _ = self.terminate.recv() => {}
-            }
+    pub async fn recv(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
         }
     }
 }
