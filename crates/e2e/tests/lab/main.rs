@@ -1,0 +1,8 @@
+//! The program end to end: `billet serve` and `billet lab up` as processes of their own, and every
+//! step by the command line. Phantoms for what goes wrong on the way; machines in QEMU for what
+//! must be seen from outside.
+
+mod qemu;
+mod races;
+mod site;
+mod support;

@@ -1,0 +1,210 @@
+//! Machines in QEMU, where what happened can be seen from outside: in the files behind the drives.
+
+use std::{path::Path, time::Duration};
+
+use serde_json::Value;
+use tokio::process::Command;
+
+use crate::{
+    site::Site,
+    support::{items, text, word},
+};
+
+const USER_DATA: &str = "#cloud-config
+runcmd:
+  - [sh, -c, 'echo left by the user data > /root/left']
+";
+
+/// Writes the pattern to a file on the root's drive, and over the start of the other.
+const WRITE: &str = r#"
+root=$(lsblk -no PKNAME "$(findmnt -no SOURCE /)")
+other=$(lsblk -dno NAME | grep nvme | grep -v "^$root\$" | head -1)
+yes PATTERN | head -c 8M >/root/secret
+yes PATTERN | head -c 8M | dd of="/dev/$other" bs=1M conv=fsync status=none
+sync
+"#;
+
+/// One machine lives its whole life while the control plane is killed under it, twice in a write
+/// and in an erase; the power of another is cut while it is written.
+///
+/// Both at once, since most of it is waiting for firmware; and in one test, since the addresses
+/// that machines are reached at are the host's.
+#[tokio::test]
+async fn machines_outlive_kills_and_a_power_cut() {
+    let title = "two machines in QEMU";
+    let Some((mut site, image)) = Site::of_emulated(title, 2).await else {
+        return;
+    };
+    site.enroll().await;
+    let names = [site.name(0), site.name(1)];
+    let take_over = ["machine", "take-over", "--yes", &names[0], &names[1]];
+    let add = ["image", "add", "debian-12", "--file", text(&image)];
+    let (taken, added) = tokio::join!(site.op(&take_over), site.op(&add));
+    (taken.good(), added.good());
+    site.note("both machines are taken over");
+
+    site.project("acme").await;
+    site.project("other").await;
+    let key = key(site.home.path("id_ed25519").as_path()).await;
+    site.home.write("user-data", USER_DATA);
+    let machine_type = site.machine_type();
+    let mut create = vec!["lease", "create", "--no-wait", "--image", "debian-12"];
+    create.extend(["--type", &machine_type, "--ssh-key", &key]);
+    let with = |more: &[&'static str]| {
+        let mut all = create.clone();
+        all.extend(more);
+        all
+    };
+    let first = with(&["--name", "first", "--kernel-args", "billet.e2e=1"]);
+    let mut first = first;
+    first.extend(["--user-data", "user-data", "--term", "1d"]);
+    let first = site.ask_by("acme", &first).await;
+    let second = site.ask_by("other", &with(&["--name", "second"])).await;
+    let (a, b) = (&first["lease"], &second["lease"]);
+    let (machine, cut) = (name_of(&site, a).await, name_of(&site, b).await);
+    assert_ne!(machine, cut, "each lease has a machine of its own");
+
+    // In the middle of each write: the one's control plane, the other's power.
+    let (mut to_kill, mut to_cut) = (true, true);
+    while to_kill || to_cut {
+        if to_cut && let Some(how_far) = writing(&site, b).await {
+            site.note(&format!("the power of {cut} is cut: {how_far}"));
+            site.cut_power(&cut).await;
+            to_cut = false;
+        }
+        if to_kill && let Some(how_far) = writing(&site, a).await {
+            site.kill_and_serve(&how_far).await;
+            to_kill = false;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let lease = active(&site, "acme", "first").await;
+    assert_eq!(lease["active_because"], "phoned_home", "{lease}");
+    assert!(!lease["host_keys"].as_array().expect("keys").is_empty());
+    site.note("the first lease is active");
+
+    // Root, by one's own key, on the machine that sent the host keys.
+    let cmdline = ssh(&site, "acme", "first", "id -un; cat /proc/cmdline").await;
+    assert!(cmdline.starts_with("root\n"), "{cmdline}");
+    assert!(cmdline.contains(" billet.e2e=1"), "{cmdline}");
+    let left = ssh(&site, "acme", "first", "cat /root/left").await;
+    assert_eq!(left, "left by the user data\n");
+    let size = ssh(&site, "acme", "first", "df --output=size -B1M / | tail -1").await;
+    let size: u64 = size.trim().parse().expect("a size");
+    assert!(size > 3 * 1024, "the root has grown to {size} MiB");
+    let pattern = format!("TENANT-SECRET-{}", word(&a["id"]));
+    let write = WRITE.replace("PATTERN", &pattern);
+    ssh(&site, "acme", "first", &write).await;
+    assert_eq!(drives_with(&site, &machine, &pattern).await, 2);
+    site.note("the tenant's pattern is on both drives");
+
+    // Given back; the control plane is killed in the erase, and in its read-back.
+    let release = ["lease", "release", "first", "--no-wait"];
+    site.ask_by("acme", &release).await;
+    for work in ["erase", "verify"] {
+        let what = format!("the agent of {machine} is at work: {work}");
+        let doing = format!("the agent is at work: {work}");
+        let show = ["machine", "show", &machine];
+        let now = site.until(&show, &what, 240, |m| m["doing"] == doing.as_str());
+        let now = now.await;
+        assert_eq!(now["lifecycle"], "erasing");
+        assert_eq!(now["may_hold_data"], true);
+        site.kill_and_serve(&what).await;
+    }
+    let now = site.until_lifecycle(&machine, "available", 240).await;
+    assert_eq!(now["may_hold_data"], false);
+    assert_eq!(drives_with(&site, &machine, &pattern).await, 0);
+    site.note("erased: the pattern is on no drive");
+
+    // One lease, one certificate, which needs no server to hold.
+    let leases = site.ask_by("acme", &["lease", "list"]).await;
+    assert_eq!(items(&leases).len(), 1, "{leases}");
+    assert_eq!(items(&leases)[0]["state"], "released");
+    let certificates = site.certificates(&machine).await;
+    let of_lease: Vec<&Value> = certificates
+        .iter()
+        .filter(|certificate| certificate["lease"] == a["id"])
+        .collect();
+    assert_eq!(of_lease.len(), 1, "{certificates:#?}");
+    assert_eq!(certificates.len(), 2, "and one of the take-over");
+    let id = word(&of_lease[0]["id"]);
+    let key = ["keys", "export", "--out", "key.pem"];
+    site.op(&key).await.good();
+    let export = ["evidence", "export", id, "--out", "erase.json"];
+    site.by("acme", &export).await.good();
+    let verify = ["evidence", "verify", "erase.json", "--trust", "key.pem"];
+    let verified = site.home.run(&verify).await.good().stdout;
+    assert!(verified.contains("holds      yes"), "{verified}");
+    assert!(verified.contains("emulated"), "{verified}");
+
+    // The one whose power was cut was written again, by itself.
+    let lease = active(&site, "other", "second").await;
+    assert_eq!(lease["machine"], b["machine"]);
+    let up = ssh(&site, "other", "second", "id -un; df --output=size -B1M /").await;
+    assert!(up.starts_with("root\n"), "{up}");
+    let operation = ["operation", "show", word(&b["operation"])];
+    assert_eq!(site.ask(&operation).await["state"], "succeeded");
+    site.note("the lease whose machine lost its power is active");
+    site.end().await;
+}
+
+/// How far the write for a lease is, where it is in the middle of it.
+async fn writing(site: &Site, lease: &Value) -> Option<String> {
+    let show = ["operation", "show", word(&lease["operation"])];
+    let operation = site.ask(&show).await;
+    assert_eq!(operation["state"], "running", "{operation}");
+    let progress = &operation["progress"];
+    let (done, total) = (progress["done"].as_u64()?, progress["total"].as_u64()?);
+    let in_it = progress["step"] == "writing image" && done > total / 4 && done < total;
+    in_it.then(|| format!("{done} of {total} bytes are written"))
+}
+
+async fn name_of(site: &Site, lease: &Value) -> String {
+    let machine = site.machine(word(&lease["machine"])).await;
+    word(&machine["name"]).to_owned()
+}
+
+async fn active(site: &Site, project: &str, name: &str) -> Value {
+    let lease = site.ask_by(project, &["lease", "show", name]).await;
+    let follow = ["operation", "follow", word(&lease["operation"])];
+    site.by(project, &follow).await.good();
+    let lease = site.ask_by(project, &["lease", "show", name]).await;
+    assert_eq!(lease["state"], "active", "{lease}");
+    lease
+}
+
+/// What a command says, run as root on a lease's machine with the host keys that it sent.
+async fn ssh(site: &Site, project: &str, lease: &str, command: &str) -> String {
+    let port = site.machines[0]["ssh"]
+        .as_str()
+        .and_then(|a| a.rsplit_once(':'));
+    let (_, port) = port.expect("the port of SSH");
+    let arguments = ["ssh", lease, "-i", "id_ed25519", "-p", port, "--", command];
+    site.by(project, &arguments).await.good().stdout
+}
+
+/// A key pair; what is to be written on machines.
+async fn key(path: &Path) -> String {
+    let mut keygen = Command::new("ssh-keygen");
+    keygen.args(["-q", "-t", "ed25519", "-N", "", "-C", "e2e", "-f"]);
+    let made = keygen.arg(path).status().await.expect("ssh-keygen runs");
+    assert!(made.success());
+    std::fs::read_to_string(path.with_extension("pub")).expect("a key")
+}
+
+/// How many of the files behind a machine's drives hold the pattern, read from outside.
+async fn drives_with(site: &Site, machine: &str, pattern: &str) -> usize {
+    let machine = site.machines.iter().find(|m| m["name"] == machine);
+    let files = machine.expect("of the lab")["drive_files"].as_array();
+    let files = files.expect("files");
+    assert_eq!(files.len(), 2);
+    let mut with = 0;
+    for file in files {
+        let mut grep = Command::new("grep");
+        grep.env("LC_ALL", "C").args(["-aqF", pattern, word(file)]);
+        let code = grep.status().await.expect("grep runs").code();
+        assert!(matches!(code, Some(0 | 1)), "reading {file}: {code:?}");
+        with += usize::from(code == Some(0));
+    }
+    with
+}
