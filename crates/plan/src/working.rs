@@ -4,7 +4,7 @@ use billet_model::{
     BootId,
     inventory::Inventory,
     lifecycle::{Health, HoldKind, Lifecycle},
-    operation::OperationState,
+    operation::{OperationKind, OperationState},
     step::{EraseRecord, RamdiskStep, Step},
     work::{
         DriveErase, DriveRef, DriveVerify, TestResult, TpmClear, Verdict, WorkFailure, WorkKind,
@@ -280,7 +280,11 @@ fn release_lease(draft: &mut Draft<'_>) {
         .is_some_and(|l| l.state == LeaseState::Releasing)
     {
         draft.lease_state(LeaseState::Released, None);
-        draft.end_operation(OperationState::Succeeded, "released, and erased with proof");
+        // A repair goes on until the machine is offered again.
+        let operation = draft.facts.operation;
+        if operation.is_none_or(|o| o.kind != OperationKind::Repair) {
+            draft.end_operation(OperationState::Succeeded, "released, and erased with proof");
+        }
     }
     draft.machine().lease = None;
 }
