@@ -2,7 +2,12 @@
 //! step by the command line. Phantoms for what goes wrong on the way; machines in QEMU for what
 //! must be seen from outside.
 
+mod bmcs;
+mod drives;
+mod images;
 mod qemu;
 mod races;
+mod restore;
 mod site;
 mod support;
+mod tenancy;

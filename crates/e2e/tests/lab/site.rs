@@ -102,6 +102,8 @@ impl Site {
             text(ramdisk),
             "--pace",
             "lab",
+            "--fetch-allow",
+            "127.0.0.1/32",
             "-o",
             "json",
             "-v",
