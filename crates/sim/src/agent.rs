@@ -2,7 +2,7 @@
 //! for work, asks before it writes, and stops when its token is not good.
 
 use billet_model::{
-    BootId, Time,
+    Time,
     work::{
         Canary, DriveErase, DriveRef, DriveVerify, EraseMethod, Task, TestResult, TpmClear,
         Verdict, Work, WorkFailure, WorkOutcome, WriteReport,
@@ -13,7 +13,6 @@ use crate::metal::{Disk, Installed, Metal, Owner, SIZE, Temper};
 
 /// An agent.
 pub(crate) struct Agent {
-    pub boot: BootId,
     pub token: String,
     pub kernel: String,
     /// Grows with each call: a reply to an older one is thrown away.

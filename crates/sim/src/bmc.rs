@@ -98,7 +98,8 @@ pub(crate) fn fate(
     let trouble = match (faults, rough) {
         (false, _) => 0,
         (true, true) => 450,
-        (true, false) => 25,
+        (true, false) if change => 60,
+        (true, false) => 20,
     };
     if !dice.per_mille(trouble) {
         return Fate::Answered;

@@ -11,7 +11,7 @@ mod writes;
 
 use billet_evidence::TrustedKeys;
 use billet_model::{
-    BootId, LeaseId, TaskId, Time,
+    LeaseId, TaskId, Time,
     bmc::{BmcReply, BmcRequest},
     event::AuditRow,
     evidence::Evidence,
@@ -68,10 +68,7 @@ pub(crate) enum Seen<'a> {
         metal: &'a Metal,
     },
     /// The ramdisk came up.
-    Ramdisk {
-        boot: BootId,
-        lease: Option<&'a Lease>,
-    },
+    Ramdisk { lease: Option<&'a Lease> },
     /// A system came up from the drive.
     System {
         metal: &'a Metal,

@@ -28,6 +28,9 @@ struct Args {
     /// Print the history.
     #[arg(long)]
     trace: bool,
+    /// Stop at the first finding.
+    #[arg(long)]
+    hasty: bool,
     /// Plant this bug.
     #[arg(long)]
     mutant: Option<String>,
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
             hours: args.hours,
             taken: args.taken,
             trace: args.trace,
+            hasty: args.hasty,
             mutant,
         };
         match run(&options) {

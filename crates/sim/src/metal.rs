@@ -141,7 +141,7 @@ impl Metal {
             agent: None,
             settings: FirmwareSettings::default(),
             broken,
-            gpus: if index % 3 == 0 { 4 } else { 0 },
+            gpus: if index.is_multiple_of(3) { 4 } else { 0 },
             erased_at: None,
             off_after_erase: false,
         }
@@ -210,11 +210,6 @@ impl Metal {
             (Some(boot), None) => Running::Ramdisk(*boot),
             (None, None) => Running::Nothing,
         }
-    }
-
-    /// Whether any drive holds anything.
-    pub fn holds_data(&self) -> bool {
-        self.disks.iter().any(|d| !d.holds.is_empty())
     }
 
     /// A drive that holds the data of another than `owner`, if any.

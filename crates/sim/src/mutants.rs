@@ -92,6 +92,11 @@ pub static ALL: &[Mutant] = &[
         medium_stays,
     ),
     mutant(
+        "medium-out-too-early",
+        "takes the boot medium out before what may come late has had its time",
+        medium_out_too_early,
+    ),
+    mutant(
         "medium-while-on",
         "inserts the boot medium without powering off",
         medium_while_on,
@@ -174,6 +179,25 @@ fn no_settle_at_handover(facts: &Facts<'_>) -> Decision {
             m.uncertain_since = None;
         }
     })
+}
+
+/// What was once a bug of ours: the settling came after the medium was taken out.
+fn medium_out_too_early(facts: &Facts<'_>) -> Decision {
+    let since = facts.machine.uncertain_since;
+    let early = matches!(
+        facts.machine.step,
+        Step::DiskBoot { at: DiskStep::Off }
+            | Step::Shelve {
+                at: ShelveStep::Off
+            }
+    );
+    if !early {
+        return next_step(facts);
+    }
+    let mut decision = with(facts, |m| m.uncertain_since = None);
+    let uncertain = &mut decision.machine.uncertain_since;
+    *uncertain = uncertain.or(since);
+    decision
 }
 
 fn power_again_unseen(facts: &Facts<'_>) -> Decision {

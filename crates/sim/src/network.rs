@@ -295,6 +295,8 @@ impl Sim {
                 // Between the yes and the write anything may take its time.
                 if !self.quiet && self.dice.per_mille(150) {
                     pause = self.dice.seconds(2, 60);
+                } else if !self.quiet && self.dice.per_mille(15) {
+                    pause = self.dice.seconds(100, 600);
                 }
             }
             Answer::Confirm(Ok(true)) => pause = self.dice.seconds(1, 6),

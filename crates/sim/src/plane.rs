@@ -15,7 +15,7 @@ use jiff::SignedDuration;
 
 use crate::{
     block::block_on,
-    bmc::{self, Fate, TIMEOUT},
+    bmc::{self, Fate, LATEST, TIMEOUT},
     calls::{Answer, Call, perform},
     check::{Seen, Word},
     clock::{Between, Died},
@@ -95,7 +95,7 @@ impl Sim {
             self.world.plan(at, Between::Death);
             return;
         }
-        if !self.dice.per_mille(30) {
+        if !self.dice.per_mille(70) {
             return;
         }
         let Some(other) = self.another(m, call) else {
@@ -299,8 +299,10 @@ impl Sim {
                     self.crash("dead between commit and sending");
                     return true;
                 }
-                self.send(m, &pending);
-                if !self.quiet && self.dice.per_mille(4) {
+                let deadly = if pending.request.is_change() { 30 } else { 3 };
+                let dies = !self.quiet && self.dice.per_mille(deadly);
+                self.send(m, &pending, dies);
+                if dies {
                     self.count("died after sending");
                     self.crash("dead between sending and the answer");
                 }
@@ -359,18 +361,23 @@ impl Sim {
     }
 
     /// Sends a request to its BMC.
-    fn send(&mut self, m: usize, pending: &Pending) {
+    fn send(&mut self, m: usize, pending: &Pending, dies: bool) {
         let request = &pending.request;
         let word = self.word_for(m, request);
         self.see(m, &Seen::Sent { request, word });
         let faults = !self.quiet;
-        let fate = bmc::fate(
+        let mut fate = bmc::fate(
             &mut self.dice,
             &self.machines[m].weather,
             request,
             self.now,
             faults,
         );
+        if dies && pending.request.is_change() && fate == Fate::Answered && self.dice.per_mille(400)
+        {
+            // What takes a process down often takes its network along.
+            fate = Fate::Late(self.dice.seconds(1, LATEST));
+        }
         self.note(
             m,
             format!("→ BMC #{} {request:?} ({word:?}): {fate:?}", pending.number),
@@ -384,7 +391,11 @@ impl Sim {
             Fate::Ignored => "requests ignored",
         });
         let (run, number) = (self.run, pending.number);
-        let way = self.dice.millis(50, 900);
+        let way = match request {
+            // Many resources are read for one of these.
+            BmcRequest::Discover | BmcRequest::ReadSettings => self.dice.seconds(2, 25),
+            _ => self.dice.millis(50, 900),
+        };
         let carry = |answer| Event::Carry {
             m,
             request: request.clone(),

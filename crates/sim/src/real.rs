@@ -198,13 +198,11 @@ impl Sim {
         self.see(
             m,
             &Seen::Ramdisk {
-                boot,
                 lease: lease.as_ref(),
             },
         );
         let token = self.core.keys.boot_token(boot).expose().to_owned();
         self.machines[m].metal.agent = Some(Agent {
-            boot,
             token,
             kernel: format!("kernel-{m}-{life}"),
             call: 0,
@@ -405,7 +403,7 @@ impl Sim {
             _ => "fair",
         };
         self.note(m, format!("weather: {what}"));
-        let pause = self.dice.seconds(900, 5400);
+        let pause = self.dice.seconds(600, 3600);
         self.after(pause, Event::Weather { m });
     }
 }

@@ -42,6 +42,8 @@ pub struct Options {
     pub hours: u32,
     /// Keep the whole history, not only its end.
     pub trace: bool,
+    /// Stop at the first finding.
+    pub hasty: bool,
     /// A planted bug.
     pub mutant: Option<&'static Mutant>,
     /// How many of the machines are ever taken over; the others stay enrolled.
@@ -56,6 +58,7 @@ impl Options {
             machines: 8,
             hours: 3,
             trace: false,
+            hasty: false,
             mutant: None,
             taken: usize::MAX,
         }
@@ -119,7 +122,6 @@ pub(crate) struct One {
 
 pub(crate) struct Sim {
     pub options: Options,
-    pub policy: Policy,
     pub dice: Dice,
     pub now: Time,
     pub start: Time,
@@ -177,7 +179,7 @@ pub fn run(options: &Options) -> Result<Outcome, SimError> {
     // The store's own pauses want a runtime at hand; nothing is run by it.
     let _within = runtime.enter();
     let mut sim = Sim::new(options.clone(), store)?;
-    while !sim.over
+    while !(sim.over || sim.options.hasty && !sim.findings.is_empty())
         && let Some((at, event)) = sim.queue.pop()
     {
         sim.now = sim.now.max(at);
@@ -239,7 +241,6 @@ impl Sim {
             calls: 0,
             counts: BTreeMap::new(),
             over: false,
-            policy,
             options,
         };
         sim.furnish()?;

@@ -9,6 +9,7 @@ fn caught(mutant: &'static mutants::Mutant) -> Option<(u64, Vec<&'static str>)> 
             mutant: Some(mutant),
             machines: 8,
             hours: 3,
+            hasty: true,
             ..Options::of_seed(seed)
         };
         let outcome = run(&options).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
@@ -56,6 +57,7 @@ mutants! {
     effect_of_the_next "effect-of-the-next";
     forgotten_request "forgotten-request";
     medium_stays "medium-stays";
+    medium_out_too_early "medium-out-too-early";
     medium_while_on "medium-while-on";
     active_unheard "active-unheard";
     eager_enrolment "eager-enrolment";
