@@ -96,7 +96,7 @@ $(VENV)/.done: tests/bmc-conformance/requirements.txt
 test-rust: setup $(VENV)/.done ## The tests alone
 	@$(MAKE) --no-print-directory test-artifacts
 	BILLET_TEST_VENV=$(VENV) BILLET_REQUIRE_POSTGRES=1 BILLET_TEST_QEMU=1 \
-	BILLET_RAMDISK=$(RAMDISK) BILLET_IMAGE=$(IMAGE) \
+	BILLET_BIN=$(TARGET)/debug/billet BILLET_RAMDISK=$(RAMDISK) BILLET_IMAGE=$(IMAGE) \
 	  cargo test --locked --workspace
 
 # The end-to-end tests boot the real ramdisk and a real image. They are built
