@@ -73,7 +73,7 @@ lint:
 
 .PHONY: doc
 doc:
-	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items --quiet
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
 
 # Advisories need a database that is fetched from outside; where it cannot be
 # had, that is said, and the rest is checked all the same.

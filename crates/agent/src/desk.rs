@@ -3,7 +3,7 @@
 //!
 //! A late task must not touch a drive: the first write happens within
 //! [`CONFIRM_SECONDS`] of a yes that was asked for, and while writing no yes is
-//! older than [`STALE`]. The yes of a progress report counts.
+//! older than `STALE`. The yes of a progress report counts.
 
 use std::{
     sync::{

@@ -1,12 +1,12 @@
 //! HTTP: the REST API and its document, the agents' channel, boot media.
 //!
-//! A request comes through the [`gate`], which knows every endpoint from one
+//! A request comes through the `gate`, which knows every endpoint from one
 //! table ([`access::TABLE`]): who may call it, and which things they then see.
-//! What is not in the table does not exist. Handlers look things up ([`lookup`]),
+//! What is not in the table does not exist. Handlers look things up (`lookup`),
 //! ask `billet-control` or write a batch with its audit row, and answer; what
-//! goes wrong anywhere leaves as problem details ([`problem`]).
+//! goes wrong anywhere leaves as problem details (`problem`).
 //!
-//! [`serve`] makes the control plane's own authority on first start ([`tls`]):
+//! [`serve()`] makes the control plane's own authority on first start ([`tls`]):
 //! there is no unencrypted port.
 
 pub mod access;
