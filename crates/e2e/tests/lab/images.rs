@@ -46,7 +46,10 @@ async fn an_image_with_a_wrong_checksum_is_not_taken_in() {
     both(word(&image["reason"]));
     assert_eq!(image["content"], Value::Null);
     assert_eq!(files_in(&site.home.path("data/images")), before);
-    site.by("vision", &lease).await.coded(4).said("tiny");
+    site.by("vision", &lease)
+        .await
+        .coded(4)
+        .said("could not be taken in");
     site.op(&["image", "delete", "tiny"]).await.good();
 
     // Fetched: the image has failed, and says why.
@@ -58,7 +61,10 @@ async fn an_image_with_a_wrong_checksum_is_not_taken_in() {
     both(word(&image["reason"]));
     assert_eq!(image["content"], Value::Null);
     assert_eq!(files_in(&site.home.path("data/images")), before);
-    site.by("vision", &lease).await.coded(4).said("tiny");
+    site.by("vision", &lease)
+        .await
+        .coded(4)
+        .said("could not be taken in");
 
     let leases = site.ask(&["lease", "list"]).await;
     assert!(items(&leases).is_empty(), "{leases}");

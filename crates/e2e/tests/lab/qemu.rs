@@ -25,9 +25,10 @@ sync
 "#;
 
 /// One machine lives its whole life while the control plane is killed under it, twice in a write
-/// and in an erase; the power of another is cut while it is written.
+/// and in an erase; the power of another is cut while it is written; and the lease of a phantom
+/// beside them ends by itself.
 ///
-/// Both at once, since most of it is waiting for firmware; and in one test, since the addresses
+/// All at once, since most of it is waiting for firmware; and in one test, since the addresses
 /// that machines are reached at are the host's.
 #[tokio::test]
 async fn machines_outlive_kills_and_a_power_cut() {
@@ -35,32 +36,28 @@ async fn machines_outlive_kills_and_a_power_cut() {
     let Some((mut site, image)) = Site::of_emulated(title, 2).await else {
         return;
     };
-    site.enroll().await;
-    let names = [site.name(0), site.name(1)];
-    let take_over = ["machine", "take-over", "--yes", &names[0], &names[1]];
     let add = ["image", "add", "debian-12", "--file", text(&image)];
-    let (taken, added) = tokio::join!(site.op(&take_over), site.op(&add));
-    taken.good();
+    let ((), added) = tokio::join!(site.take_over(), site.op(&add));
     added.good();
-    site.note("both machines are taken over");
+    site.note("all machines are taken over");
 
     site.project("acme").await;
     site.project("other").await;
     let key = key(site.home.path("id_ed25519").as_path()).await;
     site.home.write("user-data", USER_DATA);
     let machine_type = site.machine_type();
-    let mut create = vec!["lease", "create", "--no-wait", "--image", "debian-12"];
-    create.extend(["--type", &machine_type, "--ssh-key", &key]);
-    let with = |more: &[&'static str]| {
-        let mut all = create.clone();
-        all.extend(more);
-        all
-    };
-    let first = with(&["--name", "first", "--kernel-args", "billet.e2e=1"]);
-    let mut first = first;
-    first.extend(["--user-data", "user-data", "--term", "1d"]);
+    let phantom = word(&site.machines[2]["machine_type"]).to_owned();
+    let create = ["lease", "create", "--no-wait", "--image", "debian-12"];
+    let create = [&create[..], &["--ssh-key", &key, "--type"]].concat();
+    let first = [&create[..], &[&machine_type, "--name", "first"]].concat();
+    let kernel = ["--kernel-args", "billet.e2e=1", "--user-data", "user-data"];
+    let first = [&first[..], &kernel, &["--term", "1d"]].concat();
     let first = site.ask_by("acme", &first).await;
-    let second = site.ask_by("other", &with(&["--name", "second"])).await;
+    let second = [&create[..], &[&machine_type, "--name", "second"]].concat();
+    let second = site.ask_by("other", &second).await;
+    // A minute, on a phantom: it ends whatever happens to the control plane meanwhile.
+    let short = [&phantom, "--name", "short", "--term", "60s"];
+    let short = site.ask_by("other", &[&create[..], &short].concat()).await;
     let (a, b) = (&first["lease"], &second["lease"]);
     let (machine, cut) = (name_of(&site, a).await, name_of(&site, b).await);
     assert_ne!(machine, cut, "each lease has a machine of its own");
@@ -77,7 +74,7 @@ async fn machines_outlive_kills_and_a_power_cut() {
             site.kill_and_serve(&how_far).await;
             to_kill = false;
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
     }
     let lease = active(&site, "acme", "first").await;
     assert_eq!(lease["active_because"], "phoned_home", "{lease}");
@@ -146,6 +143,14 @@ async fn machines_outlive_kills_and_a_power_cut() {
     let operation = ["operation", "show", word(&b["operation"])];
     assert_eq!(site.ask(&operation).await["state"], "succeeded");
     site.note("the lease whose machine lost its power is active");
+
+    let over = site.ask_by("other", &["lease", "show", "short"]).await;
+    assert_eq!(over["state"], "released", "its term is over: {over:#}");
+    let certificates = site.certificates(&site.name(2)).await;
+    let of_lease = certificates
+        .iter()
+        .filter(|certificate| certificate["lease"] == short["lease"]["id"]);
+    assert_eq!(of_lease.count(), 1, "{certificates:#?}");
     site.end().await;
 }
 

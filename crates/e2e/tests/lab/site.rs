@@ -47,7 +47,7 @@ impl Site {
         Some(Self::start(title, home, &ramdisk, &lab, "127.0.0.1").await)
     }
 
-    /// A site of machines in QEMU, and the image to write on them.
+    /// A site of machines in QEMU and a phantom after them, and the image to write on them.
     pub async fn of_emulated(title: &'static str, count: u32) -> Option<(Self, PathBuf)> {
         use crate::support::given;
         if std::env::var("BILLET_TEST_QEMU").as_deref() != Ok("1") {
@@ -60,7 +60,8 @@ impl Site {
         let home = Home::new(program);
         let count = count.to_string();
         // The lab's machines know the host's loopback under this address.
-        let lab = ["--machines", &count];
+        let phantom = ["--phantom", "1", "--phantom-model", "cpu"];
+        let lab = [&["--machines", &count][..], &phantom].concat();
         Some((
             Self::start(title, home, &ramdisk, &lab, "10.88.0.1").await,
             image,
@@ -205,9 +206,8 @@ impl Site {
     }
 
     /// What the program, as the operator, answers in JSON.
-    #[track_caller]
-    pub fn ask(&self, arguments: &[&str]) -> impl Future<Output = Value> {
-        self.ask_by("default", arguments)
+    pub async fn ask(&self, arguments: &[&str]) -> Value {
+        self.ask_by("default", arguments).await
     }
 
     /// What the program answers in JSON to whoever signed in under `context`.
