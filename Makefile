@@ -103,7 +103,7 @@ test-rust: setup $(VENV)/.done ## The tests alone
 # with the program as the tests have it, so that it is compiled once.
 .PHONY: test-artifacts
 test-artifacts: agent
-	cargo build --locked -p billet-cli
+	cargo test --locked --workspace --no-run
 	@$(MAKE) --no-print-directory BILLET=$(TARGET)/debug/billet $(RAMDISK) $(IMAGE)
 
 .PHONY: clean

@@ -61,9 +61,13 @@ pub(crate) fn put(write: Write, recorded: bool, out: &mut Vec<Statement>) -> Res
         Write::PutMachineType(t) => out.push(named::machine_type(&t)?),
         Write::PutNetwork(n) => out.push(named::network(&n)?),
         Write::DeleteOrganisation(id) => out.push(
-            Statement::new("DELETE FROM organisations WHERE id = $1", "organisation", id)
-                .bind(id)
-                .no_row(NoRow::NotFound),
+            Statement::new(
+                "DELETE FROM organisations WHERE id = $1",
+                "organisation",
+                id,
+            )
+            .bind(id)
+            .no_row(NoRow::NotFound),
         ),
         Write::DeleteSite(id) => out.push(
             Statement::new("DELETE FROM sites WHERE id = $1", "site", id)
@@ -71,9 +75,13 @@ pub(crate) fn put(write: Write, recorded: bool, out: &mut Vec<Statement>) -> Res
                 .no_row(NoRow::NotFound),
         ),
         Write::DeleteMachineType(id) => out.push(
-            Statement::new("DELETE FROM machine_types WHERE id = $1", "machine type", id)
-                .bind(id)
-                .no_row(NoRow::NotFound),
+            Statement::new(
+                "DELETE FROM machine_types WHERE id = $1",
+                "machine type",
+                id,
+            )
+            .bind(id)
+            .no_row(NoRow::NotFound),
         ),
         Write::DeleteNetwork(id) => out.push(
             Statement::new("DELETE FROM networks WHERE id = $1", "network", id)
