@@ -67,6 +67,14 @@ impl ImageBuild {
         let out = self
             .out
             .unwrap_or_else(|| PathBuf::from(format!("{}.raw", self.recipe)));
+        // Before the minutes that the build takes, not after.
+        if let Some(directory) = out.parent()
+            && self.add.is_none()
+        {
+            std::fs::create_dir_all(directory).map_err(|error| {
+                Failure::failed(format!("making {}: {error}", directory.display()))
+            })?;
+        }
         let packed = out.extension().is_some_and(|extension| extension == "zst");
         let output = if packed || self.add.is_some() {
             scratch.path().join("image.raw")
