@@ -97,7 +97,15 @@ test-rust: setup $(VENV)/.done ## The tests alone
 	@$(MAKE) --no-print-directory test-artifacts
 	BILLET_TEST_VENV=$(VENV) BILLET_REQUIRE_POSTGRES=1 BILLET_TEST_QEMU=1 \
 	BILLET_BIN=$(TARGET)/debug/billet BILLET_RAMDISK=$(RAMDISK) BILLET_IMAGE=$(IMAGE) \
-	  cargo test --locked --workspace
+	  cargo test --locked --workspace -- $(ALONE:%=--skip %)
+
+# What media makes, booted with nothing else around it. The end-to-end tests
+# boot the same, so these are for when one of those fails.
+ALONE := the_built_image_boots_grows_and_lets_its_tenant_in \
+         the_ramdisk_boots_from_a_virtual_cd_and_has_its_record
+.PHONY: test-boot
+test-boot: setup ## Boots the ramdisk and the image alone
+	BILLET_TEST_QEMU=1 cargo test --locked -p billet-media --test qemu
 
 # The end-to-end tests boot the real ramdisk and a real image. They are built
 # with the program as the tests have it, so that it is compiled once.
