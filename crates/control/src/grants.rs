@@ -116,7 +116,14 @@ impl Core {
                 .find(|m| fits(m, &image))
                 .cloned()
             else {
-                return Err(self.none_free(&lease, &machines).await?);
+                // How many others hold is not for a tenant to know.
+                return Err(Refusal::new(
+                    RefusalKind::Unavailable,
+                    format!(
+                        "no machine of type {} is free where it was asked for: `billet offers` shows what is",
+                        lease.machine_type
+                    ),
+                ));
             };
             lease.machine = machine.id;
             match self.grant(actor, machine, &lease).await {
@@ -219,24 +226,6 @@ impl Core {
             )),
         }
     }
-
-    async fn none_free(&self, lease: &Lease, available: &[Machine]) -> Result<Refusal, Refusal> {
-        let filter = MachineFilter {
-            machine_type: Some(lease.machine_type.clone()),
-            ..MachineFilter::default()
-        };
-        let all = self.store.machines(&filter, None, 1000).await?;
-        let held = all.iter().filter(|m| m.lease.is_some()).count();
-        Ok(Refusal::new(
-            RefusalKind::Unavailable,
-            format!(
-                "no machine of type {} is free where it was asked for: there are {}, of which {held} are leased and {} could be offered; `billet offers` shows what is free",
-                lease.machine_type,
-                all.len(),
-                available.len(),
-            ),
-        ))
-    }
 }
 
 enum GrantError {
@@ -274,6 +263,22 @@ fn check(new: &NewLease) -> Result<(), Refusal> {
                 ),
             ));
         }
+    }
+    // cloud-init takes a tenant's keys in place of Billet's own: with these the
+    // machine could not say that its first boot is done.
+    if let Some(data) = &new.user_data
+        && data.starts_with("#cloud-config")
+        && let Some(key) = ["bootcmd", "phone_home"].into_iter().find(|key| {
+            data.lines()
+                .any(|l| l.trim_end().starts_with(&format!("{key}:")))
+        })
+    {
+        return Err(Refusal::invalid(
+            "user_data",
+            format!(
+                "user data sets {key}, which Billet needs for the first boot: use runcmd or write_files instead"
+            ),
+        ));
     }
     if let Some(data) = &new.user_data
         && data.len() > MAX_USER_DATA

@@ -2,14 +2,20 @@
 //! the store: read, decide, commit; again when someone else was quicker.
 
 use billet_model::{
-    LeaseId, MachineId, Secret, api::LeaseChange, bmc::PowerAction, lease::Lease,
-    lifecycle::Lifecycle, machine::Machine, operation::Operation, people::Actor,
+    LeaseId, MachineId, Secret,
+    api::LeaseChange,
+    bmc::PowerAction,
+    lease::{Lease, LeaseState},
+    lifecycle::Lifecycle,
+    machine::Machine,
+    operation::Operation,
+    people::Actor,
 };
 use billet_plan::{
     Decision, Facts,
     requests::{self, MachineRequest, Refused},
 };
-use billet_store::{Batch, StoreError, Write};
+use billet_store::{Batch, MachineFilter, StoreError, Write};
 
 use crate::{
     Core, Refusal, RefusalKind,
@@ -97,12 +103,65 @@ impl Core {
         drives: &[String],
         if_match: Option<i64>,
     ) -> Result<(Machine, Operation), Refusal> {
+        self.known_once(id, drives).await?;
         let (machine, _, operation) = self
             .decide_on(id, actor, if_match, |facts| {
                 requests::take_over(facts, drives)
             })
             .await?;
         Ok((machine, operation.ok_or_else(no_operation)?))
+    }
+
+    /// One physical machine may be reached by two addresses: enrolled twice, its
+    /// drives would be erased under whoever holds it by its other name.
+    async fn known_once(&self, id: MachineId, drives: &[String]) -> Result<(), Refusal> {
+        let this = self
+            .store
+            .machine(id)
+            .await?
+            .ok_or_else(|| Refusal::missing("machine", id))?;
+        let serial = |m: &Machine| m.inventory.as_ref().and_then(|i| i.system.serial.clone());
+        let own = serial(&this);
+        let mut after = None;
+        loop {
+            let page = self
+                .store
+                .machines(&MachineFilter::default(), after, 1000)
+                .await?;
+            for other in &page {
+                if other.id == id || other.lifecycle == Lifecycle::Retired {
+                    continue;
+                }
+                let drive = drives.iter().find(|d| {
+                    other.drives.iter().any(|o| o.serial == **d)
+                        || other
+                            .inventory
+                            .iter()
+                            .flat_map(|i| i.own_drives())
+                            .any(|o| o.serial.as_ref() == Some(*d))
+                });
+                let same = match drive {
+                    Some(drive) => Some(format!("drive {drive}")),
+                    None if own.is_some() && own == serial(other) => {
+                        own.as_ref().map(|s| format!("serial number {s}"))
+                    }
+                    None => None,
+                };
+                if let Some(same) = same {
+                    return Err(Refusal::new(
+                        RefusalKind::Conflict,
+                        format!(
+                            "{same} of {} is known already, as {}'s: they are one machine, or a part has moved; retire the record that is wrong",
+                            this.name, other.name
+                        ),
+                    ));
+                }
+            }
+            if page.len() < 1000 {
+                return Ok(());
+            }
+            after = page.last().map(|m| m.id);
+        }
     }
 
     /// Carries out an operator's command about a machine.
@@ -168,6 +227,15 @@ impl Core {
                 return Err(stale(machine.version));
             }
             if let Some(address) = &address {
+                if *address != machine.bmc.address && machine.lease.is_some() {
+                    return Err(Refusal::new(
+                        RefusalKind::Conflict,
+                        format!(
+                            "{} is held by a lease: its BMC's address cannot be changed until it is released, for another address may be another machine's",
+                            machine.name
+                        ),
+                    ));
+                }
                 machine.bmc.address.clone_from(address);
             }
             if let Some(user) = &user {
@@ -306,7 +374,18 @@ impl Core {
                 lease.tags.clone_from(tags);
             }
             if let Some(seconds) = change.extend_seconds {
-                let from = lease.ends_at.unwrap_or_else(|| self.now());
+                if !matches!(lease.state, LeaseState::Active | LeaseState::Deploying) {
+                    return Err(Refusal::new(
+                        RefusalKind::Conflict,
+                        format!("{} is {}, and cannot be extended", lease.name, lease.state),
+                    ));
+                }
+                let from = lease.ends_at.ok_or_else(|| {
+                    Refusal::new(
+                        RefusalKind::Conflict,
+                        format!("{} has no end that could be extended", lease.name),
+                    )
+                })?;
                 lease.ends_at = Some(crate::grants::end_of_term(from, seconds)?);
             }
             let mut row = self.audit_row(

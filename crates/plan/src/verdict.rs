@@ -72,6 +72,9 @@ pub fn certificate(facts: EraseFacts<'_>) -> Result<EraseCertificate, String> {
     if let Some(failure) = erase_failure(&machine.drives, &record.drives, &[]) {
         return Err(failure);
     }
+    if machine.drives.is_empty() {
+        return Err("no drive of the machine is known, so none can be said to be erased".into());
+    }
     let (Some(from), Some(until)) = (record.off_from, record.off_until) else {
         return Err("power was not seen off between erase and read-back".into());
     };

@@ -137,6 +137,7 @@ impl Serve {
                 "There is no --ramdisk: machines can be enrolled, and not taken over or leased.",
             );
         }
+        let _lock = lock(&self.data)?;
         let control = Control::open(settings)
             .await
             .map_err(|error| Failure::failed(chain(&error)))?;
@@ -342,4 +343,23 @@ pub fn stop_signal() -> Result<StopSignal, Failure> {
         interrupt: hear(unix::SignalKind::interrupt())?,
         terminate: hear(unix::SignalKind::terminate())?,
     })
+}
+
+/// One server at a time works on a data directory: two would send the same
+/// request to a BMC twice. The lock goes with the process, however it ends.
+fn lock(data: &Path) -> Result<std::fs::File, Failure> {
+    let path = data.join("lock");
+    let failed =
+        |error: std::io::Error| Failure::failed(format!("locking {}: {error}", path.display()));
+    std::fs::create_dir_all(data).map_err(failed)?;
+    let file = std::fs::File::create(&path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(Failure::failed(format!(
+            "another server is at work on {}",
+            data.display()
+        ))
+        .hint("stop it first, or use another --data")),
+        Err(std::fs::TryLockError::Error(error)) => Err(failed(error)),
+    }
 }
