@@ -108,6 +108,7 @@ impl Core {
             let filter = MachineFilter {
                 machine_type: Some(lease.machine_type.clone()),
                 lifecycle: Some(Lifecycle::Available),
+                site,
                 ..MachineFilter::default()
             };
             let machines = self.store.machines(&filter, None, 1000).await?;

@@ -103,7 +103,7 @@ impl Keys {
         {
             ring.rotate(evidence.public().clone(), world.now());
             let bytes = serde_json::to_vec_pretty(&ring).unwrap_or_default();
-            fs::write(&path, bytes).map_err(|e| file("writing", &path, e))?;
+            write_whole(&path, &bytes)?;
         }
         Ok(Self {
             master,
@@ -122,6 +122,14 @@ impl Keys {
             evidence,
             ring,
         }
+    }
+
+    /// What tells these keys from others without telling anything of them: kept
+    /// with the data, so that data and keys that do not belong together are
+    /// noticed before a secret is needed.
+    pub fn check_value(&self) -> String {
+        let mac = self.mac("check value", &[]);
+        mac[..8].iter().map(|b| format!("{b:02x}")).collect()
     }
 
     /// The key that signs evidence.
@@ -259,6 +267,32 @@ fn file(doing: &'static str, path: &Path, source: std::io::Error) -> KeysError {
     }
 }
 
+/// Writes a file for its owner alone; a kill leaves the old one or the new one,
+/// and never a part.
+fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), KeysError> {
+    let partial = path.with_extension("partial");
+    match fs::remove_file(&partial) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            return Err(file("removing", &partial, e));
+        }
+        _ => {}
+    }
+    let mut out = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&partial)
+        .map_err(|e| file("making", &partial, e))?;
+    out.write_all(bytes)
+        .and_then(|()| out.sync_all())
+        .map_err(|e| file("writing", &partial, e))?;
+    fs::rename(&partial, path).map_err(|e| file("moving into place", path, e))?;
+    let directory = path.parent().unwrap_or(Path::new("."));
+    fs::File::open(directory)
+        .and_then(|d| d.sync_all())
+        .map_err(|e| file("writing", directory, e))
+}
+
 fn master(path: &Path, world: &dyn World) -> Result<Zeroizing<[u8; 32]>, KeysError> {
     let mut key = Zeroizing::new([0; 32]);
     match fs::read(path).map(Zeroizing::new) {
@@ -283,15 +317,7 @@ fn master(path: &Path, world: &dyn World) -> Result<Zeroizing<[u8; 32]>, KeysErr
         }
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             world.fill(key.as_mut());
-            let mut out = fs::OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(path)
-                .map_err(|e| file("making", path, e))?;
-            out.write_all(key.as_ref())
-                .and_then(|()| out.sync_all())
-                .map_err(|e| file("writing", path, e))?;
+            write_whole(path, key.as_ref())?;
         }
         Err(e) => return Err(file("reading", path, e)),
     }
@@ -321,6 +347,25 @@ mod tests {
         assert_eq!(keys.boot_of(&forged), None);
         assert_eq!(keys.boot_of("boot-"), None);
         assert_eq!(keys.boot_of(""), None);
+    }
+
+    #[test]
+    fn keys_are_kept_whole_and_for_their_owner() -> Result<(), Box<dyn std::error::Error>> {
+        let dir = tempfile::tempdir()?;
+        // A kill in the middle of an earlier first start.
+        fs::write(dir.path().join("master.partial"), b"half")?;
+        let keys = Keys::open(dir.path(), &System)?;
+        let again = Keys::open(dir.path(), &System)?;
+        assert_eq!(keys.check_value(), again.check_value());
+        for entry in fs::read_dir(dir.path())? {
+            let entry = entry?;
+            let mode = entry.metadata()?.permissions().mode() & 0o777;
+            assert_eq!(mode, 0o600, "{:?}", entry.file_name());
+        }
+        fs::remove_file(dir.path().join("master.key"))?;
+        let other = Keys::open(dir.path(), &System)?;
+        assert_ne!(keys.check_value(), other.check_value());
+        Ok(())
     }
 
     #[test]

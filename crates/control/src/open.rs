@@ -5,13 +5,16 @@ use std::{ops::Deref, path::PathBuf, sync::Arc};
 use billet_media::boot_media::{BootMediaError, BootMediaTemplate};
 use billet_model::{Secret, api::SigningKey};
 use billet_plan::Policy;
-use billet_store::{Store, StoreError, StoreUrl};
+use billet_store::{Batch, Store, StoreError, StoreUrl, Write};
 
 use crate::{
     Core, System,
     bmcs::Bmcs,
     keys::{Keys, KeysError},
 };
+
+/// Where the keys' check value is kept.
+const KEYS_CHECK: &str = "control.keys_check";
 
 /// How a control plane is set up.
 #[derive(Clone, Debug)]
@@ -56,6 +59,12 @@ pub enum OpenError {
     /// The keys.
     #[error(transparent)]
     Keys(#[from] KeysError),
+    /// The keys are not those that the data was made with.
+    #[error("the keys in {keys} are not those that this data was made with, so its BMC passwords cannot be read: bring the right keys back, or start with other data", keys = keys.display())]
+    OtherKeys {
+        /// Keys.
+        keys: PathBuf,
+    },
     /// The database.
     #[error("opening the database: {0}")]
     Store(#[from] StoreError),
@@ -117,6 +126,20 @@ impl Control {
             },
         };
         let store = Store::open(&url).await?;
+        let value = keys.check_value();
+        match store.meta(KEYS_CHECK).await? {
+            Some(kept) if kept == value => {}
+            Some(_) => {
+                return Err(OpenError::OtherKeys {
+                    keys: settings.keys,
+                });
+            }
+            None => {
+                let key = KEYS_CHECK.to_owned();
+                let batch = Batch::new().with(Write::PutMeta { key, value });
+                store.commit(batch).await?;
+            }
+        }
         let template = match &settings.ramdisk {
             Some(uki) => Some(BootMediaTemplate::create(
                 uki,

@@ -55,6 +55,11 @@ pub struct EraseFacts<'a> {
     pub lease: Option<&'a Lease>,
     /// When the read-back ended.
     pub now: Time,
+    /// Canaries and samples that each drive must have had: all of its blocks,
+    /// where it has fewer.
+    pub canaries: u32,
+    /// See `canaries`.
+    pub samples: u32,
     /// What the read-back found.
     pub drives: &'a [DriveVerify],
     /// What came of clearing the TPM.
@@ -90,6 +95,16 @@ pub fn certificate(facts: EraseFacts<'_>) -> Result<EraseCertificate, String> {
             return Err(format!("drive {serial}: {failure}"));
         }
         let planted = u32::try_from(erase.canaries.len()).unwrap_or(u32::MAX);
+        // What was ordered is the floor: one canary and one sample prove little.
+        let blocks = erase.size_bytes / 4096;
+        for (what, is, floor) in [
+            ("canaries were planted", planted, facts.canaries),
+            ("blocks were sampled", read.samples_read, facts.samples),
+        ] {
+            if u64::from(is) < u64::from(floor).min(blocks) {
+                return Err(format!("drive {serial}: {is} {what}, of {floor} ordered"));
+            }
+        }
         if read.canaries_read != planted {
             return Err(format!(
                 "drive {serial}: {} of {planted} canaries were looked for",
@@ -102,7 +117,7 @@ pub fn certificate(facts: EraseFacts<'_>) -> Result<EraseCertificate, String> {
                 read.canaries_found
             ));
         }
-        if read.samples_read == 0 || read.samples_with_data > 0 {
+        if read.samples_with_data > 0 {
             return Err(format!(
                 "drive {serial}: {} of {} sampled blocks hold data after the erase",
                 read.samples_with_data, read.samples_read

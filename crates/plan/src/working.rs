@@ -243,6 +243,8 @@ fn verified(draft: &mut Draft<'_>, boot: BootId, drives: &[DriveVerify], tpm: Tp
         site: draft.facts.site,
         lease: draft.lease(),
         now: draft.now(),
+        canaries: draft.facts.policy.canaries,
+        samples: draft.facts.policy.samples,
         drives,
         tpm,
     };

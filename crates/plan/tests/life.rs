@@ -41,6 +41,10 @@ struct World {
     medium: Option<BootId>,
     cd_next: bool,
     certificates: Vec<EraseCertificate>,
+    /// Canaries that the agent plants, if fewer than ordered.
+    canaries: Option<u32>,
+    /// Blocks that the agent samples, if fewer than ordered.
+    samples: Option<u32>,
     requests: Vec<BmcRequest>,
     lifecycles: Vec<Lifecycle>,
 }
@@ -154,6 +158,8 @@ impl World {
             medium: None,
             cd_next: false,
             certificates: vec![],
+            canaries: None,
+            samples: None,
             requests: vec![],
             lifecycles: vec![Lifecycle::Enrolled],
         }
@@ -331,10 +337,12 @@ impl World {
                         method: Some(EraseMethod::WriteZeroes),
                         tried: vec![],
                         bytes: 1 << 30,
-                        canaries: vec![Canary {
-                            offset: 0,
-                            sha256: String::new(),
-                        }],
+                        canaries: (0..self.canaries.unwrap_or(order.canaries))
+                            .map(|n| Canary {
+                                offset: u64::from(n) * 4096,
+                                sha256: String::new(),
+                            })
+                            .collect(),
                         failure: None,
                     })
                     .collect(),
@@ -346,9 +354,9 @@ impl World {
                     .iter()
                     .map(|e| DriveVerify {
                         drive: e.drive.clone(),
-                        canaries_read: 1,
+                        canaries_read: e.canaries.len() as u32,
                         canaries_found: 0,
-                        samples_read: order.samples,
+                        samples_read: self.samples.unwrap_or(order.samples),
                         samples_with_data: 0,
                         failure: None,
                     })
@@ -685,4 +693,22 @@ fn a_wish_of_before_the_restore_is_not_carried_out() {
         (world.machine.power_request, world.machine.operation),
         (None, None)
     );
+}
+
+#[test]
+fn an_erase_that_is_hardly_looked_at_is_not_accepted() {
+    let fewer: [(&str, fn(&mut World)); 2] = [
+        ("canaries", |w| w.canaries = Some(1)),
+        ("sampled", |w| w.samples = Some(1)),
+    ];
+    for (what, change) in fewer {
+        let mut world = World::new();
+        change(&mut world);
+        world.run();
+        world.take_over();
+        assert_eq!(world.machine.lifecycle, Lifecycle::Quarantined, "{what}");
+        let hold = world.machine.hold.as_ref().expect("a hold");
+        assert!(hold.detail.contains(what), "{}", hold.detail);
+        assert!(world.machine.may_hold_data && world.certificates.is_empty());
+    }
 }

@@ -98,7 +98,8 @@ impl Restore {
     pub async fn run(self, app: &App) -> Result<(), Failure> {
         let (file, data) = (&self.file, &self.data);
         is_database(file)?;
-        std::fs::create_dir_all(data)
+        std::os::unix::fs::DirBuilderExt::mode(std::fs::DirBuilder::new().recursive(true), 0o700)
+            .create(data)
             .map_err(|error| Failure::file("making the directory", data, &error))?;
         // What SQLite keeps beside an old database would be taken for the new one's.
         for name in ["", "-wal", "-shm"] {

@@ -11,3 +11,4 @@ mod restore;
 mod site;
 mod support;
 mod tenancy;
+mod twice;
