@@ -273,7 +273,8 @@ impl Core {
         }
     }
 
-    /// A tenant's machine says that its first boot is done. Once.
+    /// A tenant's machine says that its first boot is done. Once: a repeat,
+    /// as of one whose answer was lost, is told the same and changes nothing.
     ///
     /// # Errors
     /// When the token is not that of a lease that waits for this.
@@ -283,11 +284,15 @@ impl Core {
         loop {
             let mut lease = self.store.lease(id).await?.ok_or(AgentError::Unknown)?;
             let expected = self.keys.phone_token(lease.id, lease.operation);
-            if !keys::same(token, expected.expose())
-                || lease.state != LeaseState::Deploying
-                || lease.active_because.is_some()
-            {
+            if !keys::same(token, expected.expose()) {
                 return Err(AgentError::Unknown);
+            }
+            match (lease.state, lease.active_because) {
+                (LeaseState::Deploying, None) => {}
+                (LeaseState::Deploying | LeaseState::Active, Some(ActiveBecause::PhonedHome)) => {
+                    return Ok(lease.machine);
+                }
+                _ => return Err(AgentError::Unknown),
             }
             let machine = self
                 .store

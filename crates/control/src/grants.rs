@@ -17,10 +17,7 @@ use billet_plan::{placement, requests};
 use billet_store::{MachineFilter, StoreError, Write};
 use jiff::SignedDuration;
 
-use crate::{Core, Refusal, RefusalKind, core::Input, facts::Gathered};
-
-/// Most bytes of user data.
-const MAX_USER_DATA: usize = 64 * 1024;
+use crate::{Core, Refusal, RefusalKind, core::Input, facts::Gathered, user_data};
 
 impl Core {
     /// Makes a lease and takes a machine for it.
@@ -265,33 +262,8 @@ fn check(new: &NewLease) -> Result<(), Refusal> {
             ));
         }
     }
-    // cloud-init takes a tenant's keys in place of Billet's own: with these the
-    // machine could not say that its first boot is done.
-    if let Some(data) = &new.user_data
-        && data.starts_with("#cloud-config")
-        && let Some(key) = ["bootcmd", "phone_home"].into_iter().find(|key| {
-            data.lines()
-                .any(|l| l.trim_end().starts_with(&format!("{key}:")))
-        })
-    {
-        return Err(Refusal::invalid(
-            "user_data",
-            format!(
-                "user data sets {key}, which Billet needs for the first boot: use runcmd or write_files instead"
-            ),
-        ));
-    }
-    if let Some(data) = &new.user_data
-        && data.len() > MAX_USER_DATA
-    {
-        return Err(Refusal {
-            kind: RefusalKind::TooLarge,
-            detail: format!(
-                "user data is {} bytes, and may be {MAX_USER_DATA}: fetch the rest from it",
-                data.len()
-            ),
-            field: Some("user_data".into()),
-        });
+    if let Some(data) = &new.user_data {
+        user_data::check(data)?;
     }
     for (i, arg) in new.kernel_args.iter().enumerate() {
         if arg.is_empty() || arg.len() > 512 || arg.chars().any(|c| c.is_control() || c == ' ') {

@@ -17,6 +17,7 @@ mod operations;
 mod refusal;
 mod requests;
 mod runner;
+mod user_data;
 mod world;
 
 pub use agents::AgentError;

@@ -17,10 +17,8 @@ use crate::faults::Faults;
 use crate::metal::{Metal, MetalError, MetalEvent, Power};
 use crate::options::LabOptions;
 use crate::phantom::{Clients, Model, Phantom, PhantomSetup};
+use crate::reach::{self, Reach};
 use crate::{api, watch};
-
-/// Where SSH goes when its own port is not to be had.
-const OTHER_SSH_PORT: u16 = 2222;
 
 /// Why a lab does not start.
 #[derive(Debug, thiserror::Error)]
@@ -116,6 +114,9 @@ pub struct Summary {
     pub accel: Option<Accel>,
     /// Under this address, emulated machines reach the host's loopback.
     pub host_alias: Ipv4Addr,
+    /// The /24 of loopback addresses that the host reaches emulated machines at, each by the
+    /// last byte of its own address.
+    pub reached_at: Ipv4Addr,
     /// What differs from what was asked for, in sentences.
     pub notes: Vec<String>,
     /// All machines.
@@ -156,6 +157,7 @@ impl Room {
             dir: self.dir.clone(),
             accel: self.accel,
             host_alias: host_alias(&self.options),
+            reached_at: self.options.net.reached_at,
             notes: self.notes.clone(),
             machines: self.members.iter().map(Member::describe).collect(),
         }
@@ -203,6 +205,7 @@ pub struct Lab {
     // Removed when the lab goes.
     _sockets: tempfile::TempDir,
     _temporary: Option<tempfile::TempDir>,
+    _reach: Option<Reach>,
 }
 
 impl Drop for Lab {
@@ -216,6 +219,17 @@ impl Drop for Lab {
 struct Kept {
     seed: u64,
     password: String,
+    /// Where the host reaches its machines, from when it first had some.
+    #[serde(default)]
+    reached_at: Option<Ipv4Addr>,
+}
+
+impl Kept {
+    fn write(&self, dir: &Path) -> Result<(), LabError> {
+        let file = dir.join("lab.json");
+        let text = serde_json::to_vec_pretty(self).unwrap_or_default();
+        std::fs::write(&file, text).map_err(io("writing", file.display()))
+    }
 }
 
 fn kept(dir: &Path, options: &LabOptions) -> Result<Kept, LabError> {
@@ -231,9 +245,9 @@ fn kept(dir: &Path, options: &LabOptions) -> Result<Kept, LabError> {
             .password
             .clone()
             .unwrap_or_else(|| Maker::new(rand::random(), "bmc").letters("password", 16)),
+        reached_at: None,
     };
-    let text = serde_json::to_vec_pretty(&kept).unwrap_or_default();
-    std::fs::write(&file, text).map_err(io("writing", file.display()))?;
+    kept.write(dir)?;
     Ok(kept)
 }
 
@@ -285,14 +299,26 @@ impl Lab {
             .prefix("billet-lab-")
             .tempdir()
             .map_err(io("making", "a directory for sockets"))?;
-        let kept = kept(&dir, &options)?;
+        let mut kept = kept(&dir, &options)?;
         let accel = if options.machines > 0 {
             Some(find_accel(&dir).await.map_err(LabError::Accel)?)
         } else {
             None
         };
+        let mut options = options;
         let mut notes = Vec::new();
-        let ssh_port = ssh_port(&options, &mut notes)?;
+        let mut reach = None;
+        if options.machines > 0 {
+            let mut taken = reach::take(&options.net, options.machines, kept.reached_at)
+                .map_err(|(at, e)| io("listening on", at)(e))?;
+            (options.net.reached_at, options.net.ssh_port) = (taken.net, taken.ssh_port);
+            notes.append(&mut taken.notes);
+            if kept.reached_at.is_none() {
+                kept.reached_at = Some(taken.net);
+                kept.write(&dir)?;
+            }
+            reach = Some(taken);
+        }
 
         let stop = CancellationToken::new();
         // Whatever fails from here on, what runs already is stopped.
@@ -310,7 +336,6 @@ impl Lab {
             dir: &dir,
             sockets: sockets.path(),
             kept: &kept,
-            ssh_port,
             events,
             faults: Arc::new(Faults::default()),
             clients: Arc::new(Clients::default()),
@@ -351,6 +376,7 @@ impl Lab {
             stop,
             _sockets: sockets,
             _temporary: temporary,
+            _reach: reach,
         })
     }
 
@@ -405,33 +431,12 @@ fn directory(options: &LabOptions) -> Result<(PathBuf, Option<tempfile::TempDir>
     Ok((dir, None))
 }
 
-/// The port that machines' SSH is reached on.
-fn ssh_port(options: &LabOptions, notes: &mut Vec<String>) -> Result<u16, LabError> {
-    for n in 0..options.machines {
-        let (_, ssh) = addresses(options, n, options.net.ssh_port);
-        match std::net::TcpListener::bind(ssh) {
-            Ok(_) => {}
-            Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => {
-                notes.push(format!(
-                    "This process may not listen on port {} of {}: the machines' SSH is on port \
-                     {OTHER_SSH_PORT} instead.",
-                    ssh.port(),
-                    ssh.ip()
-                ));
-                return Ok(OTHER_SSH_PORT);
-            }
-            Err(e) => return Err(io("listening on", ssh)(e)),
-        }
-    }
-    Ok(options.net.ssh_port)
-}
-
 /// The `n`th emulated machine's own address, and where the host reaches its SSH.
-fn addresses(options: &LabOptions, n: u32, port: u16) -> (Ipv4Addr, SocketAddrV4) {
+fn addresses(options: &LabOptions, n: u32) -> (Ipv4Addr, SocketAddrV4) {
     let last = u32::from(options.net.first) + n;
     let machine = Ipv4Addr::from_bits(options.net.subnet.to_bits() + last);
     let outside = Ipv4Addr::from_bits(options.net.reached_at.to_bits() + last);
-    (machine, SocketAddrV4::new(outside, port))
+    (machine, SocketAddrV4::new(outside, options.net.ssh_port))
 }
 
 struct Making<'a> {
@@ -439,7 +444,6 @@ struct Making<'a> {
     dir: &'a Path,
     sockets: &'a Path,
     kept: &'a Kept,
-    ssh_port: u16,
     events: mpsc::UnboundedSender<(String, MetalEvent)>,
     faults: Arc<Faults>,
     clients: Arc<Clients>,
@@ -499,7 +503,7 @@ impl Making<'_> {
                 gpus: self.options.gpus,
             },
         );
-        let (address, ssh) = addresses(self.options, n, self.ssh_port);
+        let (address, ssh) = addresses(self.options, n);
         let setup = EmulatedSetup {
             name: name.clone(),
             dir: dir.clone(),

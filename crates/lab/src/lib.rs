@@ -19,6 +19,7 @@ mod manifest;
 mod metal;
 mod options;
 mod phantom;
+mod reach;
 mod watch;
 
 pub use emulated::{Accel, MediaBus};

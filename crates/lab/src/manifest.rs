@@ -34,7 +34,7 @@ fn write(out: &mut String, summary: &Summary, options: &LabOptions) -> std::fmt:
         writeln!(out, "subnet = \"{}/24\"", net.subnet)?;
         writeln!(out, "gateway = \"{}\"", summary.host_alias)?;
         writeln!(out, "pool = [\"{}\", \"{}\"]", at(first), at(254))?;
-        writeln!(out, "reached_at = \"{}\"\n", net.reached_at)?;
+        writeln!(out, "reached_at = \"{}\"\n", summary.reached_at)?;
     }
     let mut types = BTreeMap::new();
     for machine in &summary.machines {
@@ -108,6 +108,7 @@ mod tests {
             dir: "/tmp".into(),
             accel: None,
             host_alias: [10, 88, 0, 1].into(),
+            reached_at: [127, 88, 0, 0].into(),
             notes: vec![],
             machines: vec![
                 machine("lab-001", Kind::Emulated),

@@ -21,9 +21,10 @@ pub struct SeedFacts<'a> {
 /// Makes the seed. The tenant's user data stays as it is; what Billet needs is
 /// vendor data, which cloud-init merges beneath it.
 ///
-/// The authority is put under `/run` for the first boot alone, where the stage
-/// that phones home finds it by its environment: the system's own trust is not
-/// touched, and nothing of it is left after a reboot.
+/// cloud-init takes a tenant's `bootcmd` or `phone_home` in place of the
+/// vendor's. So the phone-home is no key of the configuration but a hook of its
+/// own beside it, which leaves a unit that runs the same module of cloud-init
+/// once the last stage is over: see [`HOOK`].
 pub fn seed(facts: &SeedFacts<'_>) -> Seed {
     let lease = facts.lease;
     let hostname = lease
@@ -37,28 +38,11 @@ pub fn seed(facts: &SeedFacts<'_>) -> Seed {
         "local-hostname": hostname,
         "public-keys": keys,
     });
-    let trust = format!(
-        "mkdir -p /run/billet /run/systemd/system/cloud-final.service.d\n\
-         cat /etc/ssl/certs/ca-certificates.crt - > /run/billet/authorities.pem 2>/dev/null <<'EOF'\n{}\nEOF\n\
-         printf '[Service]\\nEnvironment=REQUESTS_CA_BUNDLE=/run/billet/authorities.pem\\n' > /run/systemd/system/cloud-final.service.d/billet.conf\n\
-         systemctl daemon-reload\n",
-        facts.authority.trim()
-    );
     let vendor = serde_json::json!({
         "disable_root": false,
         "users": [{ "name": "root", "ssh_authorized_keys": keys }],
-        "bootcmd": [["cloud-init-per", "instance", "billet-trust", "sh", "-c", trust]],
         "growpart": { "mode": "auto", "devices": ["/"] },
         "resize_rootfs": true,
-        "phone_home": {
-            "url": format!(
-                "{}/phone-home/v1/{}",
-                facts.server.trim_end_matches('/'),
-                facts.token.expose()
-            ),
-            "post": ["pub_key_rsa", "pub_key_ecdsa", "pub_key_ed25519", "instance_id", "hostname", "fqdn"],
-            "tries": 20,
-        },
     });
     Seed {
         meta_data: meta_data.to_string(),
@@ -67,9 +51,75 @@ pub fn seed(facts: &SeedFacts<'_>) -> Seed {
             .user_data
             .clone()
             .unwrap_or_else(|| "#cloud-config\n{}\n".to_owned()),
-        vendor_data: format!("#cloud-config\n{vendor}\n"),
+        vendor_data: format!(
+            "Content-Type: multipart/mixed; boundary=\"{BOUNDARY}\"\n\
+             MIME-Version: 1.0\n\n\
+             --{BOUNDARY}\nContent-Type: text/cloud-config; charset=\"utf-8\"\n\n\
+             #cloud-config\n{vendor}\n\
+             --{BOUNDARY}\nContent-Type: text/cloud-boothook; charset=\"utf-8\"\n\n\
+             {}\n--{BOUNDARY}--\n",
+            hook(facts)
+        ),
         network_config: network_config(facts.addresses),
     }
+}
+
+/// Between the parts of the vendor data. Nothing in them can be taken for it:
+/// keys are base64 and a comment on one line.
+const BOUNDARY: &str = "==billet==";
+
+/// What each boot runs early, and does something on the first alone.
+///
+/// The authority is under `/run`, where the module finds it by its environment:
+/// the system's own trust is not touched. A stage of cloud-init cannot be given
+/// an environment once it runs, and newer ones are all one process: so it is a
+/// unit of its own, queued behind the last stage. What is left after the first
+/// boot is an empty file among cloud-init's own.
+const HOOK: &str = r#"#!/bin/sh
+done=/var/lib/cloud/instance/sem/billet_phone_home
+[ -e "$done" ] && exit 0
+umask 077
+mkdir -p /run/billet /run/systemd/system
+cat >/run/billet/authority.pem <<'EOF'
+{authority}
+EOF
+cat >/run/billet/phone-home.cfg <<'EOF'
+{config}
+EOF
+cat >/run/systemd/system/billet-phone-home.service <<EOF
+[Unit]
+Description=Say once that the first boot is done
+After=cloud-final.service network-online.target
+[Service]
+Type=oneshot
+TimeoutStartSec=infinity
+Environment=REQUESTS_CA_BUNDLE=/run/billet/authority.pem
+ExecStart=/usr/bin/env cloud-init --file /run/billet/phone-home.cfg single --name phone_home --frequency always
+ExecStart=/bin/touch $done
+ExecStart=/bin/rm -rf /run/billet
+EOF
+systemctl daemon-reload
+systemctl start --no-block billet-phone-home.service
+"#;
+
+/// How often the module tries, three seconds apart and more: past a control
+/// plane that is away for an hour.
+const TRIES: u32 = 1200;
+
+fn hook(facts: &SeedFacts<'_>) -> String {
+    let config = serde_json::json!({
+        "phone_home": {
+            "url": format!(
+                "{}/phone-home/v1/{}",
+                facts.server.trim_end_matches('/'),
+                facts.token.expose()
+            ),
+            "post": ["pub_key_rsa", "pub_key_ecdsa", "pub_key_ed25519", "instance_id", "hostname", "fqdn"],
+            "tries": TRIES,
+        },
+    });
+    HOOK.replace("{authority}", facts.authority.trim())
+        .replace("{config}", &config.to_string())
 }
 
 /// cloud-init's network-config, version 2.

@@ -86,8 +86,11 @@ fn erase(disk: &mut Disk) {
 
 /// The token in the address that a seed has the system phone home to.
 fn phone_token(vendor_data: &str) -> Option<String> {
-    let body = vendor_data.strip_prefix("#cloud-config\n")?;
-    let value: serde_json::Value = serde_json::from_str(body).ok()?;
+    let value: serde_json::Value = vendor_data
+        .lines()
+        .filter(|line| line.starts_with('{'))
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .find(|value: &serde_json::Value| value.get("phone_home").is_some())?;
     let url = value.get("phone_home")?.get("url")?.as_str()?;
     url.rsplit('/').next().map(str::to_owned)
 }

@@ -83,12 +83,14 @@ async fn a_tenant_is_told_before_it_hurts() {
     tokio::join!(site.take_over(), site.tiny_image());
     site.project("red").await;
     let machine_type = site.machine_type();
-    site.home
-        .write("user-data", "#cloud-config\nbootcmd:\n  - echo mine\n");
+    site.home.write(
+        "user-data",
+        "#cloud-config\nvendor_data:\n  enabled: false\n",
+    );
     let lease = site.lease("mine", &machine_type);
     let mut silent = lease.to_vec();
     silent.extend(["--user-data", "user-data"]);
-    site.by("red", &silent).await.said("bootcmd");
+    site.by("red", &silent).await.said("vendor_data");
     assert_eq!(site.machine(&site.name(0)).await["lifecycle"], "available");
 
     site.by("red", &lease).await.good();
