@@ -66,8 +66,9 @@ async fn machines_outlive_kills_and_a_power_cut() {
     let first = [&first[..], &kernel, &["--term", "1d"]].concat();
     let first = site.ask_by("acme", &first).await;
     let second = [&create[..], &[&machine_type, "--name", "second"]].concat();
-    let plain = ["--image", "plain", "--kernel-args", "billet.plain=1"];
-    let second = [&second[..], &plain].concat();
+    let plain = ["--image", "plain", "--no-ssh-key"];
+    let kernel = ["--kernel-args", "billet.plain=1"];
+    let second = [&second[..], &plain, &kernel].concat();
     let second = site.ask_by("other", &second).await;
     // A minute, on a phantom: it ends whatever happens to the control plane meanwhile.
     let short = [&phantom, "--name", "short", "--term", "60s"];
