@@ -114,6 +114,13 @@ test-artifacts: agent
 	cargo test --locked --workspace --no-run
 	@$(MAKE) --no-print-directory BILLET=$(TARGET)/debug/billet $(RAMDISK) $(IMAGE)
 
+# --- figures ----------------------------------------------------------------
+
+.PHONY: bench
+bench: build image ## Measures, beside what it compares with, and prints the figures
+	BILLET_BIN=$(BILLET) BILLET_IMAGE=$(IMAGE) \
+	  cargo bench --locked -p billet-e2e --bench figures -- $(ONLY)
+
 .PHONY: clean
 clean: ## Removes what was built here
 	cargo clean

@@ -181,6 +181,26 @@ impl Site {
         self.note("done");
     }
 
+    /// The process id of the control plane.
+    #[allow(dead_code, reason = "the figures are taken with it")]
+    pub fn server_id(&self) -> u32 {
+        self.server.as_ref().expect("it runs").id()
+    }
+
+    /// Where the control plane is.
+    #[allow(dead_code, reason = "the figures are taken with it")]
+    pub fn server_url(&self) -> &str {
+        &self.login[1]
+    }
+
+    /// A new token of an operator's.
+    #[allow(dead_code, reason = "the figures are taken with it")]
+    pub async fn token(&self) -> String {
+        let create = ["token", "create", "another", "--role", "operator"];
+        let secret = self.op(&create).await.good().stdout;
+        secret.trim().to_owned()
+    }
+
     /// Says how far the test is.
     pub fn note(&self, text: &str) {
         let after = self.began.elapsed().as_secs();

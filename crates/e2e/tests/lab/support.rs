@@ -211,6 +211,11 @@ pub struct Beside {
 }
 
 impl Beside {
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+
     /// Its exit status, where it ended.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("its state")
@@ -218,7 +223,7 @@ impl Beside {
 
     /// Asks it to end, and waits until it did so well.
     pub async fn stop(mut self) {
-        let id = self.child.id().expect("it runs").to_string();
+        let id = self.id().to_string();
         let asked = Command::new("kill").arg(&id).status().await;
         assert!(asked.expect("kill runs").success());
         let ended = tokio::time::timeout(Duration::from_secs(60), self.child.wait());
