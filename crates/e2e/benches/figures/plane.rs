@@ -109,7 +109,7 @@ async fn api(site: &Site, machine: &str, report: &mut Report) {
             let answer = answer.expect("an answer").error_for_status();
             let body = answer.expect("well").bytes().await.expect("a body");
             took.push(began.elapsed().as_secs_f64() * 1000.0);
-            assert!(body.len() > 100);
+            assert!(!body.is_empty());
         }
         (quantile(&mut took, 0.5), quantile(&mut took, 0.99), took[0])
     };

@@ -26,7 +26,7 @@ pub struct Recipe {
 }
 
 /// All recipes.
-pub const RECIPES: &[Recipe] = &[DEBIAN_12];
+pub const RECIPES: &[Recipe] = &[DEBIAN_12, DEBIAN_13];
 
 /// Their names, for messages.
 pub fn names() -> String {
@@ -50,6 +50,7 @@ const DEBIAN_12: Recipe = Recipe {
         "systemd",
         "systemd-sysv",
         "systemd-boot",
+        "systemd-boot-efi",
         "systemd-resolved",
         "systemd-timesyncd",
         "libpam-systemd",
@@ -125,4 +126,13 @@ const DEBIAN_12: Recipe = Recipe {
     ],
     // For snapshots of logical volumes, of which there are none.
     disable: &["e2scrub_all.timer", "e2scrub_reap.service"],
+};
+
+/// Its cloud-init is one process for all stages, and its packages have other
+/// names for little.
+const DEBIAN_13: Recipe = Recipe {
+    name: "debian-13",
+    title: "Debian GNU/Linux 13 (trixie)",
+    suite: "trixie",
+    ..DEBIAN_12
 };
