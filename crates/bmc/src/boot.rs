@@ -51,8 +51,10 @@ fn texts_with_none(system: &Resource, pointer: &str) -> Vec<String> {
 }
 
 impl Service {
-    /// Sets what boots, and reads it back until it shows.
-    pub async fn set_boot(&self, target: BootTarget) -> Result<(), BmcError> {
+    /// Sets what boots, and reads it back until it shows. `Some` where the BMC
+    /// accepts it and never shows it: what it shows instead. Some obey such an
+    /// override all the same, and only a boot can tell.
+    pub async fn set_boot(&self, target: BootTarget) -> Result<Option<String>, BmcError> {
         let system = self.system().await?;
         let quirks = self.vendor(&system).await.quirks();
         let ways = match target {
@@ -67,27 +69,27 @@ impl Service {
         {
             places.push(settings);
         }
-        let mut accepted = false;
+        let mut accepted: Option<(&Resource, &Way, String)> = None;
         let mut last = BmcError::refused(&what, "this BMC offers no way to do it");
         for place in &places {
             for way in &ways {
                 let body = json!({"Boot": way.boot});
                 match self.patch(place, &body).await {
-                    Ok(()) => accepted = true,
+                    Ok(()) => {}
                     Err(refusal) if refusal.try_otherwise() => {
                         last = refusal.error;
                         continue;
                     }
-                    Err(refusal) if accepted => return Err(refusal.error.after_change()),
+                    Err(refusal) if accepted.is_some() => return Err(refusal.error.after_change()),
                     Err(refusal) => return Err(refusal.error),
                 }
                 match self.read_back_boot(&place.path, way).await? {
-                    None => return self.finish_boot(target, quirks, &system).await,
+                    None => {
+                        self.finish_boot(target, quirks, &system).await?;
+                        return Ok(None);
+                    }
                     Some(shows) => {
-                        last = BmcError::refused(
-                            &what,
-                            format!("accepted, but not taken: it shows {shows}"),
-                        );
+                        accepted.get_or_insert((place, way, shows));
                     }
                 }
             }
@@ -95,9 +97,27 @@ impl Service {
         // Refused because it is so already?
         let now = self.system().await;
         if now.is_ok_and(|now| ways.iter().any(|w| w.taken(&now))) {
-            return Ok(());
+            return Ok(None);
         }
-        Err(last)
+        let Some((place, way, shows)) = accepted else {
+            return Err(last);
+        };
+        // What boots a tenant's system is not taken on trust.
+        if target == BootTarget::Disk {
+            let detail = format!("accepted, but not taken: it shows {shows}");
+            return Err(BmcError::refused(&what, detail));
+        }
+        // The best way shall be the last one asked for; to ask twice is harmless.
+        let body = json!({"Boot": way.boot});
+        let again = self
+            .read(&place.path)
+            .await
+            .unwrap_or_else(|_| place.clone());
+        if let Err(refusal) = self.patch(&again, &body).await {
+            return Err(refusal.error.after_change());
+        }
+        self.finish_boot(target, quirks, &system).await?;
+        Ok(Some(shows))
     }
 
     /// `None` once it shows; else what shows instead when the time is up.

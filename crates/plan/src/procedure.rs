@@ -116,10 +116,25 @@ pub(crate) fn read_settings(draft: &mut Draft<'_>, came: &Came<'_>, then: Goal) 
 /// What differs between two readings, in sentences.
 pub fn firmware_changes(before: &FirmwareSettings, after: &FirmwareSettings) -> Vec<String> {
     let mut changes = Vec::new();
+    // A BMC may tell none of them until it is reset: then none has changed.
+    let untold = before.bios.is_empty() != after.bios.is_empty();
+    if untold {
+        changes.push(format!(
+            "BIOS settings: told only {}, and not compared",
+            if after.bios.is_empty() {
+                "before"
+            } else {
+                "now"
+            }
+        ));
+    }
     for (word, before, after) in [
         ("BIOS setting", &before.bios, &after.bios),
         ("firmware version of", &before.versions, &after.versions),
     ] {
+        if untold && word == "BIOS setting" {
+            continue;
+        }
         let names: std::collections::BTreeSet<_> = before.keys().chain(after.keys()).collect();
         for name in names {
             let (was, is) = (before.get(name), after.get(name));

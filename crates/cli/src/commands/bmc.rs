@@ -85,7 +85,19 @@ impl Bmc {
                 Some(billet_model::bmc::BmcFailure::Credentials) => Code::Refused,
                 _ => Code::Failed,
             };
-            Failure::new(code, sentence)
+            let failure = Failure::new(code, sentence);
+            match &error {
+                BmcError::Certificate { shown, .. } => failure.hint(format!(
+                    "make sure that it is the right BMC; if it is known to have a new certificate, accept it with --accept-fingerprint {shown}. Nothing was sent"
+                )),
+                BmcError::PasswordChange { .. } => failure.hint(
+                    "change the password at the BMC, write the new one into the file, and ask again",
+                ),
+                BmcError::Credentials { .. } => {
+                    failure.hint("compare --user and the password in the file with the BMC's; accounts lock after a few wrong tries")
+                }
+                _ => failure,
+            }
         };
         let client = BmcClient::new(&endpoint, password, Timeouts::default()).map_err(failed)?;
         let mut line = Line::new(app, &inspect.address, None);
@@ -114,6 +126,12 @@ fn show(d: &Discovery) -> String {
             format!("{} ({}): {state}", slot.path, slot.types.join(", "))
         })
         .collect();
+    let options: Vec<String> = d
+        .boot
+        .options
+        .iter()
+        .map(|o| format!("{} {}", o.reference, o.name.as_deref().unwrap_or_default()))
+        .collect();
     let override_ = [
         &d.boot.override_enabled,
         &d.boot.override_target,
@@ -134,6 +152,7 @@ fn show(d: &Discovery) -> String {
         ("boot override", override_.join(", ")),
         ("boot targets", d.boot.targets.join(", ")),
         ("boot order", d.boot.order.join(", ")),
+        ("boot options", options.join("\n")),
         ("virtual media", slots.join("\n")),
     ]);
     text.push('\n');
