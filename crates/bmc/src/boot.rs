@@ -2,7 +2,8 @@
 //!
 //! Some BMCs accept a boot override and forget it; only what reads back counts.
 
-use std::time::Instant;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use billet_model::bmc::BootTarget;
 use reqwest::Method;
@@ -71,7 +72,7 @@ impl Service {
         }
         let mut accepted: Option<(&Resource, &Way, String)> = None;
         let mut last = BmcError::refused(&what, "this BMC offers no way to do it");
-        for place in &places {
+        'ways: for place in &places {
             for way in &ways {
                 let body = json!({"Boot": way.boot});
                 match self.patch(place, &body).await {
@@ -83,13 +84,24 @@ impl Service {
                     Err(refusal) if accepted.is_some() => return Err(refusal.error.after_change()),
                     Err(refusal) => return Err(refusal.error),
                 }
-                match self.read_back_boot(&place.path, way).await? {
+                let hides = self.hides_boot.load(Ordering::Relaxed);
+                // The first way is waited for; a BMC that does not show that
+                // one rarely shows another.
+                let patience = match hides || accepted.is_some() {
+                    true => self.http.timeouts.settle / 4,
+                    false => self.http.timeouts.settle,
+                };
+                match self.read_back_boot(&place.path, way, patience).await? {
                     None => {
+                        self.hides_boot.store(false, Ordering::Relaxed);
                         self.finish_boot(target, quirks, &system).await?;
                         return Ok(None);
                     }
                     Some(shows) => {
                         accepted.get_or_insert((place, way, shows));
+                        if hides && target == BootTarget::CdOnce {
+                            break 'ways;
+                        }
                     }
                 }
             }
@@ -117,11 +129,17 @@ impl Service {
             return Err(refusal.error.after_change());
         }
         self.finish_boot(target, quirks, &system).await?;
+        self.hides_boot.store(true, Ordering::Relaxed);
         Ok(Some(shows))
     }
 
     /// `None` once it shows; else what shows instead when the time is up.
-    async fn read_back_boot(&self, place: &str, way: &Way) -> Result<Option<String>, BmcError> {
+    async fn read_back_boot(
+        &self,
+        place: &str,
+        way: &Way,
+        patience: Duration,
+    ) -> Result<Option<String>, BmcError> {
         let started = Instant::now();
         loop {
             let system = self.system().await.map_err(BmcError::after_change)?;
@@ -134,7 +152,7 @@ impl Service {
             {
                 return Ok(None);
             }
-            if started.elapsed() >= self.http.timeouts.settle {
+            if started.elapsed() >= patience {
                 let shown = |key| raw(&system, key).unwrap_or("nothing").to_owned();
                 return Ok(Some(format!("{} {}", shown(ENABLED), shown(TARGET))));
             }

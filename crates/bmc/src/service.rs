@@ -2,6 +2,7 @@
 //! which system is the machine, and who manages it.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use reqwest::Method;
 use serde_json::Value;
@@ -23,6 +24,8 @@ pub(crate) struct Service {
     account: Account,
     root: OnceCell<Root>,
     system: Mutex<Option<String>>,
+    /// It accepted a boot override and did not show it, the last time.
+    pub hides_boot: AtomicBool,
 }
 
 /// What the service root says.
@@ -40,6 +43,7 @@ impl Service {
             account,
             root: OnceCell::new(),
             system: Mutex::default(),
+            hides_boot: AtomicBool::new(false),
         }
     }
 

@@ -150,6 +150,10 @@ async fn an_override_that_is_obeyed_and_not_shown() {
         panic!("{reply:?}")
     };
     assert_eq!(shows, "Disabled None");
+    // The next time it is known, and not waited for in every way there is.
+    let began = Instant::now();
+    assert!(matches!(b.ask(&CD_ONCE).await, BmcReply::Done { .. }));
+    assert!(began.elapsed() < common::quick().settle * 3);
     b.lab.faults().clear();
     let boot = b.discover().await.boot;
     assert_eq!(boot.override_target.as_deref(), Some("Cd"));

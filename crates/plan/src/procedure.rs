@@ -164,3 +164,31 @@ pub fn firmware_changes(before: &FirmwareSettings, after: &FirmwareSettings) -> 
     }
     changes
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(bios: &[(&str, &str)]) -> FirmwareSettings {
+        FirmwareSettings {
+            bios: bios
+                .iter()
+                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+                .collect(),
+            ..FirmwareSettings::default()
+        }
+    }
+
+    #[test]
+    fn what_a_bmc_told_only_once_is_not_what_a_tenant_changed() {
+        let (told, untold) = (settings(&[("A", "1"), ("B", "2")]), settings(&[]));
+        for (before, after, when) in [(&untold, &told, "now"), (&told, &untold, "before")] {
+            let changes = firmware_changes(before, after);
+            let expected = format!("BIOS settings: told only {when}, and not compared");
+            assert_eq!(changes, [expected]);
+        }
+        let changed = settings(&[("A", "1"), ("B", "3")]);
+        assert_eq!(firmware_changes(&told, &changed).len(), 1);
+        assert_eq!(firmware_changes(&untold, &untold), [""; 0]);
+    }
+}
