@@ -1,8 +1,9 @@
 //! Reading: repeated within a budget, never uncertain, and tolerant of what
 //! collections contain.
 
-use std::sync::OnceLock;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
@@ -45,6 +46,8 @@ pub(crate) struct Reader<'a> {
     deadline: Option<Instant>,
     unanswered: AtomicU32,
     gone: OnceLock<BmcError>,
+    /// What was read, in its plain form.
+    seen: Mutex<HashSet<String>>,
 }
 
 impl Service {
@@ -65,6 +68,7 @@ impl Service {
             deadline: None,
             unanswered: AtomicU32::new(0),
             gone: OnceLock::new(),
+            seen: Mutex::default(),
         }
     }
 
@@ -107,9 +111,27 @@ impl Reader<'_> {
         read
     }
 
+    /// Remembers that this was read.
+    fn see(&self, path: &str) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.insert(plain(path));
+    }
+
+    /// The resource above this one, unless it was read already.
+    fn unread_parent(&self, path: &str) -> Option<String> {
+        let parent = link::parent(path)?;
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        (!seen.contains(&plain(&parent))).then_some(parent)
+    }
+
     /// Reads one resource; as nobody where no login is needed.
     pub async fn read_as(&self, path: &str, who: Who) -> Result<Resource, BmcError> {
-        match self.read_exactly(path, who).await {
+        let parent = self.unread_parent(path);
+        let read = self.read_exactly(path, who).await;
+        if read.is_ok() {
+            self.see(path);
+        }
+        match read {
             Err(BmcError::Refused {
                 status: Some(301 | 302 | 307 | 308 | 404),
                 what,
@@ -127,11 +149,13 @@ impl Reader<'_> {
                     return Ok(read);
                 }
                 // Some know a resource only once its parent has been read.
-                if let Some(parent) = link::parent(path)
+                if let Some(parent) = parent
                     && self.read_exactly(&parent, who).await.is_ok()
-                    && let Ok(read) = self.read_exactly(path, who).await
                 {
-                    return Ok(read);
+                    self.see(&parent);
+                    if let Ok(read) = self.read_exactly(path, who).await {
+                        return Ok(read);
+                    }
                 }
                 Err(first)
             }
@@ -300,6 +324,11 @@ impl Reader<'_> {
             _ => Ok(good),
         }
     }
+}
+
+/// A path in the one form in which paths are compared.
+fn plain(path: &str) -> String {
+    path.trim_end_matches('/').to_ascii_lowercase()
 }
 
 fn parsed(

@@ -169,3 +169,29 @@ async fn whatever_the_corpus_turns_into() {
         hold(name, &corpus(name), ROUNDS).await;
     }
 }
+
+/// The same with a real server's tree; a few rounds, because it is large.
+#[tokio::test]
+async fn whatever_a_real_server_turns_into() {
+    let Some((_dir, root)) = common::tree::recorded("lenovo") else {
+        return;
+    };
+    let mut tree = Tree::new();
+    let mut places = vec![root.join("redfish/v1")];
+    while let Some(place) = places.pop() {
+        for entry in std::fs::read_dir(&place).unwrap().flatten() {
+            if entry.path().is_dir() {
+                places.push(entry.path());
+            }
+        }
+        let Ok(text) = std::fs::read_to_string(place.join("index.json")) else {
+            continue;
+        };
+        let path = place.strip_prefix(&root).unwrap().to_str().unwrap();
+        tree.insert(
+            format!("/{path}"),
+            serde_json::from_str(&text).unwrap_or(Value::String(text)),
+        );
+    }
+    hold("lenovo", &tree, 4).await;
+}

@@ -1,6 +1,8 @@
 //! A BMC that is a tree of resources and nothing else: it is read, and logged in to.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -77,7 +79,37 @@ async fn answer(tree: &Mutex<Tree>, request: Request) -> Response<Body> {
 
 /// A tree from the corpus.
 pub fn corpus(name: &str) -> Tree {
-    let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus");
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus");
     let text = std::fs::read_to_string(dir.join(format!("{name}.json"))).unwrap();
     serde_json::from_str(&text).unwrap()
+}
+
+/// A recorded tree, unpacked, or `None` (said aloud) where there is no recording.
+pub fn recorded(vendor: &str) -> Option<(tempfile::TempDir, PathBuf)> {
+    let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/redfish");
+    let archive = shared.join(format!("{vendor}.tar.zst"));
+    if !archive.exists() {
+        use std::io::Write;
+        let mut err = std::io::stderr();
+        let _ = writeln!(err, "SKIPPED: no recording at {}", archive.display());
+        return None;
+    }
+    // Thousands of small files: in memory, where there is such a place.
+    let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
+    let dir = dir.unwrap();
+    let unpacked = Command::new("tar")
+        .args(["--zstd", "-xf"])
+        .arg(&archive)
+        .arg("-C")
+        .arg(dir.path())
+        .status()
+        .unwrap();
+    assert!(
+        unpacked.success(),
+        "tar --zstd could not unpack {}",
+        archive.display()
+    );
+    let root = dir.path().join(vendor);
+    assert!(root.join("redfish/v1/index.json").exists());
+    Some((dir, root))
 }
