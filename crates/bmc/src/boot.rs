@@ -177,7 +177,7 @@ impl Service {
             .collect();
         let body = json!({"Attributes": attributes});
         for manager in self.managers(system).await {
-            let links = manager.links("/Links/Oem/Dell/DellAttributes");
+            let links = manager.links(quirks.manager_attributes);
             let Some(path) = links.iter().find(|l| l.ends_with(&manager.id())) else {
                 continue;
             };
