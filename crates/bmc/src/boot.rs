@@ -2,7 +2,8 @@
 //!
 //! Some BMCs accept a boot override and forget it; only what reads back counts.
 
-use std::time::Instant;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use billet_model::bmc::BootTarget;
 use reqwest::Method;
@@ -51,8 +52,10 @@ fn texts_with_none(system: &Resource, pointer: &str) -> Vec<String> {
 }
 
 impl Service {
-    /// Sets what boots, and reads it back until it shows.
-    pub async fn set_boot(&self, target: BootTarget) -> Result<(), BmcError> {
+    /// Sets what boots, and reads it back until it shows. `Some` where the BMC
+    /// accepts it and never shows it: what it shows instead. Some obey such an
+    /// override all the same, and only a boot can tell.
+    pub async fn set_boot(&self, target: BootTarget) -> Result<Option<String>, BmcError> {
         let system = self.system().await?;
         let quirks = self.vendor(&system).await.quirks();
         let ways = match target {
@@ -67,27 +70,38 @@ impl Service {
         {
             places.push(settings);
         }
-        let mut accepted = false;
+        let mut accepted: Option<(&Resource, &Way, String)> = None;
         let mut last = BmcError::refused(&what, "this BMC offers no way to do it");
-        for place in &places {
+        'ways: for place in &places {
             for way in &ways {
                 let body = json!({"Boot": way.boot});
                 match self.patch(place, &body).await {
-                    Ok(()) => accepted = true,
+                    Ok(()) => {}
                     Err(refusal) if refusal.try_otherwise() => {
                         last = refusal.error;
                         continue;
                     }
-                    Err(refusal) if accepted => return Err(refusal.error.after_change()),
+                    Err(refusal) if accepted.is_some() => return Err(refusal.error.after_change()),
                     Err(refusal) => return Err(refusal.error),
                 }
-                match self.read_back_boot(&place.path, way).await? {
-                    None => return self.finish_boot(target, quirks, &system).await,
+                let hides = self.hides_boot.load(Ordering::Relaxed);
+                // The first way is waited for; a BMC that does not show that
+                // one rarely shows another.
+                let patience = match hides || accepted.is_some() {
+                    true => self.http.timeouts.settle / 4,
+                    false => self.http.timeouts.settle,
+                };
+                match self.read_back_boot(&place.path, way, patience).await? {
+                    None => {
+                        self.hides_boot.store(false, Ordering::Relaxed);
+                        self.finish_boot(target, quirks, &system).await?;
+                        return Ok(None);
+                    }
                     Some(shows) => {
-                        last = BmcError::refused(
-                            &what,
-                            format!("accepted, but not taken: it shows {shows}"),
-                        );
+                        accepted.get_or_insert((place, way, shows));
+                        if hides && target == BootTarget::CdOnce {
+                            break 'ways;
+                        }
                     }
                 }
             }
@@ -95,13 +109,37 @@ impl Service {
         // Refused because it is so already?
         let now = self.system().await;
         if now.is_ok_and(|now| ways.iter().any(|w| w.taken(&now))) {
-            return Ok(());
+            return Ok(None);
         }
-        Err(last)
+        let Some((place, way, shows)) = accepted else {
+            return Err(last);
+        };
+        // What boots a tenant's system is not taken on trust.
+        if target == BootTarget::Disk {
+            let detail = format!("accepted, but not taken: it shows {shows}");
+            return Err(BmcError::refused(&what, detail));
+        }
+        // The best way shall be the last one asked for; to ask twice is harmless.
+        let body = json!({"Boot": way.boot});
+        let again = self
+            .read(&place.path)
+            .await
+            .unwrap_or_else(|_| place.clone());
+        if let Err(refusal) = self.patch(&again, &body).await {
+            return Err(refusal.error.after_change());
+        }
+        self.finish_boot(target, quirks, &system).await?;
+        self.hides_boot.store(true, Ordering::Relaxed);
+        Ok(Some(shows))
     }
 
     /// `None` once it shows; else what shows instead when the time is up.
-    async fn read_back_boot(&self, place: &str, way: &Way) -> Result<Option<String>, BmcError> {
+    async fn read_back_boot(
+        &self,
+        place: &str,
+        way: &Way,
+        patience: Duration,
+    ) -> Result<Option<String>, BmcError> {
         let started = Instant::now();
         loop {
             let system = self.system().await.map_err(BmcError::after_change)?;
@@ -114,7 +152,7 @@ impl Service {
             {
                 return Ok(None);
             }
-            if started.elapsed() >= self.http.timeouts.settle {
+            if started.elapsed() >= patience {
                 let shown = |key| raw(&system, key).unwrap_or("nothing").to_owned();
                 return Ok(Some(format!("{} {}", shown(ENABLED), shown(TARGET))));
             }
@@ -139,7 +177,7 @@ impl Service {
             .collect();
         let body = json!({"Attributes": attributes});
         for manager in self.managers(system).await {
-            let links = manager.links("/Links/Oem/Dell/DellAttributes");
+            let links = manager.links(quirks.manager_attributes);
             let Some(path) = links.iter().find(|l| l.ends_with(&manager.id())) else {
                 continue;
             };

@@ -19,6 +19,8 @@ pub(crate) struct Refusal {
     pub error: BmcError,
     /// It says that things are as wanted already.
     pub already: bool,
+    /// It says that a medium must come out first.
+    pub eject_first: bool,
 }
 
 impl From<BmcError> for Refusal {
@@ -26,6 +28,7 @@ impl From<BmcError> for Refusal {
         Self {
             error,
             already: false,
+            eject_first: false,
         }
     }
 }
@@ -66,6 +69,9 @@ impl Service {
         match status {
             202 => Ok(self.follow(&what, path, &answer).await?),
             200..=299 => Ok(()),
+            401 | 403 if messages::says_password_change(answer.bytes()) => {
+                Err(self.must_change(what, answer.bytes()).into())
+            }
             401 | 403 => Err(BmcError::Credentials {
                 what,
                 detail: detail(),
@@ -75,6 +81,7 @@ impl Service {
             // 501 and 505 say that the BMC does not know how.
             300..=407 | 409..=499 | 501 | 505 => Err(Refusal {
                 already: messages::says_already(answer.bytes()),
+                eject_first: messages::says_eject_first(answer.bytes()),
                 error: BmcError::Refused {
                     what,
                     status: Some(status),

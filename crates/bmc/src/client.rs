@@ -84,7 +84,11 @@ impl BmcClient {
                 service.insert_media(url).await?;
             }
             BmcRequest::EjectMedia => service.eject_media().await?,
-            BmcRequest::SetBoot { target } => service.set_boot(*target).await?,
+            BmcRequest::SetBoot { target } => {
+                if let Some(shows) = service.set_boot(*target).await? {
+                    return Ok(BmcFact::Unshown { shows });
+                }
+            }
         }
         Ok(BmcFact::Done)
     }

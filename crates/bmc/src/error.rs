@@ -25,6 +25,22 @@ pub enum BmcError {
         /// The BMC's words.
         detail: String,
     },
+    /// The account may do nothing before its password is changed.
+    #[error(
+        "{what}: the BMC lets {user:?} do nothing before its password is changed: {detail}; \
+         change it at the BMC{}, and give the new one here",
+        account.as_ref().map_or(String::new(), |a| format!(" (PATCH of Password at {a}, or its own page)"))
+    )]
+    PasswordChange {
+        /// The operation and its object.
+        what: String,
+        /// Whose password.
+        user: String,
+        /// The account's resource, where the BMC names it.
+        account: Option<String>,
+        /// The BMC's words.
+        detail: String,
+    },
     /// Another certificate than the pinned one: nothing was sent.
     #[error("{what}: the BMC showed certificate {shown}, but {pinned} is pinned")]
     Certificate {
@@ -103,7 +119,7 @@ impl BmcError {
     pub fn kind(&self) -> Option<BmcFailure> {
         match self {
             Self::Unreachable { .. } => Some(BmcFailure::Unreachable),
-            Self::Credentials { .. } => Some(BmcFailure::Credentials),
+            Self::Credentials { .. } | Self::PasswordChange { .. } => Some(BmcFailure::Credentials),
             Self::Certificate { .. } => Some(BmcFailure::Certificate),
             Self::Refused { .. } => Some(BmcFailure::Refused),
             Self::Malformed { .. } => Some(BmcFailure::Malformed),
@@ -122,7 +138,7 @@ impl From<BmcError> for BmcReply {
     }
 }
 
-/// How long to wait for what. BMCs are slow: one resource can take 20 seconds.
+/// How long to wait for what. BMCs are slow: one answer can take 90 seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
     /// TCP and TLS.
@@ -149,14 +165,14 @@ impl Default for Timeouts {
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(10),
-            read: Duration::from_secs(30),
-            read_budget: Duration::from_secs(60),
+            read: Duration::from_secs(120),
+            read_budget: Duration::from_secs(240),
             backoff: Duration::from_millis(500),
-            change: Duration::from_secs(60),
-            task: Duration::from_secs(120),
+            change: Duration::from_secs(120),
+            task: Duration::from_secs(300),
             settle: Duration::from_secs(10),
             poll: Duration::from_secs(1),
-            discover: Duration::from_secs(300),
+            discover: Duration::from_secs(600),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! one whose answer was lost.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use billet_model::bmc::BmcEndpoint;
@@ -28,6 +29,7 @@ pub(crate) struct Http {
     changes: reqwest::Client,
     pin: Arc<Pin>,
     slots: Semaphore,
+    met: AtomicBool,
     pub timeouts: Timeouts,
 }
 
@@ -128,6 +130,7 @@ impl Http {
             endpoint: url,
             pin,
             slots: Semaphore::new(AT_ONCE),
+            met: AtomicBool::new(false),
             timeouts,
         })
     }
@@ -135,6 +138,12 @@ impl Http {
     /// The fingerprint pinned or shown, once there was a connection.
     pub fn fingerprint(&self) -> Option<String> {
         self.pin.fingerprint()
+    }
+
+    /// Whether it has ever answered: then one that cannot be reached may be
+    /// restarting, and is worth waiting for.
+    pub fn met(&self) -> bool {
+        self.met.load(Ordering::Relaxed)
     }
 
     /// Sends one request and reads its answer.
@@ -158,7 +167,8 @@ impl Http {
         if let Some((name, value)) = call.header {
             request = request.header(name, value);
         }
-        if let Some(etag) = call.if_match {
+        // What cannot stand in a header cannot have come from one: it goes without.
+        if let Some(etag) = call.if_match.and_then(|e| HeaderValue::from_str(e).ok()) {
             request = request.header(IF_MATCH, etag);
         }
         if let Some(body) = call.body {
@@ -168,6 +178,7 @@ impl Http {
             Ok(response) => response,
             Err(error) => return Err(self.lost(what, &error)),
         };
+        self.met.store(true, Ordering::Relaxed);
         let status = response.status().as_u16();
         tracing::debug!(%what, status, "bmc answered");
         let headers = std::mem::take(response.headers_mut());

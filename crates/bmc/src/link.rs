@@ -64,6 +64,14 @@ pub(crate) fn other_slash(path: &str) -> Option<String> {
     })
 }
 
+/// The resource above this one; `None` for what stands right below the root.
+pub(crate) fn parent(path: &str) -> Option<String> {
+    let path = path.split('?').next().unwrap_or_default();
+    let (parent, _) = path.trim_end_matches('/').rsplit_once('/')?;
+    let depth = parent.split('/').filter(|p| !p.is_empty()).count();
+    (depth > 2).then(|| parent.to_owned())
+}
+
 /// Whether two paths name the same resource.
 pub(crate) fn same(a: &str, b: &str) -> bool {
     a.trim_end_matches('/')

@@ -23,6 +23,12 @@ impl Service {
         for manager in self.managers(system).await {
             places.extend(manager.link("/VirtualMedia"));
         }
+        if places.is_empty() {
+            // A machine of several managers may name the wrong one.
+            for manager in self.all_managers().await {
+                places.extend(manager.link("/VirtualMedia"));
+            }
+        }
         let mut slots: Vec<Resource> = Vec::new();
         let mut trouble = None;
         for place in places {
@@ -55,7 +61,10 @@ impl Service {
         }
         let mut cds: Vec<&Resource> = slots.iter().filter(|s| is_cd(s)).collect();
         cds.sort_by_key(|s| std::cmp::Reverse(fitness(s, quirks)));
-        let mut last = BmcError::refused("insert media", "this BMC has no virtual CD");
+        let mut last = BmcError::refused(
+            "insert media",
+            "this BMC shows no virtual CD (some show it only after a reset of the BMC itself)",
+        );
         for slot in cds.into_iter().take(MOST_SLOTS) {
             match self.insert(slot, url).await {
                 Ok(()) => return Ok(()),
@@ -88,8 +97,20 @@ impl Service {
         let what = format!("insert media at {}", slot.path);
         let mut last = BmcError::refused(&what, "it has no way to insert a URL");
         if let Some(action) = action(slot, &["InsertMedia", "InsertVirtualMedia"]) {
+            let mut ejected = false;
             for body in insert_bodies(url) {
-                match self.change(Method::POST, &action, &body, None).await {
+                let mut asked = self.change(Method::POST, &action, &body, None).await;
+                // A slot that shows empty may still be held by an older medium.
+                if let Err(refusal) = &asked
+                    && refusal.try_otherwise()
+                    && refusal.eject_first
+                    && !ejected
+                {
+                    ejected = true;
+                    self.eject_unseen(slot).await?;
+                    asked = self.change(Method::POST, &action, &body, None).await;
+                }
+                match asked {
                     Ok(()) => return self.read_back_insert(&what, slot, url).await,
                     Err(refusal) if refusal.try_otherwise() => last = refusal.error,
                     Err(refusal) => return self.look_for_insert(slot, url, refusal).await,
@@ -140,6 +161,17 @@ impl Service {
             let detail = format!("accepted, but not taken: it shows {shows}");
             Err(BmcError::refused(what, detail))
         })
+    }
+
+    /// Ejects whatever holds a slot that shows empty. A refusal says nothing new.
+    async fn eject_unseen(&self, slot: &Resource) -> Result<(), BmcError> {
+        let Some(action) = action(slot, &["EjectMedia", "EjectVirtualMedia"]) else {
+            return Ok(());
+        };
+        match self.change(Method::POST, &action, &json!({}), None).await {
+            Err(refusal) if !refusal.try_otherwise() => Err(refusal.error),
+            _ => Ok(()),
+        }
     }
 
     /// Takes out what is in one slot, and sees it gone.

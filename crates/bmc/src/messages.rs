@@ -46,6 +46,29 @@ pub(crate) fn says_already(body: &[u8]) -> bool {
         .any(|w| said.contains(w))
 }
 
+/// Whether the BMC says that another medium must come out first.
+pub(crate) fn says_eject_first(body: &[u8]) -> bool {
+    let said = haystack(body);
+    ["eject", "already", "in use", "inuse", "unmount"]
+        .iter()
+        .any(|w| said.contains(w))
+}
+
+/// Whether the BMC says that the password must be changed before anything else.
+pub(crate) fn says_password_change(body: &[u8]) -> bool {
+    let said = haystack(body);
+    said.contains("passwordchangerequired") || said.contains("password change required")
+}
+
+/// The account whose password must be changed, where the BMC names it.
+pub(crate) fn account_to_change(body: &[u8]) -> Option<String> {
+    let value: Value = serde_json::from_slice(body).ok()?;
+    ["/error/@Message.ExtendedInfo", "/@Message.ExtendedInfo"]
+        .iter()
+        .flat_map(|place| list(&value, place))
+        .find_map(|info| text(info, "/MessageArgs/0").filter(|a| a.starts_with('/')))
+}
+
 /// Whether the BMC says that all of its sessions are taken.
 pub(crate) fn says_sessions_full(body: &[u8]) -> bool {
     let said = haystack(body);

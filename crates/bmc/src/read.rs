@@ -1,9 +1,10 @@
 //! Reading: repeated within a budget, never uncertain, and tolerant of what
 //! collections contain.
 
-use std::sync::OnceLock;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Instant;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use reqwest::Method;
@@ -14,11 +15,14 @@ use crate::http::{Call, Lost};
 use crate::link;
 use crate::messages;
 use crate::service::Service;
-use crate::value::{Resource, list, text};
+use crate::value::{Resource, text};
 
 /// The most pages and members that one collection is believed to have.
 const MOST_PAGES: usize = 50;
 const MOST_MEMBERS: usize = 2000;
+
+/// The longest pause before a read is repeated, unless the BMC asks for a longer one.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// Who reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +46,8 @@ pub(crate) struct Reader<'a> {
     deadline: Option<Instant>,
     unanswered: AtomicU32,
     gone: OnceLock<BmcError>,
+    /// What was read, in its plain form.
+    seen: Mutex<HashSet<String>>,
 }
 
 impl Service {
@@ -62,6 +68,7 @@ impl Service {
             deadline: None,
             unanswered: AtomicU32::new(0),
             gone: OnceLock::new(),
+            seen: Mutex::default(),
         }
     }
 
@@ -104,9 +111,27 @@ impl Reader<'_> {
         read
     }
 
+    /// Remembers that this was read.
+    fn see(&self, path: &str) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.insert(plain(path));
+    }
+
+    /// The resource above this one, unless it was read already.
+    fn unread_parent(&self, path: &str) -> Option<String> {
+        let parent = link::parent(path)?;
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        (!seen.contains(&plain(&parent))).then_some(parent)
+    }
+
     /// Reads one resource; as nobody where no login is needed.
     pub async fn read_as(&self, path: &str, who: Who) -> Result<Resource, BmcError> {
-        match self.read_exactly(path, who).await {
+        let parent = self.unread_parent(path);
+        let read = self.read_exactly(path, who).await;
+        if read.is_ok() {
+            self.see(path);
+        }
+        match read {
             Err(BmcError::Refused {
                 status: Some(301 | 302 | 307 | 308 | 404),
                 what,
@@ -118,13 +143,21 @@ impl Reader<'_> {
                     what,
                     detail,
                 };
-                match link::other_slash(path) {
-                    Some(other) => {
-                        let read = self.read_exactly(&other, who).await;
-                        read.map_err(|_| first)
-                    }
-                    None => Err(first),
+                if let Some(other) = link::other_slash(path)
+                    && let Ok(read) = self.read_exactly(&other, who).await
+                {
+                    return Ok(read);
                 }
+                // Some know a resource only once its parent has been read.
+                if let Some(parent) = parent
+                    && self.read_exactly(&parent, who).await.is_ok()
+                {
+                    self.see(&parent);
+                    if let Ok(read) = self.read_exactly(path, who).await {
+                        return Ok(read);
+                    }
+                }
+                Err(first)
             }
             read => read,
         }
@@ -154,6 +187,10 @@ impl Reader<'_> {
                 Who::Nobody => http.exchange(call).await,
             };
             let (detail, asked) = match exchanged {
+                // One that has answered before may be restarting.
+                Err(Lost::NotSent(BmcError::Unreachable { detail, .. })) if http.met() => {
+                    (detail, None)
+                }
                 Err(Lost::NotSent(error)) => return Err(error),
                 Err(Lost::MaybeSent(detail)) => (detail, None),
                 Ok(answer) => match answer.status {
@@ -164,6 +201,9 @@ impl Reader<'_> {
                         }
                         Err(detail) => (detail.clone(), None),
                     },
+                    401 | 403 if messages::says_password_change(answer.bytes()) => {
+                        return Err(self.service.must_change(what, answer.bytes()));
+                    }
                     401 | 403 => {
                         return Err(BmcError::Credentials {
                             what,
@@ -183,13 +223,13 @@ impl Reader<'_> {
                     }
                 },
             };
-            let next = asked.unwrap_or(pause);
+            let next = asked.map_or(pause, |asked| asked.max(pause));
             if started.elapsed() + next >= budget {
                 return Err(BmcError::Unreachable { what, detail });
             }
             tracing::debug!(%what, %detail, "reading again");
             tokio::time::sleep(next).await;
-            pause *= 2;
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
@@ -212,7 +252,17 @@ impl Reader<'_> {
             if at == 0 {
                 base.clone_from(&read.path);
             }
-            members.extend(list(&read.body, "/Members").iter().cloned().map(Ok));
+            match read.body.get("Members") {
+                Some(Value::Array(listed)) => members.extend(listed.iter().cloned().map(Ok)),
+                other => members.push(Err(BmcError::malformed(
+                    format!("GET {page}"),
+                    match other {
+                        Some(Value::Null) => "its members are null",
+                        Some(_) => "its members are no list",
+                        None => "it has no members",
+                    },
+                ))),
+            }
             let next = text(&read.body, "/Members@odata.nextLink")
                 .or_else(|| text(&read.body, "/@odata.nextLink"))
                 .and_then(|l| link::resolve(&base, &l));
@@ -238,6 +288,15 @@ impl Reader<'_> {
                     body: member,
                 }),
                 Some(path) => self.read(&path).await,
+                None if whole => Ok(Resource {
+                    path: format!(
+                        "{}/{}",
+                        base.trim_end_matches('/'),
+                        text(&member, "/Id").unwrap_or_default()
+                    ),
+                    etag: None,
+                    body: member,
+                }),
                 None => Err(BmcError::malformed(
                     format!("GET {base}"),
                     "a member without a link",
@@ -265,6 +324,11 @@ impl Reader<'_> {
             _ => Ok(good),
         }
     }
+}
+
+/// A path in the one form in which paths are compared.
+fn plain(path: &str) -> String {
+    path.trim_end_matches('/').to_ascii_lowercase()
 }
 
 fn parsed(

@@ -2,10 +2,11 @@
 //! which system is the machine, and who manages it.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use reqwest::Method;
 use serde_json::Value;
-use tokio::sync::OnceCell;
+use tokio::sync::{Mutex, OnceCell};
 
 use crate::error::BmcError;
 use crate::http::{Answer, Call, Http, Lost};
@@ -14,12 +15,17 @@ use crate::session::{Account, Pass};
 use crate::value::{Resource, list, text};
 use crate::vendors::Vendor;
 
+/// Where sessions are made, where the service root does not say it.
+const SESSIONS: &str = "/redfish/v1/SessionService/Sessions";
+
 /// Everything shared by the clones of one client.
 pub(crate) struct Service {
     pub http: Arc<Http>,
     account: Account,
     root: OnceCell<Root>,
-    system: OnceCell<String>,
+    system: Mutex<Option<String>>,
+    /// It accepted a boot override and did not show it, the last time.
+    pub hides_boot: AtomicBool,
 }
 
 /// What the service root says.
@@ -36,7 +42,8 @@ impl Service {
             http: Arc::new(http),
             account,
             root: OnceCell::new(),
-            system: OnceCell::new(),
+            system: Mutex::default(),
+            hides_boot: AtomicBool::new(false),
         }
     }
 
@@ -49,11 +56,7 @@ impl Service {
                 let read = Box::pin(reader.read_as("/redfish/v1/", Who::Nobody));
                 let resource = match read.await {
                     // Some ask for a login even here.
-                    Err(BmcError::Credentials { .. }) => Resource {
-                        path: "/redfish/v1".into(),
-                        etag: None,
-                        body: Value::Object(Default::default()),
-                    },
+                    Err(BmcError::Credentials { .. }) => self.root_as_account().await?,
                     read => read?,
                 };
                 let sessions = resource
@@ -62,7 +65,7 @@ impl Service {
                         let service = resource.link("/SessionService")?;
                         Some(format!("{}/Sessions", service.trim_end_matches('/')))
                     })
-                    .unwrap_or_else(|| "/redfish/v1/SessionService/Sessions".to_owned());
+                    .unwrap_or_else(|| SESSIONS.to_owned());
                 Ok(Root {
                     vendor: Vendor::of(&resource.body, None),
                     resource,
@@ -70,6 +73,44 @@ impl Service {
                 })
             })
             .await
+    }
+
+    /// The service root of a BMC that shows it to nobody without a login.
+    async fn root_as_account(&self) -> Result<Resource, BmcError> {
+        let what = "GET /redfish/v1/";
+        let pass = self.account.pass(&self.http, SESSIONS, None).await?;
+        let call = Call {
+            method: Method::GET,
+            path: "/redfish/v1/",
+            header: Some(pass.header()),
+            if_match: None,
+            body: None,
+            timeout: self.http.timeouts.read,
+        };
+        let answer = match self.http.exchange(call).await {
+            Ok(answer) => answer,
+            Err(Lost::NotSent(error)) => return Err(error),
+            Err(Lost::MaybeSent(detail)) => {
+                return Err(BmcError::Unreachable {
+                    what: what.to_owned(),
+                    detail,
+                });
+            }
+        };
+        // One that shows it to nobody at all may have everything where it always is.
+        let body = answer
+            .json()
+            .filter(|b| answer.status == 200 && b.is_object());
+        Ok(Resource {
+            path: "/redfish/v1".into(),
+            etag: None,
+            body: body.unwrap_or_else(|| Value::Object(Default::default())),
+        })
+    }
+
+    /// What to say where the BMC wants the password changed first.
+    pub fn must_change(&self, what: String, body: &[u8]) -> BmcError {
+        self.account.must_change(what, body)
     }
 
     /// Sends a request as the account, logging in where needed, and again once
@@ -101,28 +142,33 @@ impl Service {
 
     /// The path of the system that is the machine. Where a BMC has several
     /// (a GPU baseboard, a DPU), the host is the one with firmware and power.
-    pub async fn system_path(&self) -> Result<&str, BmcError> {
-        let path = self
-            .system
-            .get_or_try_init(|| async {
-                let mut best: Option<(i32, String)> = None;
-                for system in self.systems().await? {
-                    let score = host_score(&system);
-                    if best.as_ref().is_none_or(|(b, _)| score > *b) {
-                        best = Some((score, system.path));
-                    }
-                }
-                best.map(|(_, path)| path).ok_or_else(|| {
-                    BmcError::malformed("the BMC's systems", "there is none that can be read")
-                })
-            })
-            .await?;
+    async fn system_path(&self) -> Result<String, BmcError> {
+        let mut known = self.system.lock().await;
+        if let Some(path) = &*known {
+            return Ok(path.clone());
+        }
+        let mut best: Option<(i32, String)> = None;
+        for system in self.systems().await? {
+            let score = host_score(&system);
+            if best.as_ref().is_none_or(|(b, _)| score > *b) {
+                best = Some((score, system.path));
+            }
+        }
+        let (_, path) = best.ok_or_else(|| {
+            BmcError::malformed("the BMC's systems", "there is none that can be read")
+        })?;
+        *known = Some(path.clone());
         Ok(path)
     }
 
-    /// The machine's system, read now.
+    /// The machine's system, read now. One that is not where it was (its BMC
+    /// has new firmware) is looked for again next time.
     pub async fn system(&self) -> Result<Resource, BmcError> {
-        self.read(self.system_path().await?).await
+        let read = self.read(&self.system_path().await?).await;
+        if matches!(&read, Err(error) if error.status() == Some(404)) {
+            *self.system.lock().await = None;
+        }
+        read
     }
 
     /// All systems that can be read. Fails only where none can.
@@ -139,14 +185,20 @@ impl Service {
         for path in system.links("/Links/ManagedBy") {
             found.extend(self.read(&path).await.ok());
         }
-        if found.is_empty()
-            && let Ok(root) = self.root().await
-        {
-            let path = root.resource.link("/Managers");
-            let path = path.unwrap_or_else(|| "/redfish/v1/Managers".into());
-            found = self.members_or_error(&path).await.unwrap_or_default();
+        if found.is_empty() {
+            found = self.all_managers().await;
         }
         found
+    }
+
+    /// All managers that can be read.
+    pub async fn all_managers(&self) -> Vec<Resource> {
+        let Ok(root) = self.root().await else {
+            return Vec::new();
+        };
+        let path = root.resource.link("/Managers");
+        let path = path.unwrap_or_else(|| "/redfish/v1/Managers".into());
+        self.members_or_error(&path).await.unwrap_or_default()
     }
 
     /// The vendor, as root and system tell together.
@@ -194,7 +246,7 @@ impl Drop for Service {
 }
 
 /// How much a system looks like the host itself.
-fn host_score(system: &Resource) -> i32 {
+pub(crate) fn host_score(system: &Resource) -> i32 {
     let body = &system.body;
     let mut score = 0;
     if text(body, "/SystemType").is_none_or(|t| t == "Physical") {

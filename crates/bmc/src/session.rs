@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use billet_model::Secret;
+use billet_model::bmc::BmcFailure;
 use reqwest::Method;
 use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use serde_json::json;
@@ -27,6 +28,8 @@ pub(crate) struct Pass {
     header: (HeaderName, HeaderValue),
     serial: u64,
     pub basic: bool,
+    /// Why there is no session, where there could be one at another time.
+    doubt: Option<String>,
 }
 
 impl Pass {
@@ -41,6 +44,7 @@ struct Login {
     /// Where the session is, where there is one.
     session: Option<String>,
     basic: bool,
+    doubt: Option<String>,
 }
 
 #[derive(Default)]
@@ -90,22 +94,36 @@ impl Account {
         }
         state.pass = None;
         state.session = None;
-        let made = if stale.is_some_and(|s| s.basic) {
-            Err(self.refused("Basic authentication", "status 401".to_owned()))
-        } else {
-            self.login(http, sessions).await
+        let made = match stale.filter(|s| s.basic) {
+            None => self.login(http, sessions).await,
+            Some(Pass { doubt: None, .. }) => {
+                Err(self.refused("Basic authentication", "status 401".to_owned()))
+            }
+            // There was no session because the BMC had other worries, and Basic
+            // may be turned off: that says nothing of the password.
+            Some(_) => match self.login(http, sessions).await {
+                Ok(Login {
+                    doubt: Some(why), ..
+                }) => Err(BmcError::Unreachable {
+                    what: format!("POST {sessions}"),
+                    detail: format!("no session ({why}), and Basic authentication is refused"),
+                }),
+                made => made,
+            },
         };
         match made {
             Ok(Login {
                 header,
                 session,
                 basic,
+                doubt,
             }) => {
                 state.logins += 1;
                 let pass = Pass {
                     header,
                     serial: state.logins,
                     basic,
+                    doubt,
                 };
                 state.pass = Some(pass.clone());
                 state.session = session;
@@ -113,7 +131,7 @@ impl Account {
                 Ok(pass)
             }
             Err(error) => {
-                if matches!(error, BmcError::Credentials { .. }) {
+                if error.kind() == Some(BmcFailure::Credentials) {
                     state.refused = Some((Instant::now(), error.clone()));
                 }
                 Err(error)
@@ -151,15 +169,36 @@ impl Account {
             Err(Lost::NotSent(error)) => return Err(error),
             Err(Lost::MaybeSent(detail)) => {
                 tracing::debug!(%what, %detail, "no session; falling back to basic");
-                return self.basic();
+                return self.basic(Some(detail));
             }
         };
         let full = messages::says_sessions_full(answer.bytes());
+        let change = messages::says_password_change(answer.bytes());
         match answer.status {
+            status @ (200..=299 | 401 | 403) if change => {
+                // The session that it may have made is good for nothing here.
+                let session = answer
+                    .location()
+                    .and_then(|l| crate::link::resolve(sessions, l));
+                if let (200..=299, Some(token), Some(session)) =
+                    (status, answer.headers.get(TOKEN).cloned(), session)
+                {
+                    let given_back = http.exchange(Call {
+                        method: Method::DELETE,
+                        path: &session,
+                        header: Some((TOKEN, token)),
+                        if_match: None,
+                        body: None,
+                        timeout: http.timeouts.read,
+                    });
+                    let _ = given_back.await;
+                }
+                Err(self.must_change(what, answer.bytes()))
+            }
             200..=299 => {
                 let token = answer.headers.get(TOKEN).cloned();
                 let Some(mut token) = token else {
-                    return self.basic();
+                    return self.basic(None);
                 };
                 token.set_sensitive(true);
                 let session = answer
@@ -170,17 +209,30 @@ impl Account {
                     header: (TOKEN, token),
                     session,
                     basic: false,
+                    doubt: None,
                 })
             }
             401 | 403 if !full => Err(self.refused(&what, messages::words(answer.bytes()))),
             status => {
                 tracing::debug!(%what, status, full, "no session; falling back to basic");
-                self.basic()
+                let passing = full || matches!(status, 429 | 500..);
+                let doubt = || format!("status {status}: {}", messages::words(answer.bytes()));
+                self.basic(passing.then(doubt))
             }
         }
     }
 
-    fn basic(&self) -> Result<Login, BmcError> {
+    /// What to say where the BMC wants the password changed first.
+    pub fn must_change(&self, what: String, body: &[u8]) -> BmcError {
+        BmcError::PasswordChange {
+            what,
+            user: self.user.clone(),
+            account: messages::account_to_change(body),
+            detail: messages::words(body),
+        }
+    }
+
+    fn basic(&self, doubt: Option<String>) -> Result<Login, BmcError> {
         let both = Secret::new(format!("{}:{}", self.user, self.password.expose()));
         let encoded = Secret::new(format!(
             "Basic {}",
@@ -193,6 +245,7 @@ impl Account {
             header: (AUTHORIZATION, value),
             session: None,
             basic: true,
+            doubt,
         })
     }
 

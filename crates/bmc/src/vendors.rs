@@ -50,6 +50,8 @@ pub(crate) struct Quirks {
     /// The standard's `Cd` may mean a physical drive: attributes of the manager
     /// that say the virtual one, for the next boot.
     pub virtual_cd_attributes: &'static [(&'static str, &'static str)],
+    /// Where a manager lists the resources that have such attributes.
+    pub manager_attributes: &'static str,
 }
 
 const STANDARD: Quirks = Quirks {
@@ -63,6 +65,7 @@ const STANDARD: Quirks = Quirks {
     idle_firmware: &[],
     more_drives: None,
     virtual_cd_attributes: &[],
+    manager_attributes: "",
 };
 
 const TABLE: [Quirks; 5] = [
@@ -73,6 +76,7 @@ const TABLE: [Quirks; 5] = [
         serial_is_sku: true,
         pci_address: PciAddress::IdDecimal,
         idle_firmware: &["Previous-", "Available-"],
+        manager_attributes: "/Links/Oem/Dell/DellAttributes",
         virtual_cd_attributes: &[
             ("ServerBoot.1.BootOnce", "Enabled"),
             ("ServerBoot.1.FirstBootDevice", "VCD-DVD"),

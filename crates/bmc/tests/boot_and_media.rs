@@ -56,13 +56,29 @@ async fn once_from_the_cd_and_back_to_the_disk() {
 }
 
 #[tokio::test]
-async fn an_override_that_is_forgotten_is_not_taken() {
+async fn an_override_that_does_not_show_is_told_and_never_trusted_for_the_disk() {
     let (fake, bmc) = Fake::start().await;
     fake.twist(Method::PATCH, SYSTEM, 99, Twist::Forget);
-    let (kind, detail) = failure(boot(&bmc.client(), BootTarget::CdOnce).await);
+    let client = bmc.client();
+    // It may be obeyed all the same: the boot will tell.
+    let shown = BmcFact::Unshown {
+        shows: "Disabled None".into(),
+    };
+    assert_eq!(
+        boot(&client, BootTarget::CdOnce).await,
+        BmcReply::Done { fact: shown }
+    );
+    // The best way to say it was the last one asked for.
+    let log = fake.state().log.clone();
+    let asked: Vec<&String> = log.iter().filter(|l| l.starts_with("PATCH")).collect();
+    assert_eq!(asked.first(), asked.last());
+
+    fake.state().boot["BootSourceOverrideEnabled"] = json!("Continuous");
+    fake.state().boot["BootSourceOverrideTarget"] = json!("Pxe");
+    let (kind, detail) = failure(boot(&client, BootTarget::Disk).await);
     assert_eq!(kind, BmcFailure::Refused);
     assert!(
-        detail.contains("not taken") && detail.contains("Disabled"),
+        detail.contains("not taken") && detail.contains("Continuous Pxe"),
         "{detail}"
     );
 }

@@ -387,6 +387,49 @@ async fn tasks_are_followed_to_their_end() {
     assert!(is_uncertain(&bmc.client().carry_out(&ON, None).await));
 }
 
+/// A BMC without Basic authentication whose session service is down for a while says nothing of
+/// the password, whatever it answers meanwhile.
+#[tokio::test]
+async fn a_passing_trouble_with_sessions_is_no_wrong_password() {
+    let (fake, bmc) = Fake::start().await;
+    fake.state().basic = false;
+    for twist in [
+        Twist::Answer(503, json!({})),
+        Twist::Answer(500, json!({"error": {"message": "too many sessions"}})),
+        Twist::Cut,
+    ] {
+        fake.twist(Method::POST, SESSIONS, 3, twist.clone());
+        let client = bmc.client();
+        assert_eq!(client.carry_out(&ON, None).await, DONE, "{twist:?}");
+    }
+    assert_eq!(fake.count(&format!("POST {RESET}")), 3);
+    // For longer than is waited: the BMC is gone, and the password is none the worse.
+    let down = Twist::Answer(503, json!({}));
+    fake.twist(Method::POST, SESSIONS, 999, down);
+    let reply = bmc.client().carry_out(&ON, None).await;
+    assert_eq!(kind(&reply), BmcFailure::Unreachable);
+}
+
+/// Where even the service root wants a login, what it links to is found all the same.
+#[tokio::test]
+async fn a_root_that_wants_a_login_is_read_with_one() {
+    let (fake, bmc) = Fake::start().await;
+    fake.state().closed_root = true;
+    let found = bmc.client().discover().await.unwrap();
+    assert_eq!(found.inventory.system.serial.as_deref(), Some("S1"));
+    assert_eq!(found.service.managers.len(), 1);
+    assert_eq!(fake.count(&format!("POST {SESSIONS}")), 1);
+}
+
+/// One answer may take 90 seconds, and three of them fit into what a read may take in all.
+#[test]
+fn the_real_waits_live_with_90_seconds() {
+    let real = billet_bmc::Timeouts::default();
+    let slow = std::time::Duration::from_secs(90);
+    assert!(real.read > slow && real.change > slow);
+    assert!(real.read_budget > 2 * slow && real.discover > 5 * slow);
+}
+
 #[tokio::test]
 async fn an_insert_without_a_url_is_refused_here() {
     let (fake, bmc) = Fake::start().await;

@@ -6,7 +6,6 @@
 mod common;
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use axum::Router;
 use axum::body::Body;
@@ -14,35 +13,8 @@ use axum::http::{Method, Request, Response, StatusCode};
 use billet_bmc::Discovery;
 use billet_model::inventory::{DriveKind, Gpu, Inventory, Nic, Sensor};
 use billet_model::lifecycle::Power;
+use common::tree::recorded;
 use common::{PASSWORD, Serving, USER, serve};
-
-/// A recorded tree, unpacked, or `None` (said aloud) where there is no recording.
-fn tree(vendor: &str) -> Option<(tempfile::TempDir, PathBuf)> {
-    let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/redfish");
-    let archive = shared.join(format!("{vendor}.tar.zst"));
-    if !archive.exists() {
-        use std::io::Write;
-        let mut err = std::io::stderr();
-        let _ = writeln!(err, "SKIPPED: no recording at {}", archive.display());
-        return None;
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let unpacked = Command::new("tar")
-        .args(["--zstd", "-xf"])
-        .arg(&archive)
-        .arg("-C")
-        .arg(dir.path())
-        .status()
-        .unwrap();
-    assert!(
-        unpacked.success(),
-        "tar --zstd could not unpack {}",
-        archive.display()
-    );
-    let root = dir.path().join(vendor);
-    assert!(root.join("redfish/v1/index.json").exists());
-    Some((dir, root))
-}
 
 /// Serves a tree as the BMC did: sessions, a token asked for, one file a resource.
 async fn replay(root: PathBuf) -> Serving {
@@ -99,7 +71,7 @@ fn status(code: StatusCode) -> Response<Body> {
 }
 
 async fn discover(vendor: &str) -> Option<Discovery> {
-    let (_dir, root) = tree(vendor)?;
+    let (_dir, root) = recorded(vendor)?;
     let bmc = replay(root).await;
     let client = bmc.client();
     let found = client.discover().await.unwrap();
@@ -425,7 +397,7 @@ async fn firmware_settings_of_all_three() {
             "Boot0003",
         ),
     ] {
-        let Some((_dir, root)) = tree(vendor) else {
+        let Some((_dir, root)) = recorded(vendor) else {
             return;
         };
         let bmc = replay(root).await;

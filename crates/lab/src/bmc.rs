@@ -10,6 +10,7 @@ mod error;
 mod http;
 mod identity;
 mod media;
+mod odd;
 mod patch;
 mod power;
 mod resources;
@@ -65,7 +66,7 @@ pub(crate) struct Bmc {
     mac: String,
     address: SocketAddr,
     ssh_address: SocketAddr,
-    fingerprint: String,
+    identity: Mutex<identity::Identity>,
 }
 
 impl Bmc {
@@ -105,15 +106,10 @@ impl Bmc {
             media_cap: setup.media_cap,
             uuid: setup.maker.uuid("bmc"),
             mac: setup.maker.mac("bmc"),
-            fingerprint: identity.fingerprint,
+            identity: Mutex::new(identity),
         });
         bmc.lock().note("OK", "The BMC started.");
-        tokio::spawn(serve::serve(
-            Arc::clone(&bmc),
-            https,
-            identity.tls,
-            stop.clone(),
-        ));
+        tokio::spawn(serve::serve(Arc::clone(&bmc), https, stop.clone()));
         tokio::spawn(ssh::serve(Arc::clone(&bmc), ssh, host_key, stop.clone()));
         Ok(bmc)
     }
@@ -129,8 +125,29 @@ impl Bmc {
     }
 
     /// SHA-256 of its certificate, lower-case hexadecimal.
-    pub(crate) fn fingerprint(&self) -> &str {
-        &self.fingerprint
+    pub(crate) fn fingerprint(&self) -> String {
+        self.identity().fingerprint
+    }
+
+    fn identity(&self) -> identity::Identity {
+        self.identity
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Takes another certificate, and keeps it.
+    fn renew_identity(&self) {
+        let renewed = identity::renew(&self.dir, &self.metal.facts().serial);
+        match renewed {
+            Ok(new) => {
+                *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = new;
+                self.lock().note("OK", "The certificate was replaced.");
+            }
+            Err(e) => {
+                tracing::error!(machine = self.name, error = %e, "no new certificate was made");
+            }
+        }
     }
 
     /// The administrator's name and password at this moment.

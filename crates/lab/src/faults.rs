@@ -8,246 +8,11 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use crate::metal::Power;
+mod catalogue;
+mod kind;
 
-/// What kind of request or step a fault waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Point {
-    /// Any request to the BMC.
-    Any,
-    /// A new connection to the BMC, before TLS.
-    Connect,
-    /// Creating or deleting a session.
-    Session,
-    /// A change of power.
-    Power,
-    /// A change of the boot override.
-    Boot,
-    /// Inserting or ejecting a medium.
-    Media,
-    /// Any request that only reads.
-    Read,
-    /// The machine starting.
-    Start,
-    /// The agent erasing a drive.
-    Erase,
-    /// The agent writing an image.
-    Write,
-    /// The agent doing anything.
-    Agent,
-}
-
-/// What goes wrong.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
-pub enum FaultKind {
-    /// The connection is closed before anything is done.
-    Refuse,
-    /// Everything happens, `ms` later.
-    Delay {
-        /// Milliseconds.
-        ms: u64,
-    },
-    /// The request is carried out, and its answer lost: the connection closes.
-    Drop,
-    /// Nothing is done, and the answer has this status.
-    Status {
-        /// An HTTP status, 400 to 599.
-        code: u16,
-    },
-    /// Nothing is done, and no answer comes for `ms` milliseconds; then the connection closes.
-    Hang {
-        /// Milliseconds; ten minutes where absent.
-        #[serde(default = "ten_minutes")]
-        ms: u64,
-    },
-    /// The BMC carries the request out `ms` milliseconds later, whatever has happened since.
-    Late {
-        /// Milliseconds until it is carried out.
-        ms: u64,
-        /// Whether the caller is told at once that all is well; if not, no answer comes.
-        #[serde(default)]
-        answered: bool,
-    },
-    /// The BMC says that the machine's power is so.
-    LiePower {
-        /// What it says.
-        says: Power,
-    },
-    /// The boot override is accepted, shown, and not obeyed at the next start.
-    ForgetBoot,
-    /// A machine told to start stays off, though the BMC answers that all is well.
-    NoStart,
-    /// Drives fail what the agent asks of them. An emulated machine's drives are given this at
-    /// its next start from media: all writes and deallocations then end in an error.
-    DriveErrors {
-        /// The drive; all where absent.
-        #[serde(default)]
-        serial: Option<String>,
-    },
-    /// The power goes while the agent is at work.
-    PowerCut {
-        /// Cut when so many bytes were written to the drives since the machine started.
-        #[serde(default)]
-        after_bytes: u64,
-    },
-    /// A phantom's agent says nothing any more, until the machine is started again.
-    Silence,
-}
-
-fn ten_minutes() -> u64 {
-    600_000
-}
-
-/// One row of the table of faults.
-#[derive(Debug, Clone, Serialize)]
-pub struct Row {
-    /// The kind, as it is written in JSON.
-    pub kind: &'static str,
-    /// Where it may act.
-    pub at: &'static [Point],
-    /// Whether emulated machines have it.
-    pub emulated: bool,
-    /// Whether phantoms have it.
-    pub phantom: bool,
-    /// What happens.
-    pub what: &'static str,
-}
-
-const REQUESTS: &[Point] = &[
-    Point::Any,
-    Point::Session,
-    Point::Power,
-    Point::Boot,
-    Point::Media,
-    Point::Read,
-];
-
-const REQUESTS_AND_CONNECT: &[Point] = &[
-    Point::Any,
-    Point::Connect,
-    Point::Session,
-    Point::Power,
-    Point::Boot,
-    Point::Media,
-    Point::Read,
-];
-
-/// Every kind of fault: where it acts, and on which machines.
-pub const CATALOGUE: &[Row] = &[
-    Row {
-        kind: "refuse",
-        at: REQUESTS_AND_CONNECT,
-        emulated: true,
-        phantom: true,
-        what: "the connection is closed, nothing is done",
-    },
-    Row {
-        kind: "delay",
-        at: REQUESTS_AND_CONNECT,
-        emulated: true,
-        phantom: true,
-        what: "everything happens, later",
-    },
-    Row {
-        kind: "drop",
-        at: REQUESTS,
-        emulated: true,
-        phantom: true,
-        what: "carried out, but the answer is lost",
-    },
-    Row {
-        kind: "status",
-        at: REQUESTS,
-        emulated: true,
-        phantom: true,
-        what: "answered with a status of one's choice, nothing is done",
-    },
-    Row {
-        kind: "hang",
-        at: REQUESTS_AND_CONNECT,
-        emulated: true,
-        phantom: true,
-        what: "no answer, nothing is done",
-    },
-    Row {
-        kind: "late",
-        at: &[Point::Any, Point::Power, Point::Boot, Point::Media],
-        emulated: true,
-        phantom: true,
-        what: "answered at once or never, carried out later whatever has happened since",
-    },
-    Row {
-        kind: "lie_power",
-        at: &[Point::Any, Point::Read],
-        emulated: true,
-        phantom: true,
-        what: "the power state read is made up",
-    },
-    Row {
-        kind: "forget_boot",
-        at: &[Point::Start],
-        emulated: true,
-        phantom: true,
-        what: "the boot override is not obeyed at the next start",
-    },
-    Row {
-        kind: "no_start",
-        at: &[Point::Start],
-        emulated: true,
-        phantom: true,
-        what: "told to start, it stays off",
-    },
-    Row {
-        kind: "drive_errors",
-        at: &[Point::Erase, Point::Write],
-        emulated: true,
-        phantom: true,
-        what: "drives fail what is asked of them",
-    },
-    Row {
-        kind: "power_cut",
-        at: &[Point::Erase, Point::Write, Point::Agent],
-        emulated: true,
-        phantom: true,
-        what: "the power goes while the agent is at work",
-    },
-    Row {
-        kind: "silence",
-        at: &[Point::Erase, Point::Write, Point::Agent],
-        emulated: false,
-        phantom: true,
-        what: "the agent says nothing any more",
-    },
-];
-
-impl FaultKind {
-    /// Its name in JSON and in the table.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Refuse => "refuse",
-            Self::Delay { .. } => "delay",
-            Self::Drop => "drop",
-            Self::Status { .. } => "status",
-            Self::Hang { .. } => "hang",
-            Self::Late { .. } => "late",
-            Self::LiePower { .. } => "lie_power",
-            Self::ForgetBoot => "forget_boot",
-            Self::NoStart => "no_start",
-            Self::DriveErrors { .. } => "drive_errors",
-            Self::PowerCut { .. } => "power_cut",
-            Self::Silence => "silence",
-        }
-    }
-
-    /// Its row in the table, where the table has one.
-    #[must_use]
-    pub fn row(&self) -> Option<&'static Row> {
-        CATALOGUE.iter().find(|row| row.kind == self.name())
-    }
-}
+pub use catalogue::{CATALOGUE, Row};
+pub use kind::{FaultKind, Point, Said};
 
 /// A fault as someone asks for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -366,6 +131,13 @@ impl Faults {
         self.lock().faults.clear();
     }
 
+    /// Takes away what waits for this machine alone and is wanted: its cause is gone.
+    pub(crate) fn lift(&self, machine: &str, wanted: impl Fn(&FaultKind) -> bool) {
+        self.lock()
+            .faults
+            .retain(|f| f.asked.machine.as_deref() != Some(machine) || !wanted(&f.asked.fault));
+    }
+
     /// Whether a fault would strike, without spending it.
     pub fn peek(
         &self,
@@ -465,12 +237,26 @@ mod tests {
     fn every_kind_has_its_row() {
         for json in [
             r#"{"kind":"refuse"}"#,
+            r#"{"kind":"bare"}"#,
+            r#"{"kind":"busy","ms":1}"#,
+            r#"{"kind":"restart"}"#,
+            r#"{"kind":"new_certificate"}"#,
+            r#"{"kind":"no_sessions"}"#,
+            r#"{"kind":"password_expired"}"#,
+            r#"{"kind":"needs_off"}"#,
+            r#"{"kind":"eject_first"}"#,
+            r#"{"kind":"hide_boot"}"#,
+            r#"{"kind":"hidden_until_reset","property":"Attributes"}"#,
+            r#"{"kind":"parent_first"}"#,
+            r#"{"kind":"null_members"}"#,
+            r#"{"kind":"empty_ids","path":"/Drives"}"#,
+            r#"{"kind":"no_chassis_type"}"#,
             r#"{"kind":"delay","ms":1}"#,
             r#"{"kind":"drop"}"#,
             r#"{"kind":"status","code":500}"#,
             r#"{"kind":"hang"}"#,
             r#"{"kind":"late","ms":1}"#,
-            r#"{"kind":"lie_power","says":"off"}"#,
+            r#"{"kind":"lie_power","says":"paused"}"#,
             r#"{"kind":"forget_boot"}"#,
             r#"{"kind":"no_start"}"#,
             r#"{"kind":"drive_errors"}"#,
@@ -482,6 +268,6 @@ mod tests {
             assert!(!row.at.is_empty(), "{json}");
             assert!(json.contains(row.kind));
         }
-        assert_eq!(CATALOGUE.len(), 12);
+        assert_eq!(CATALOGUE.len(), 26);
     }
 }

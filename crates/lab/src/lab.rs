@@ -174,7 +174,7 @@ impl Member {
             bmc: format!("https://{}", self.bmc.address()),
             user,
             password,
-            fingerprint: self.bmc.fingerprint().to_owned(),
+            fingerprint: self.bmc.fingerprint(),
             console: self.bmc.ssh_address(),
             serial: self.facts.serial.clone(),
             model: self.facts.model.clone(),

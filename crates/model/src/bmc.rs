@@ -132,6 +132,11 @@ pub enum BmcReply {
 pub enum BmcFact {
     /// Nothing but that it was done.
     Done,
+    /// It was accepted, and does not show: only trying it can tell.
+    Unshown {
+        /// What shows instead.
+        shows: String,
+    },
     /// The power, as read.
     Power {
         /// What it said.

@@ -314,7 +314,10 @@ impl<'a> Draft<'a> {
             HoldKind::UnconfirmedDrive => format!(
                 "look at the drives (`billet machine show {name}`) and confirm them with `billet machine take-over {name}`"
             ),
-            HoldKind::BmcCredentials | HoldKind::BmcCertificate => format!(
+            HoldKind::BmcCertificate => format!(
+                "make sure that it is the right BMC, then accept its new certificate with `billet machine set-bmc {name} --fingerprint SHA256`, then `billet machine repair {name}`"
+            ),
+            HoldKind::BmcCredentials => format!(
                 "correct it with `billet machine set-bmc {name}`, then `billet machine repair {name}`"
             ),
             _ => format!("mend it, then `billet machine repair {name}`"),

@@ -116,10 +116,25 @@ pub(crate) fn read_settings(draft: &mut Draft<'_>, came: &Came<'_>, then: Goal) 
 /// What differs between two readings, in sentences.
 pub fn firmware_changes(before: &FirmwareSettings, after: &FirmwareSettings) -> Vec<String> {
     let mut changes = Vec::new();
+    // A BMC may tell none of them until it is reset: then none has changed.
+    let untold = before.bios.is_empty() != after.bios.is_empty();
+    if untold {
+        changes.push(format!(
+            "BIOS settings: told only {}, and not compared",
+            if after.bios.is_empty() {
+                "before"
+            } else {
+                "now"
+            }
+        ));
+    }
     for (word, before, after) in [
         ("BIOS setting", &before.bios, &after.bios),
         ("firmware version of", &before.versions, &after.versions),
     ] {
+        if untold && word == "BIOS setting" {
+            continue;
+        }
         let names: std::collections::BTreeSet<_> = before.keys().chain(after.keys()).collect();
         for name in names {
             let (was, is) = (before.get(name), after.get(name));
@@ -148,4 +163,32 @@ pub fn firmware_changes(before: &FirmwareSettings, after: &FirmwareSettings) -> 
         ));
     }
     changes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(bios: &[(&str, &str)]) -> FirmwareSettings {
+        FirmwareSettings {
+            bios: bios
+                .iter()
+                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+                .collect(),
+            ..FirmwareSettings::default()
+        }
+    }
+
+    #[test]
+    fn what_a_bmc_told_only_once_is_not_what_a_tenant_changed() {
+        let (told, untold) = (settings(&[("A", "1"), ("B", "2")]), settings(&[]));
+        for (before, after, when) in [(&untold, &told, "now"), (&told, &untold, "before")] {
+            let changes = firmware_changes(before, after);
+            let expected = format!("BIOS settings: told only {when}, and not compared");
+            assert_eq!(changes, [expected]);
+        }
+        let changed = settings(&[("A", "1"), ("B", "3")]);
+        assert_eq!(firmware_changes(&told, &changed).len(), 1);
+        assert_eq!(firmware_changes(&untold, &untold), [""; 0]);
+    }
 }

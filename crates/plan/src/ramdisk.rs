@@ -2,7 +2,7 @@
 
 use billet_model::{
     BootId, Time,
-    bmc::{BmcRequest, BootTarget},
+    bmc::{BmcFact, BmcReply, BmcRequest, BootTarget},
     lifecycle::{HoldKind, Power},
     step::{RamdiskStep, Step},
     work::{EraseOrder, VerifyOrder, Work, WorkKind, WriteOrder},
@@ -38,6 +38,22 @@ pub(crate) fn ramdisk(
         return;
     }
     let policy = draft.facts.policy;
+    // Some BMCs obey a boot override that they do not show: the boot will tell.
+    let unshown = match came {
+        Some((
+            BmcRequest::SetBoot { .. },
+            BmcReply::Done {
+                fact: BmcFact::Unshown { shows },
+            },
+        )) => Some(shows),
+        _ => None,
+    };
+    if let Some(shows) = unshown {
+        draft.audit(
+            "machine.boot_unshown",
+            serde_json::json!({ "asked": BootTarget::CdOnce, "shows": shows }),
+        );
+    }
     let (done, next, reason, within) = match at {
         RamdiskStep::Off => (
             power::see(draft, Power::Off),
@@ -60,7 +76,11 @@ pub(crate) fn ramdisk(
                 },
             ),
             RamdiskStep::On,
-            "powering on",
+            if unshown.is_some() {
+                "powering on, though the BMC does not show the boot target that it accepted"
+            } else {
+                "powering on"
+            },
             policy.power_deadline,
         ),
         RamdiskStep::On => (

@@ -41,7 +41,9 @@ pub struct Discovery {
     pub boot: BootChoices,
     /// Virtual media slots.
     pub virtual_media: Vec<MediaSlot>,
-    /// The machine's parts, and notes on what could not be read.
+    /// The machine's parts, and notes on what could not be read; in JSON they
+    /// stand beside the rest: `drives`, `gpus` and so on.
+    #[serde(flatten)]
     pub inventory: Inventory,
 }
 
@@ -119,14 +121,21 @@ pub(crate) async fn discover(service: &Service) -> Result<Discovery, BmcError> {
     let managers = service.managers(&system).await;
     if managers.is_empty() {
         walk.note("no manager could be read");
+        walk.collection(root.resource.link("/Managers")).await;
     }
     let chassis = chassis::all(&walk, &root.resource).await;
     let others = other_systems(&walk, &system).await;
+    for other in others.iter().filter(|o| crate::service::host_score(o) >= 4) {
+        walk.note(format!(
+            "{} is another system, and not taken for the machine",
+            other.path
+        ));
+    }
 
     let (firmware, processors, memory, drives, nics, pci, sensors, slots, options, reset_types) = tokio::join!(
         firmware::firmware(&walk.reader, &system),
-        processors::processors(&walk, &system, &others),
-        processors::memory(&walk, &system),
+        processors::processors(&walk, &system, &others, &chassis),
+        processors::memory(&walk, &system, &others),
         storage::drives(&walk, &system, &chassis),
         network::nics(&walk, &system, &chassis),
         pcie::functions(&walk, &system, &others, &chassis),
@@ -227,7 +236,10 @@ fn tpm(system: &Resource) -> Option<Tpm> {
 /// Systems that are not the machine itself but may list its parts: a GPU
 /// baseboard has a system of its own.
 async fn other_systems(walk: &Walk<'_>, machine: &Resource) -> Vec<Resource> {
-    let systems = walk.service().systems().await.unwrap_or_default();
+    let systems = match walk.service().root().await {
+        Ok(root) => walk.collection(root.resource.link("/Systems")).await,
+        Err(_) => Vec::new(),
+    };
     systems
         .into_iter()
         .filter(|s| !crate::link::same(&s.path, &machine.path))

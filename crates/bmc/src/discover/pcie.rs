@@ -1,6 +1,7 @@
 //! PCIe functions, and the GPUs among them.
 
 use billet_model::inventory::{Emulation, Gpu, PciDevice, PciLink};
+use serde_json::Value;
 
 use super::processors::ListedGpu;
 use super::walk::Walk;
@@ -14,6 +15,10 @@ pub(crate) struct Function {
     paths: Vec<String>,
     manufacturer: Option<String>,
     serial: Option<String>,
+    /// Whose list it is from: the path of a system or chassis.
+    home: String,
+    /// Whether the address is one of PCI, and not the BMC's own id.
+    addressed: bool,
 }
 
 /// PCI vendors whose display devices are GPUs and not the BMC's own screen.
@@ -52,9 +57,7 @@ pub(crate) async fn functions(
     let mut found: Vec<Function> = Vec::new();
     for function in read.into_iter().flatten() {
         // The same function is often listed under the system and under the chassis.
-        let twin = found
-            .iter_mut()
-            .find(|f| twins(&f.device, &function.device));
+        let twin = found.iter_mut().find(|f| twins(f, &function));
         match twin {
             Some(twin) => {
                 twin.paths.extend(function.paths);
@@ -65,6 +68,18 @@ pub(crate) async fn functions(
             None => found.push(function),
         }
     }
+    // Trays count their devices from 1 each: what is left of one name is told apart by its box.
+    let shared: Vec<bool> = found
+        .iter()
+        .map(|f| {
+            let same = |o: &Function| o.device.address == f.device.address && o.home != f.home;
+            !f.addressed && found.iter().any(same)
+        })
+        .collect();
+    for (function, _) in found.iter_mut().zip(shared).filter(|(_, shared)| *shared) {
+        let tray = function.home.rsplit('/').next().unwrap_or_default();
+        function.device.address = format!("{tray}/{}", function.device.address);
+    }
     found.sort_by(|a, b| a.device.address.cmp(&b.device.address));
     found
 }
@@ -73,8 +88,16 @@ fn known(devices: &[Resource], path: &str) -> bool {
     devices.iter().any(|d| link::same(&d.path, path))
 }
 
-fn twins(a: &PciDevice, b: &PciDevice) -> bool {
-    a.address == b.address && a.vendor == b.vendor && a.device == b.device
+/// Whether two entries are one function. A PCI address is a machine's; an id
+/// of the BMC's is one chassis's, and a system may list it once more.
+fn twins(a: &Function, b: &Function) -> bool {
+    let same = a.device.address == b.device.address
+        && a.device.vendor == b.device.vendor
+        && a.device.device == b.device.device;
+    let conflict = matches!((&a.serial, &b.serial), (Some(a), Some(b)) if a != b);
+    let chassis = |f: &Function| f.home.to_ascii_lowercase().contains("/chassis/");
+    let apart = chassis(a) && chassis(b) && !link::same(&a.home, &b.home);
+    same && !conflict && (a.addressed || !apart)
 }
 
 async fn of_device(walk: &Walk<'_>, device: &Resource) -> Vec<Function> {
@@ -95,14 +118,25 @@ async fn of_device(walk: &Walk<'_>, device: &Resource) -> Vec<Function> {
         link: pci_link(device),
         ..PciDevice::default()
     };
-    let place = |device_info: PciDevice, paths: Vec<String>| Function {
+    let home = device.path.to_ascii_lowercase().find("/pciedevices/");
+    let home = home
+        .and_then(|at| device.path.get(..at))
+        .unwrap_or_default();
+    let place = |device_info: PciDevice, paths: Vec<String>, addressed: bool| Function {
         device: device_info,
         paths,
         manufacturer: device.text("/Manufacturer"),
         serial: device.text("/SerialNumber"),
+        home: home.to_owned(),
+        addressed,
     };
     if functions.is_empty() {
-        return vec![place(whole_device(device.id()), vec![device.path.clone()])];
+        let mut whole = whole_device(device.id());
+        if names_a_gpu(device) {
+            // Nothing else says what it is.
+            whole.class = "030200".to_owned();
+        }
+        return vec![place(whole, vec![device.path.clone()], false)];
     }
     functions
         .iter()
@@ -111,17 +145,17 @@ async fn of_device(walk: &Walk<'_>, device: &Resource) -> Vec<Function> {
             let id = function.id();
             let number = |pointer| text(body, pointer).and_then(|raw| walk.quirks.pci_id(&raw));
             let function_name = text(body, "/Name").unwrap_or_default();
-            let address = walk
-                .quirks
-                .pci_address(&id, &function_name)
-                .unwrap_or_else(|| {
-                    // An id such as "1" means nothing without its device's.
-                    if id.starts_with(&device.id()) || id.contains(':') {
-                        id.clone()
-                    } else {
-                        format!("{}/{id}", device.id())
-                    }
-                });
+            let address =
+                told_address(body).or_else(|| walk.quirks.pci_address(&id, &function_name));
+            let addressed = address.is_some();
+            let address = address.unwrap_or_else(|| {
+                // An id such as "1" means nothing without its device's.
+                if (id.starts_with(&device.id()) && id != device.id()) || id.contains(':') {
+                    id.clone()
+                } else {
+                    format!("{}/{id}", device.id())
+                }
+            });
             let described = PciDevice {
                 vendor: number("/VendorId").unwrap_or_default(),
                 device: number("/DeviceId").unwrap_or_default(),
@@ -131,9 +165,43 @@ async fn of_device(walk: &Walk<'_>, device: &Resource) -> Vec<Function> {
                     .unwrap_or_default(),
                 ..whole_device(address)
             };
-            place(described, vec![device.path.clone(), function.path.clone()])
+            let paths = vec![device.path.clone(), function.path.clone()];
+            place(described, paths, addressed)
         })
         .collect()
+}
+
+/// The PCI address, where the function says it itself.
+fn told_address(body: &Value) -> Option<String> {
+    let number = |key: &str, most: u64| {
+        let raw = text(body, key)?;
+        let digits = raw.trim_start_matches("0x").trim_start_matches("0X");
+        let number = match digits.len() == raw.len() {
+            true => raw.parse().ok()?,
+            false => u64::from_str_radix(digits, 16).ok()?,
+        };
+        (number <= most).then_some(number)
+    };
+    let (bus, device) = (number("/BusNumber", 0xff)?, number("/DeviceNumber", 0x1f)?);
+    let function = number("/FunctionNumber", 7).or_else(|| number("/FunctionId", 7))?;
+    let segment = number("/SegmentNumber", 0xffff).unwrap_or(0);
+    Some(format!("{segment:04x}:{bus:02x}:{device:02x}.{function}"))
+}
+
+/// Whether a device that lists no functions calls itself a GPU of a maker of GPUs.
+fn names_a_gpu(device: &Resource) -> bool {
+    let maker = device
+        .text("/Manufacturer")
+        .unwrap_or_default()
+        .to_ascii_lowercase();
+    let named = ["/Id", "/Name", "/Model", "/Description"]
+        .iter()
+        .filter_map(|p| device.text(p))
+        .any(|word| word.to_ascii_lowercase().contains("gpu"));
+    named
+        && ["nvidia", "amd", "advanced micro", "intel"]
+            .iter()
+            .any(|m| maker.contains(m))
 }
 
 /// The class code for the standard's word, where no code is given.
@@ -216,7 +284,9 @@ fn is_gpu(function: &Function, emulated: bool) -> bool {
     if class.starts_with("12") {
         return GPU_VENDORS.contains(&vendor.as_str());
     }
-    class.starts_with("03") && (emulated || GPU_VENDORS.contains(&vendor.as_str()))
+    // A GPU that is known by its name alone has no numbers.
+    let known = GPU_VENDORS.contains(&vendor.as_str()) || (vendor.is_empty() && class == "030200");
+    class.starts_with("03") && (emulated || known)
 }
 
 fn joined(gpu: Gpu, function: &Function) -> Gpu {

@@ -79,8 +79,8 @@ fn drive(resource: &Resource) -> Drive {
         .to_ascii_lowercase();
     let name = text(body, "/Name").unwrap_or_default().to_ascii_lowercase();
     let size = whole(body, "/CapacityBytes")
-        .or_else(|| whole(body, "/CapacityMiB").map(|mib| mib << 20))
-        .or_else(|| whole(body, "/CapacityGB").map(|gb| gb * 1_000_000_000))
+        .or_else(|| whole(body, "/CapacityMiB").map(|mib| mib.saturating_mul(1 << 20)))
+        .or_else(|| whole(body, "/CapacityGB").map(|gb| gb.saturating_mul(1_000_000_000)))
         .unwrap_or(0);
     let wwn = list(body, "/Identifiers")
         .iter()

@@ -45,6 +45,10 @@ pub struct State {
     pub etag: u32,
     /// Refuses a PATCH whose If-Match is not the current ETag.
     pub strict_etag: bool,
+    /// Takes Basic authentication.
+    pub basic: bool,
+    /// Shows even the service root to nobody without a login.
+    pub closed_root: bool,
     /// Extra or replaced fields of the system.
     pub system: Value,
     rules: Vec<Rule>,
@@ -81,6 +85,8 @@ impl Fake {
             }),
             etag: 1,
             strict_etag: false,
+            basic: true,
+            closed_root: false,
             system: json!({}),
             rules: Vec::new(),
             tokens: Vec::new(),
@@ -195,7 +201,7 @@ impl State {
         body: &Bytes,
     ) -> Response<Body> {
         let sent: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
-        if path == "/redfish/v1" {
+        if path == "/redfish/v1" && (!self.closed_root || headers.contains_key("x-auth-token")) {
             return reply(
                 200,
                 &[],
@@ -223,9 +229,10 @@ impl State {
         }
         let token = headers.get("x-auth-token").and_then(|t| t.to_str().ok());
         // "billet:correct horse"
-        let basic = headers
-            .get("authorization")
-            .is_some_and(|a| a == "Basic YmlsbGV0OmNvcnJlY3QgaG9yc2U=");
+        let basic = self.basic
+            && headers
+                .get("authorization")
+                .is_some_and(|a| a == "Basic YmlsbGV0OmNvcnJlY3QgaG9yc2U=");
         if !basic && !token.is_some_and(|t| self.tokens.iter().any(|k| k == t)) {
             return reply(401, &[], &Value::Null);
         }

@@ -3,6 +3,7 @@
 #![allow(dead_code)] // each test program uses its part
 
 pub mod fake;
+pub mod tree;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

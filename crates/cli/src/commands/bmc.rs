@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use billet_bmc::{BmcClient, BmcError, Discovery, Timeouts};
 use billet_client::Fingerprint;
 use billet_model::bmc::BmcEndpoint;
+use billet_model::inventory::{MemoryModule, PciDevice, Sensor};
 use clap::{Args, Subcommand};
 
 use super::machine::parts;
 use crate::{
     app::App,
     failure::{Code, Failure, chain},
-    manifest,
+    human, manifest,
     output::card,
     progress::Line,
 };
@@ -26,7 +27,11 @@ pub enum Bmc {
 ///
 /// Only reads: nothing is changed on the BMC or the machine. Its certificate must have the
 /// fingerprint that you give; say `any` to take whatever it shows, and compare it later. What could
-/// not be read is listed as a note.
+/// not be read is listed as a note. One answer may take a BMC up to two minutes, and all of it ten.
+///
+/// As JSON, the machine's parts stand at the top: `system`, `firmware`, `cpus`, `memory`, `drives`,
+/// `nics`, `pci`, `gpus`, `sensors`, `tpm`, beside `service`, `power`, `boot` and `virtual_media`;
+/// `notes` says what was missing or malformed.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   billet bmc inspect 10.0.0.7 --user root --password-file pw --accept-fingerprint any
@@ -85,7 +90,19 @@ impl Bmc {
                 Some(billet_model::bmc::BmcFailure::Credentials) => Code::Refused,
                 _ => Code::Failed,
             };
-            Failure::new(code, sentence)
+            let failure = Failure::new(code, sentence);
+            match &error {
+                BmcError::Certificate { shown, .. } => failure.hint(format!(
+                    "make sure that it is the right BMC; if it is known to have a new certificate, accept it with --accept-fingerprint {shown}. Nothing was sent"
+                )),
+                BmcError::PasswordChange { .. } => failure.hint(
+                    "change the password at the BMC, write the new one into the file, and ask again",
+                ),
+                BmcError::Credentials { .. } => {
+                    failure.hint("compare --user and the password in the file with the BMC's; accounts lock after a few wrong tries")
+                }
+                _ => failure,
+            }
         };
         let client = BmcClient::new(&endpoint, password, Timeouts::default()).map_err(failed)?;
         let mut line = Line::new(app, &inspect.address, None);
@@ -114,6 +131,12 @@ fn show(d: &Discovery) -> String {
             format!("{} ({}): {state}", slot.path, slot.types.join(", "))
         })
         .collect();
+    let options: Vec<String> = d
+        .boot
+        .options
+        .iter()
+        .map(|o| format!("{} {}", o.reference, o.name.as_deref().unwrap_or_default()))
+        .collect();
     let override_ = [
         &d.boot.override_enabled,
         &d.boot.override_target,
@@ -134,9 +157,39 @@ fn show(d: &Discovery) -> String {
         ("boot override", override_.join(", ")),
         ("boot targets", d.boot.targets.join(", ")),
         ("boot order", d.boot.order.join(", ")),
+        ("boot options", options.join("\n")),
         ("virtual media", slots.join("\n")),
     ]);
     text.push('\n');
+    text.push_str(&card([
+        ("sensors", lines(&d.inventory.sensors, sensor)),
+        ("pcie devices", lines(&d.inventory.pci, device)),
+        ("memory modules", lines(&d.inventory.memory.modules, module)),
+    ]));
+    text.push('\n');
     text.push_str(&parts(&d.inventory));
     text
+}
+
+fn lines<T>(items: &[T], line: impl Fn(&T) -> String) -> String {
+    items.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn sensor(s: &Sensor) -> String {
+    let value = s.value.map_or("no reading".to_owned(), |v| v.to_string());
+    let unit = s.unit.as_deref().unwrap_or_default();
+    format!("{} {value} {unit}", s.name).trim_end().to_owned()
+}
+
+fn device(p: &PciDevice) -> String {
+    let name = p.name.as_deref().unwrap_or_default();
+    let link = p.link.as_ref().and_then(|l| l.width);
+    let link = link.map(|w| format!(", x{w}")).unwrap_or_default();
+    format!("{} {}:{} {name}{link}", p.address, p.vendor, p.device)
+}
+
+fn module(m: &MemoryModule) -> String {
+    let size = human::bytes(m.size_bytes);
+    let part = m.part.as_deref().unwrap_or_default();
+    format!("{} {size} {part}", m.slot).trim_end().to_owned()
 }

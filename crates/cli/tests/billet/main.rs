@@ -4,6 +4,7 @@
 mod fake;
 
 mod evidence;
+mod inspect;
 mod life;
 mod offline;
 mod server;

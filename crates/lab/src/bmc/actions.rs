@@ -14,7 +14,7 @@ use super::error::RedfishError;
 use super::http::{Call, json_response, no_content};
 use super::resources::{bios_values, media_slot, session_json, uri};
 use super::state::{MAX_SESSIONS, Session, default_bios};
-use super::{Bmc, auth, media, power};
+use super::{Bmc, auth, media, odd, power};
 
 /// How long a BMC that restarts itself answers nobody.
 const RESTART: Duration = Duration::from_secs(2);
@@ -104,10 +104,7 @@ fn manager_reset(bmc: &Arc<Bmc>, body: &Value) -> Answer {
             ACTION,
         ));
     }
-    let mut state = bmc.lock();
-    state.sessions.clear();
-    state.away_until = Some(Instant::now() + RESTART);
-    state.note("OK", "The BMC restarted.");
+    odd::restart(bmc, RESTART);
     Ok(no_content())
 }
 
@@ -125,7 +122,7 @@ pub(super) fn login(bmc: &Arc<Bmc>, body: &Value) -> Answer {
         return Err(RedfishError::wrong_credentials());
     }
     state.expire_sessions();
-    if state.sessions.len() >= MAX_SESSIONS {
+    if state.sessions.len() >= MAX_SESSIONS || odd::sessions_full(bmc) {
         return Err(RedfishError::session_limit());
     }
     let session = Session {
@@ -135,7 +132,14 @@ pub(super) fn login(bmc: &Arc<Bmc>, body: &Value) -> Answer {
         created: Timestamp::now(),
         used: Instant::now(),
     };
-    let mut response = json_response(&session_json(&session));
+    let mut shown = session_json(&session);
+    if odd::password_expired(bmc) {
+        // As the standard has it: the session is made, and good for nothing else.
+        let account = uri(&["AccountService", "Accounts", "1"]);
+        let message = RedfishError::password_change_required(&account).message();
+        shown["@Message.ExtendedInfo"] = Value::Array(vec![message]);
+    }
+    let mut response = json_response(&shown);
     *response.status_mut() = StatusCode::CREATED;
     let headers = response.headers_mut();
     let location = uri(&["SessionService", "Sessions", &session.id]);

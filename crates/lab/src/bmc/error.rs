@@ -238,6 +238,42 @@ impl RedfishError {
         )
     }
 
+    /// It could be done, but not while the machine is on.
+    pub fn needs_off() -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "OperationFailed",
+            "The operation cannot be carried out while the system is on; power it off first."
+                .into(),
+            &[],
+            "Power the system off and resubmit the request.",
+        )
+    }
+
+    pub fn busy() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "ServiceTemporarilyUnavailable",
+            "The service is temporarily unavailable.".into(),
+            &[],
+            "Wait and resubmit the request.",
+        )
+    }
+
+    pub fn password_change_required(account: &str) -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "PasswordChangeRequired",
+            format!(
+                "The password provided for this account must be changed before access is granted. \
+                 PATCH the Password property for this account located at the target URI \
+                 '{account}' to complete this process."
+            ),
+            &[account],
+            "Change the password for this account.",
+        )
+    }
+
     pub fn cannot_fetch(url: &str, why: &str) -> Self {
         Self::new(
             StatusCode::BAD_REQUEST,

@@ -10,9 +10,8 @@ use sha2::{Digest, Sha256};
 
 use super::error::RedfishError;
 use super::resources::{View, render};
-use super::{Bmc, actions, auth, patch};
+use super::{Bmc, actions, auth, odd, patch};
 use crate::faults::{FaultKind, Point};
-use crate::metal::Power;
 
 /// The longest request body that is read, in bytes.
 const BODY_LIMIT: usize = 1024 * 1024;
@@ -111,13 +110,11 @@ pub(super) async fn answer(
 
 async fn faulty(bmc: &Arc<Bmc>, call: Call) -> Result<Response<Body>, Closed> {
     let points = [Point::Any, call.point()];
+    if let Some(seconds) = odd::busy(bmc) {
+        return Ok(busy(seconds));
+    }
     let struck = bmc.faults.strike(&bmc.name, &points, |kind| {
-        match kind {
-            FaultKind::LiePower { .. } => false,
-            // Reading later than asked would change nothing.
-            FaultKind::Late { .. } => points[1] != Point::Read,
-            _ => true,
-        }
+        kind.meets_requests() && (points[1] != Point::Read || !kind.needs_change())
     });
     match struck {
         None => detached(bmc, call).await,
@@ -133,6 +130,29 @@ async fn faulty(bmc: &Arc<Bmc>, call: Call) -> Result<Response<Body>, Closed> {
         Some(FaultKind::Status { code }) => Ok(RedfishError::chosen(code).into_response()),
         Some(FaultKind::Hang { ms }) => {
             tokio::time::sleep(Duration::from_millis(ms)).await;
+            Err(Closed)
+        }
+        Some(FaultKind::Bare { ms }) => {
+            let bmc = Arc::clone(bmc);
+            let done = tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_millis(ms)).await;
+                respond(&bmc, call).await.status()
+            });
+            // It is done while one waits, where no time was asked for.
+            if ms == 0 {
+                let _ = done.await;
+            }
+            Ok(Response::new(Body::empty()))
+        }
+        Some(FaultKind::Busy { ms }) => {
+            odd::be_busy(bmc, Duration::from_millis(ms));
+            Ok(busy(ms / 1000 + 1))
+        }
+        Some(FaultKind::Restart { ms, done }) => {
+            if done {
+                let _ = detached(bmc, call).await;
+            }
+            odd::restart(bmc, Duration::from_millis(ms));
             Err(Closed)
         }
         Some(FaultKind::Late { ms, answered }) => {
@@ -151,6 +171,15 @@ async fn faulty(bmc: &Arc<Bmc>, call: Call) -> Result<Response<Body>, Closed> {
         }
         Some(_) => detached(bmc, call).await,
     }
+}
+
+/// What a BMC says that has no time.
+fn busy(seconds: u64) -> Response<Body> {
+    let mut response = RedfishError::busy().into_response();
+    if let Ok(value) = HeaderValue::from_str(&seconds.to_string()) {
+        response.headers_mut().insert(header::RETRY_AFTER, value);
+    }
+    response
 }
 
 /// Carry a call out to its end, whether or not the caller waits for it.
@@ -215,13 +244,23 @@ async fn dispatch(bmc: &Arc<Bmc>, mut call: Call) -> Result<Response<Body>, Redf
     if call.user.is_none() {
         return Err(RedfishError::unauthorized());
     }
+    let own = matches!(
+        segments.as_slice(),
+        ["AccountService", "Accounts", _] | ["SessionService", "Sessions", _]
+    );
+    if !own && odd::password_expired(bmc) {
+        let account = super::resources::uri(&["AccountService", "Accounts", "1"]);
+        return Err(RedfishError::password_change_required(&account));
+    }
     if reads {
         return if actions::is_action(&segments) {
             Err(absent_or_forbidden(bmc, &segments, &call))
         } else {
+            odd::known(bmc, &segments)?;
             get(bmc, &segments)
         };
     }
+    odd::off_first(bmc, call.point())?;
     if call.method == Method::PATCH {
         if !patch::patchable(&segments) {
             return Err(absent_or_forbidden(bmc, &segments, &call));
@@ -243,30 +282,14 @@ async fn dispatch(bmc: &Arc<Bmc>, mut call: Call) -> Result<Response<Body>, Redf
     Err(absent_or_forbidden(bmc, &segments, &call))
 }
 
-/// Make the resource at `path`; `lie` says whether a lie about its power may be told.
-fn resource(bmc: &Bmc, path: &[&str], lie: bool) -> Option<Value> {
-    let mut power = bmc.metal.power();
-    let tells_power = matches!(path, ["Systems", "1"] | ["Chassis", "1"]);
-    if lie
-        && tells_power
-        && let Some(FaultKind::LiePower { says }) =
-            bmc.faults
-                .strike(&bmc.name, &[Point::Any, Point::Read], |kind| {
-                    matches!(kind, FaultKind::LiePower { .. })
-                })
-    {
-        power = says;
-    }
-    view(bmc, power, path)
-}
-
-fn view(bmc: &Bmc, power: Power, path: &[&str]) -> Option<Value> {
+/// The resource at `path` as it truly is.
+pub(super) fn resource(bmc: &Bmc, path: &[&str]) -> Option<Value> {
     let state = bmc.lock();
     render(
         &View {
             facts: bmc.metal.facts(),
             state: &state,
-            power,
+            power: bmc.metal.power(),
             ssh_port: bmc.ssh_address.port(),
             uuid: &bmc.uuid,
             mac: &bmc.mac,
@@ -277,9 +300,10 @@ fn view(bmc: &Bmc, power: Power, path: &[&str]) -> Option<Value> {
 }
 
 fn get(bmc: &Bmc, path: &[&str]) -> Result<Response<Body>, RedfishError> {
-    let mut value = resource(bmc, path, true)
-        .ok_or_else(|| RedfishError::not_found(&super::resources::uri(path)))?;
+    let mut value =
+        resource(bmc, path).ok_or_else(|| RedfishError::not_found(&super::resources::uri(path)))?;
     let etag = etag(&value);
+    odd::shown(bmc, path, &mut value);
     if let Value::Object(object) = &mut value {
         object.insert("@odata.etag".into(), json!(etag));
     }
@@ -311,7 +335,7 @@ fn check_etag(bmc: &Bmc, path: &[&str], call: &Call) -> Result<(), RedfishError>
         return Ok(());
     };
     let wanted = wanted.to_str().unwrap_or_default();
-    let now = resource(bmc, path, false).map(|value| etag(&value));
+    let now = resource(bmc, path).map(|value| etag(&value));
     let holds = wanted
         .split(',')
         .map(str::trim)
@@ -327,7 +351,7 @@ fn absent_or_forbidden(bmc: &Bmc, path: &[&str], call: &Call) -> RedfishError {
     if actions::is_action(path) {
         return RedfishError::method_not_allowed(call.method.as_str(), &["POST"]);
     }
-    if resource(bmc, path, false).is_none() {
+    if resource(bmc, path).is_none() {
         return RedfishError::not_found(&call.path);
     }
     let mut allow = vec!["GET", "HEAD"];

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use crate::metal::MetalError;
 
 /// A certificate and what serves it.
+#[derive(Clone)]
 pub(super) struct Identity {
     pub tls: Arc<ServerConfig>,
     /// SHA-256 of the certificate in DER, lower-case hexadecimal.
@@ -30,15 +31,22 @@ pub(super) fn identity(dir: &Path, serial: &str) -> Result<Identity, MetalError>
     let key_file = dir.join("key.der");
     let (cert, key) = match (std::fs::read(&cert_file), std::fs::read(&key_file)) {
         (Ok(cert), Ok(key)) => (cert, key),
-        _ => {
-            let (cert, key) = make(serial)?;
-            std::fs::write(&key_file, &key)
-                .map_err(MetalError::io("writing", key_file.display()))?;
-            std::fs::write(&cert_file, &cert)
-                .map_err(MetalError::io("writing", cert_file.display()))?;
-            (cert, key)
-        }
+        _ => return renew(dir, serial),
     };
+    served(cert, key)
+}
+
+/// A new certificate, kept in `dir` in place of what was there.
+pub(super) fn renew(dir: &Path, serial: &str) -> Result<Identity, MetalError> {
+    let (cert, key) = make(serial)?;
+    for (name, bytes) in [("key.der", &key), ("cert.der", &cert)] {
+        let file = dir.join(name);
+        std::fs::write(&file, bytes).map_err(MetalError::io("writing", file.display()))?;
+    }
+    served(cert, key)
+}
+
+fn served(cert: Vec<u8>, key: Vec<u8>) -> Result<Identity, MetalError> {
     let fingerprint = Sha256::digest(&cert)
         .iter()
         .map(|b| format!("{b:02x}"))

@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 use super::Bmc;
 use super::error::RedfishError;
 use super::http::{json_response, no_content};
+use super::odd;
 use super::resources::{task_json, uri};
 use super::state::{Inserted, TaskEnd};
 use crate::metal::{MediaNeed, MediaSlot, Medium};
@@ -47,6 +48,7 @@ pub(super) async fn insert(
             "A medium is inserted already; eject it first.",
         ));
     }
+    odd::ejected_first(bmc, slot)?;
     let task = bmc.lock().start_task("Insert Virtual Media");
     let worker = {
         let bmc = Arc::clone(bmc);
@@ -109,6 +111,7 @@ pub(super) async fn patch(
                 .get("WriteProtected")
                 .and_then(Value::as_bool)
                 .unwrap_or(true);
+            odd::ejected_first(bmc, slot)?;
             load(bmc, slot, url.clone(), write_protected).await
         }
         (Some(other), _) => Err(RedfishError::property_value_type(other, "Image")),
@@ -123,7 +126,11 @@ pub(super) async fn eject(bmc: &Arc<Bmc>, slot: MediaSlot) -> Result<(), Redfish
         .detach(slot)
         .await
         .map_err(RedfishError::internal)?;
-    let was = bmc.lock().media[slot.index()].take();
+    let was = {
+        let mut state = bmc.lock();
+        state.ejected[slot.index()] = true;
+        state.media[slot.index()].take()
+    };
     if was.is_some() {
         bmc.lock().note(
             "OK",
@@ -180,6 +187,7 @@ async fn load(
         .await
         .map_err(RedfishError::internal)?;
     let mut state = bmc.lock();
+    state.ejected[slot.index()] = false;
     state.media[slot.index()] = Some(Inserted {
         url,
         write_protected,

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::error::RedfishError;
 use super::resources::media_slot;
 use super::state::{BootOverride, OverrideEnabled};
-use super::{Bmc, actions, media, secure_boot_possible};
+use super::{Bmc, actions, media, odd, secure_boot_possible};
 use crate::metal::BootTarget;
 
 /// Whether the resource at this address takes PATCH, if it is there.
@@ -223,6 +223,9 @@ fn account(bmc: &Bmc, body: &Map<String, Value>) -> Result<(), RedfishError> {
             "UserName" => return Err(RedfishError::property_value_format(value, name)),
             other => return Err(RedfishError::property_not_writable(other)),
         }
+    }
+    if account.password != state.lasting.accounts[0].password {
+        odd::password_changed(bmc);
     }
     state.note("OK", "An account was changed.");
     state.lasting.accounts[0] = account;

@@ -10,7 +10,6 @@ use axum::body::Body;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -22,13 +21,7 @@ use crate::faults::{FaultKind, Point};
 /// How long a caller may take over the TLS handshake, or over a request's headers.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-pub(super) async fn serve(
-    bmc: Arc<Bmc>,
-    listener: TcpListener,
-    tls: Arc<ServerConfig>,
-    stop: CancellationToken,
-) {
-    let tls = TlsAcceptor::from(tls);
+pub(super) async fn serve(bmc: Arc<Bmc>, listener: TcpListener, stop: CancellationToken) {
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => return,
@@ -36,11 +29,11 @@ pub(super) async fn serve(
         };
         match accepted {
             Ok((stream, _)) => {
-                let (bmc, tls, stop) = (Arc::clone(&bmc), tls.clone(), stop.clone());
+                let (bmc, stop) = (Arc::clone(&bmc), stop.clone());
                 tokio::spawn(async move {
                     tokio::select! {
                         () = stop.cancelled() => {}
-                        () = connection(bmc, stream, tls) => {}
+                        () = connection(bmc, stream) => {}
                     }
                 });
             }
@@ -59,7 +52,7 @@ fn away(bmc: &Bmc) -> bool {
         .is_some_and(|until| Instant::now() < until)
 }
 
-async fn connection(bmc: Arc<Bmc>, stream: TcpStream, tls: TlsAcceptor) {
+async fn connection(bmc: Arc<Bmc>, stream: TcpStream) {
     if away(&bmc) {
         return;
     }
@@ -70,8 +63,10 @@ async fn connection(bmc: Arc<Bmc>, stream: TcpStream, tls: TlsAcceptor) {
             return;
         }
         Some(FaultKind::Delay { ms }) => tokio::time::sleep(Duration::from_millis(ms)).await,
+        Some(FaultKind::NewCertificate) => bmc.renew_identity(),
         _ => {}
     }
+    let tls = TlsAcceptor::from(bmc.identity().tls);
     let _ = stream.set_nodelay(true);
     let Ok(Ok(stream)) = tokio::time::timeout(PATIENCE, tls.accept(stream)).await else {
         return;

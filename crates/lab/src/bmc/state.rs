@@ -3,7 +3,7 @@
 //! Accounts, firmware settings and a continuous boot override outlast a restart of the lab, as
 //! they outlast a power failure on a real board; sessions, media, log and tasks do not.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -116,6 +116,12 @@ pub(super) struct State {
     pub last_plan: Option<BootPlan>,
     /// While it restarts itself, the BMC answers nobody.
     pub away_until: Option<Instant>,
+    /// While it is busy with itself, everything is answered 503.
+    pub busy_until: Option<Instant>,
+    /// Which slots were ejected since something was last inserted.
+    pub ejected: [bool; 2],
+    /// What was read since the BMC started, where a fault makes that matter.
+    pub read: HashSet<String>,
     /// When the last change of power was seen.
     pub last_reset: Timestamp,
     next: u64,
@@ -204,6 +210,9 @@ impl State {
             restart_after_off: false,
             last_plan: None,
             away_until: None,
+            busy_until: None,
+            ejected: [false; 2],
+            read: HashSet::new(),
             last_reset: Timestamp::now(),
             next: 0,
         }
