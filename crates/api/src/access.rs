@@ -193,6 +193,9 @@ pub static TABLE: &[Rule] = &[
     rule(PATCH,  "/v1/leases/{lease}",               USERS,         Scope::Project),
     rule(POST,   "/v1/leases/{lease}/release",       USERS,         Scope::Project),
     rule(POST,   "/v1/leases/{lease}/power",         USERS,         Scope::Project),
+    rule(POST,   "/v1/leases/{lease}/reinstall",     USERS,         Scope::Project),
+    rule(POST,   "/v1/leases/{lease}/rescue",        USERS,         Scope::Project),
+    rule(POST,   "/v1/leases/{lease}/rescue/end",    USERS,         Scope::Project),
 
     rule(GET,    "/v1/operations",                   EVERYONE,      Scope::Project),
     rule(GET,    "/v1/operations/{operation}",       EVERYONE,      Scope::Project),

@@ -53,7 +53,7 @@ impl Core {
             Step::Ramdisk { at, boot, .. } => {
                 *boot == id && matches!(at, RamdiskStep::On | RamdiskStep::AwaitAgent)
             }
-            Step::Working { boot, .. } => *boot == id,
+            Step::Working { boot, .. } | Step::Rescue { boot } => *boot == id,
             _ => false,
         };
         if named && !machine.unconfirmed {
@@ -284,7 +284,10 @@ impl Core {
             let mut lease = self.store.lease(id).await?.ok_or(AgentError::Unknown)?;
             let expected = self.keys.phone_token(lease.id, lease.operation);
             if !keys::same(token, expected.expose())
-                || lease.state != LeaseState::Deploying
+                || !matches!(
+                    lease.state,
+                    LeaseState::Deploying | LeaseState::Reinstalling
+                )
                 || lease.active_because.is_some()
             {
                 return Err(AgentError::Unknown);
@@ -335,7 +338,9 @@ impl Core {
             .ok_or(AgentError::Unknown)?;
         match machine.step {
             // Some BMCs read the medium while the machine boots from it.
-            Step::Ramdisk { boot, .. } | Step::Working { boot, .. } if boot == id => {
+            Step::Ramdisk { boot, .. } | Step::Working { boot, .. } | Step::Rescue { boot }
+                if boot == id =>
+            {
                 Ok((record, machine))
             }
             _ => Err(AgentError::Unknown),

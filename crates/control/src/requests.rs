@@ -50,7 +50,7 @@ fn stale(version: i64) -> Refusal {
 }
 
 impl Core {
-    async fn decide_on(
+    pub(crate) async fn decide_on(
         &self,
         id: MachineId,
         actor: &Actor,
@@ -282,7 +282,11 @@ impl Core {
         }
     }
 
-    async fn machine_of(&self, id: LeaseId, if_match: Option<i64>) -> Result<MachineId, Refusal> {
+    pub(crate) async fn machine_of(
+        &self,
+        id: LeaseId,
+        if_match: Option<i64>,
+    ) -> Result<MachineId, Refusal> {
         let lease = self
             .store
             .lease(id)
@@ -374,7 +378,7 @@ impl Core {
                 lease.tags.clone_from(tags);
             }
             if let Some(seconds) = change.extend_seconds {
-                if !matches!(lease.state, LeaseState::Active | LeaseState::Deploying) {
+                if lease.state == LeaseState::Releasing {
                     return Err(Refusal::new(
                         RefusalKind::Conflict,
                         format!("{} is {}, and cannot be extended", lease.name, lease.state),
@@ -412,12 +416,12 @@ impl Core {
 
 /// The facts, with the machine's lease only if it is this one: a machine may
 /// have gone to another since.
-fn of_lease<'a>(facts: &Facts<'a>, id: LeaseId) -> Facts<'a> {
+pub(crate) fn of_lease<'a>(facts: &Facts<'a>, id: LeaseId) -> Facts<'a> {
     let mut facts = facts.clone();
     facts.lease = facts.lease.filter(|l| l.id == id);
     facts
 }
 
-fn no_operation() -> Refusal {
+pub(crate) fn no_operation() -> Refusal {
     Refusal::new(RefusalKind::Internal, "the decision brought no operation")
 }

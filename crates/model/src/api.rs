@@ -12,7 +12,7 @@ use crate::{
     bmc::{BmcTrouble, PowerAction},
     image::Image,
     inventory::{Emulation, Inventory},
-    lease::{ActiveBecause, LeaseMode, LeaseState},
+    lease::{ActiveBecause, LeaseMode, LeaseState, RescueAccess, Visit},
     lifecycle::{Health, Hold, Lifecycle, PowerReading, Waiting},
     operation::Operation,
     people::{Role, Token},
@@ -386,6 +386,23 @@ pub struct LeaseChange {
     pub extend_seconds: Option<u64>,
 }
 
+/// Write a lease's drive anew. What is absent stays as it was.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Reinstall {
+    /// Image, by name or id.
+    pub image: Option<String>,
+    /// SSH public keys for root, in OpenSSH's form.
+    pub ssh_keys: Option<Vec<String>>,
+    /// cloud-init user data, at most 64 KiB; empty for none.
+    pub user_data: Option<String>,
+    /// Added to the kernel's command line; an empty list for none.
+    pub kernel_args: Option<Vec<String>>,
+    /// Leave the drives alone on which the image is not written. Else they are
+    /// erased.
+    pub keep_data_drives: bool,
+}
+
 /// A lease, as its tenant sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LeaseView {
@@ -425,6 +442,10 @@ pub struct LeaseView {
     pub active_because: Option<ActiveBecause>,
     /// SSH host keys that it sent.
     pub host_keys: Vec<String>,
+    /// How the ramdisk is reached, while it runs for the tenant.
+    pub rescue: Option<RescueAccess>,
+    /// When something of Billet's ran on its machine after it was handed over.
+    pub visits: Vec<Visit>,
     /// Kernel arguments.
     pub kernel_args: Vec<String>,
     /// Tags.

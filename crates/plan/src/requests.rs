@@ -11,7 +11,7 @@ use billet_model::{
     work::DriveRef,
 };
 
-use crate::{Decision, Facts, Policy, decision::Draft, procedure, working};
+use crate::{Decision, Facts, Policy, decision::Draft, procedure, visit, working};
 
 /// Why a request is not carried out. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -23,7 +23,7 @@ pub struct Refused {
     pub field: Option<&'static str>,
 }
 
-fn refuse<T>(detail: impl Into<String>) -> Result<T, Refused> {
+pub(crate) fn refuse<T>(detail: impl Into<String>) -> Result<T, Refused> {
     Err(Refused {
         detail: detail.into(),
         field: None,
@@ -87,13 +87,19 @@ pub fn operation(
     }
 }
 
-fn begin(draft: &mut Draft<'_>, kind: OperationKind, message: &str) {
+pub(crate) fn begin(draft: &mut Draft<'_>, kind: OperationKind, message: &str) {
     let id = draft.facts.fresh.operation;
     let lease = draft.lease().cloned();
     let op = operation(id, kind, draft.m(), lease.as_ref(), message, draft.now());
     draft.machine().operation = Some(id);
     if let Some(lease) = &lease
-        && matches!(kind, OperationKind::Release | OperationKind::Power)
+        && matches!(
+            kind,
+            OperationKind::Release
+                | OperationKind::Power
+                | OperationKind::Reinstall
+                | OperationKind::Rescue
+        )
         && draft.m().lease == Some(lease.id)
     {
         draft.change_lease(|l| l.operation = id);
@@ -251,7 +257,7 @@ pub fn machine(facts: &Facts<'_>, request: &MachineRequest) -> Result<Decision, 
             if matches!(lifecycle, Lifecycle::Quarantined | Lifecycle::Maintenance) =>
         {
             begin(&mut draft, OperationKind::Repair, "bringing it back");
-            working::begin_inspection(&mut draft, "an operator brings it back");
+            bring_back(&mut draft);
         }
         MachineRequest::Quarantine { reason } if !held && lifecycle != Lifecycle::Retired => {
             draft.hold(HoldKind::Operator, reason);
@@ -305,6 +311,27 @@ pub fn machine(facts: &Facts<'_>, request: &MachineRequest) -> Result<Decision, 
     Ok(draft.decision)
 }
 
+/// A machine whose tenant may have data on it is brought back to the tenant, and
+/// nothing on it is touched; any other is inspected, and erased if need be.
+fn bring_back(draft: &mut Draft<'_>) {
+    let restored = draft
+        .m()
+        .hold
+        .as_ref()
+        .is_some_and(|h| h.kind == HoldKind::Restored);
+    let state = draft.lease().map(|l| l.state);
+    if state.is_some_and(LeaseState::is_tenants) && !restored {
+        visit::bring_back(draft);
+        return;
+    }
+    if state.is_some_and(|s| s == LeaseState::Deploying || s.is_tenants()) {
+        // It may have been another tenant's since the backup.
+        let why = "its machine was in the middle of something when a backup was restored";
+        draft.lease_state(LeaseState::Failed, Some(why.into()));
+    }
+    working::begin_inspection(draft, "an operator brings it back");
+}
+
 /// Begins to read a new machine.
 pub fn start_discovery_of(machine: &mut Machine, policy: &Policy, now: Time) {
     machine.step = Step::Discover;
@@ -353,6 +380,12 @@ fn confirm(facts: &Facts<'_>) -> Result<Decision, Refused> {
                 OperationState::Failed,
                 "given up: restored from a backup of the time when it was asked for",
             );
+            if draft.lease().is_some_and(|l| l.state == LeaseState::Rescue) {
+                visit::broken(
+                    &mut draft,
+                    "restored from a backup of the time when its machine was in rescue",
+                );
+            }
         }
     } else {
         // What was under way then is not gone on with; and what was free then
@@ -421,7 +454,11 @@ pub fn release(facts: &Facts<'_>) -> Result<Decision, Refused> {
         return refuse("the lease is over");
     };
     match lease.state {
-        LeaseState::Active | LeaseState::Deploying => {}
+        LeaseState::Active
+        | LeaseState::Deploying
+        | LeaseState::Reinstalling
+        | LeaseState::Rescue
+        | LeaseState::Broken => {}
         LeaseState::Releasing => return refuse(format!("{} is being released", lease.name)),
         LeaseState::Released | LeaseState::Failed => {
             return refuse(format!("{} is over", lease.name));

@@ -52,20 +52,7 @@ pub(crate) fn rest(draft: &mut Draft<'_>) {
         );
         return;
     }
-    if let Some(lease) = draft.lease()
-        && draft.m().lifecycle == Lifecycle::Active
-        && lease.state == LeaseState::Active
-        && let Some(ends) = lease.ends_at
-    {
-        if ends <= now {
-            draft.lease_state(LeaseState::Releasing, Some("its term is over".into()));
-            procedure::begin_erase(draft, "the lease's term is over");
-            return;
-        }
-        // Woken at its end, whatever else there is to look at.
-        look_at_power(draft, policy.look.min(ends.duration_since(now)));
-        return;
-    }
+    let Some(look) = term(draft) else { return };
     if let Some(waiting) = &draft.m().waiting
         && waiting.deadline <= now
     {
@@ -79,11 +66,32 @@ pub(crate) fn rest(draft: &mut Draft<'_>) {
         draft.machine().wake_at = now + SignedDuration::from_hours(24 * 365);
         return;
     }
-    look_at_power(draft, policy.look);
+    look_at_power(draft, look);
+}
+
+/// Takes the machine back where its lease's term is over, and says `None` then;
+/// else when to look again at the latest.
+pub(crate) fn term(draft: &mut Draft<'_>) -> Option<SignedDuration> {
+    let (now, look) = (draft.now(), draft.facts.policy.look);
+    let ends = draft
+        .lease()
+        .filter(|l| l.state.is_tenants())
+        .and_then(|l| l.ends_at)
+        .filter(|_| draft.m().lifecycle == Lifecycle::Active);
+    match ends {
+        Some(ends) if ends <= now => {
+            draft.lease_state(LeaseState::Releasing, Some("its term is over".into()));
+            procedure::begin_erase(draft, "the lease's term is over");
+            None
+        }
+        // Woken at its end, whatever else there is to look at.
+        Some(ends) => Some(look.min(ends.duration_since(now))),
+        None => Some(look),
+    }
 }
 
 /// Reads the power when the last reading is `every` old.
-fn look_at_power(draft: &mut Draft<'_>, every: SignedDuration) {
+pub(crate) fn look_at_power(draft: &mut Draft<'_>, every: SignedDuration) {
     let now = draft.now();
     // A BMC that fails is asked again at the usual pace, not at once.
     let last = draft

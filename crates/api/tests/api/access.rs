@@ -181,6 +181,7 @@ fn body(rule: &Rule, n: usize, project: &str) -> Value {
         ("POST", "/v1/machines/{machine}/power" | "/v1/leases/{lease}/power") => {
             json!({ "action": "on" })
         }
+        ("POST", "/v1/leases/{lease}/reinstall") => json!({ "keep_data_drives": true }),
         ("POST", "/v1/machines/{machine}/bmc") => json!({ "user": "root" }),
         (
             "POST",

@@ -5,15 +5,16 @@ use std::path::{Path, PathBuf};
 use billet_client::Client;
 use billet_model::{
     Name,
-    api::{LeaseChange, LeaseStarted, LeaseView, NewLease, Offer, Page},
+    api::{LeaseChange, LeaseStarted, LeaseView, NewLease, Offer, Page, Reinstall},
     lease::{ActiveBecause, LeaseMode},
 };
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 
 use super::{
+    certificate::visit,
     keys_given,
-    machine::{PowerWord, Wait, mark},
+    machine::{PowerWord, Wait, mark, sure},
 };
 use crate::{
     app::App,
@@ -160,6 +161,25 @@ pub enum Lease {
         #[command(flatten)]
         wait: Wait,
     },
+    Reinstall(Box<Again>),
+    /// Boot Billet's ramdisk on a lease's machine, to mend what is on its drives.
+    ///
+    /// Root gets in by SSH with the lease's keys: `billet ssh NAME`. Billet writes to no drive.
+    /// With --end the drive is booted again, and the lease is active. That the ramdisk ran stays
+    /// on the lease and on its erase certificate.
+    #[command(after_help = "Examples:
+  billet lease rescue train-1
+  billet ssh train-1
+  billet lease rescue train-1 --end")]
+    Rescue {
+        /// Its name or id.
+        name: String,
+        /// End it: boot the drive.
+        #[arg(long)]
+        end: bool,
+        #[command(flatten)]
+        wait: Wait,
+    },
     /// Give a lease back.
     ///
     /// The machine is powered off and every drive of it erased, with a certificate that says how:
@@ -222,6 +242,85 @@ pub struct Create {
     project: Option<Name>,
     #[command(flatten)]
     wait: Wait,
+}
+
+/// Write a lease's drive anew, with another image or the same.
+///
+/// The lease keeps its id, its machine and its addresses; what is not given here stays as it was.
+/// The other drives of the machine are erased, unless --keep-data-drives is given. The lease is
+/// active again when the machine itself says that its first boot is done. If that fails, the lease
+/// is `broken`: the machine is off, and still yours to reinstall, rescue or release.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  billet lease reinstall train-1
+  billet lease reinstall train-1 --image debian-12 --keep-data-drives
+  billet lease reinstall train-1 --user-data cloud.yaml --kernel-args 'iommu=pt' --yes")]
+pub struct Again {
+    /// Its name or id.
+    name: String,
+    /// Image, by name or id; the present one where absent.
+    #[arg(long)]
+    image: Option<String>,
+    /// SSH public key for root, or a file with some; may be repeated. The present ones where absent.
+    #[arg(long, value_name = "FILE|KEY")]
+    ssh_key: Vec<String>,
+    /// File with user data for cloud-init; the present one where absent.
+    #[arg(long, value_name = "FILE")]
+    user_data: Option<PathBuf>,
+    /// Without user data.
+    #[arg(long, conflicts_with = "user_data")]
+    no_user_data: bool,
+    /// Added to the kernel's command line; may be repeated. The present ones where absent, none
+    /// where empty.
+    #[arg(long, value_name = "ARGS", allow_hyphen_values = true)]
+    kernel_args: Vec<String>,
+    /// Leave the drives alone on which the image is not written.
+    #[arg(long)]
+    keep_data_drives: bool,
+    /// Do not ask.
+    #[arg(long, short)]
+    yes: bool,
+    #[command(flatten)]
+    wait: Wait,
+}
+
+impl Again {
+    async fn run(self, app: &App) -> Result<(), Failure> {
+        let mut ssh_keys = Vec::new();
+        for given in &self.ssh_key {
+            ssh_keys.extend(keys_given::keys(given)?);
+        }
+        let kernel_args = self
+            .kernel_args
+            .iter()
+            .flat_map(|args| args.split_whitespace())
+            .map(str::to_owned)
+            .collect();
+        let with = Reinstall {
+            image: self.image,
+            ssh_keys: (!self.ssh_key.is_empty()).then_some(ssh_keys),
+            user_data: match &self.user_data {
+                Some(path) => Some(user_data(path)?),
+                None => self.no_user_data.then(String::new),
+            },
+            kernel_args: (!self.kernel_args.is_empty()).then_some(kernel_args),
+            keep_data_drives: self.keep_data_drives,
+        };
+        let lost = if self.keep_data_drives {
+            "what is on its first drive"
+        } else {
+            "what is on all of its drives"
+        };
+        let name = &self.name;
+        sure(
+            self.yes,
+            &format!("Reinstalling lease {name} loses {lost}. Go on?"),
+        )?;
+        let client = app.client().await?;
+        let started = client.reinstall_lease(name, &with).await?;
+        let started = followed(app, &client, started, self.wait).await?;
+        app.output.result(&started, |started| show(&started.lease))
+    }
 }
 
 impl Create {
@@ -315,12 +414,23 @@ async fn followed(
 impl Lease {
     /// Carries it out.
     pub async fn run(self, app: &App) -> Result<(), Failure> {
-        if let Self::Create(create) = self {
-            return create.run(app).await;
+        match self {
+            Self::Create(create) => return create.run(app).await,
+            Self::Reinstall(again) => return again.run(app).await,
+            _ => {}
         }
         let client = app.client().await?;
         match self {
-            Self::Create(_) => Ok(()),
+            Self::Create(_) | Self::Reinstall(_) => Ok(()),
+            Self::Rescue { name, end, wait } => {
+                let started = if end {
+                    client.end_rescue(&name).await?
+                } else {
+                    client.rescue_lease(&name).await?
+                };
+                let started = followed(app, &client, started, wait).await?;
+                app.output.result(&started, |started| show(&started.lease))
+            }
             Self::List {
                 state,
                 project,
@@ -445,6 +555,20 @@ fn show(l: &LeaseView) -> String {
         ),
         ("address", addresses.join("\n")),
         ("host keys", l.host_keys.join("\n")),
+        (
+            "rescue",
+            l.rescue.as_ref().map_or_else(String::new, |r| {
+                format!(
+                    "the ramdisk has let you in since {}\n{}",
+                    human::time(r.since),
+                    r.host_keys.join("\n")
+                )
+            }),
+        ),
+        (
+            "visits",
+            l.visits.iter().map(visit).collect::<Vec<_>>().join("\n"),
+        ),
         ("kernel args", l.kernel_args.join(" ")),
         ("tags", tags.join("\n")),
         ("began", human::time(l.created_at)),

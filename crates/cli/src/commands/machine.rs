@@ -317,7 +317,7 @@ const NOW: Wait = Wait {
     wait: false,
 };
 
-fn sure(yes: bool, question: &str) -> Result<(), Failure> {
+pub(super) fn sure(yes: bool, question: &str) -> Result<(), Failure> {
     if yes || ask::yes(question, "give --yes to do it without being asked")? {
         return Ok(());
     }

@@ -228,6 +228,51 @@ async fn a_phantom_lives_its_whole_life() {
         .json();
     assert_eq!(items(&listed).len(), 1);
 
+    // Written anew, it stays the same lease, at the same address.
+    let before = run(&["lease", "show", "first", "-o", "json"])
+        .await
+        .good()
+        .json();
+    assert_eq!(
+        run(&["lease", "reinstall", "first"]).await.code,
+        2,
+        "nobody could be asked"
+    );
+    let refused = run(&["lease", "reinstall", "first", "--image", "none", "--yes"]).await;
+    assert!(
+        refused.code != 0 && refused.stderr.contains("image"),
+        "{}",
+        refused.stderr
+    );
+    let again = ["lease", "reinstall", "first", "--yes", "-o", "json"];
+    let again = run(&again).await.good().json();
+    assert_eq!(again["lease"]["state"], "active");
+    for same in ["id", "machine", "addresses", "active_at", "tags", "ends_at"] {
+        assert_eq!(again["lease"][same], before[same], "{same}");
+    }
+    assert_ne!(again["operation"]["id"], before["operation"]);
+    assert_eq!(again["lease"]["visits"][0]["kind"], "reinstall");
+
+    // The ramdisk lets the tenant in, and the drive boots again.
+    let rescue = run(&["lease", "rescue", "first", "-o", "json"])
+        .await
+        .good()
+        .json();
+    assert_eq!(rescue["lease"]["state"], "rescue");
+    assert!(rescue["lease"]["rescue"]["host_keys"][0].is_string());
+    assert_eq!(run(&["lease", "rescue", "first"]).await.code, 4);
+    let shown = run(&["lease", "show", "first"]).await.good().stdout;
+    assert!(
+        shown.contains("the ramdisk has let you in since"),
+        "{shown}"
+    );
+    let ended = run(&["lease", "rescue", "first", "--end", "-o", "json"])
+        .await
+        .good()
+        .json();
+    assert_eq!(ended["lease"]["state"], "active");
+    assert_eq!(ended["lease"]["rescue"], Value::Null);
+
     // And gives it back: erased, with proof that needs no server.
     let released = run(&["lease", "release", "first", "-o", "json"])
         .await
