@@ -175,6 +175,7 @@ pub static TABLE: &[Rule] = &[
     rule(POST,   "/v1/machines/{machine}/uncordon",       OPERATORS, Scope::Site),
     rule(POST,   "/v1/machines/{machine}/quarantine",     OPERATORS, Scope::Site),
     rule(POST,   "/v1/machines/{machine}/maintenance",    OPERATORS, Scope::Site),
+    rule(POST,   "/v1/machines/{machine}/break-fix",      OPERATORS, Scope::Site),
     rule(POST,   "/v1/machines/{machine}/retire",         OPERATORS, Scope::Site),
     rule(POST,   "/v1/machines/{machine}/power",          OPERATORS, Scope::Site),
     rule(POST,   "/v1/machines/{machine}/confirm",        OPERATORS, Scope::Site),

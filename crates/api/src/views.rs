@@ -170,6 +170,8 @@ impl<'a> Views<'a> {
             kernel_args: lease.spec.kernel_args,
             tags: lease.tags,
             ends_at: lease.ends_at,
+            warned_at: lease.warned_at,
+            hostname: lease.spec.hostname,
             operation: lease.operation,
             created_at: lease.created_at,
             active_at: lease.active_at,

@@ -106,6 +106,7 @@ impl Core {
             created_at: now,
             active_at: None,
             ended_at: None,
+            warned_at: None,
             visits: Vec::new(),
             rescue: None,
             version: 0,
@@ -350,6 +351,26 @@ pub(crate) fn check_tags(tags: &BTreeMap<String, String>) -> Result<(), Refusal>
         }
     }
     Ok(())
+}
+
+/// Labels of letters, digits and hyphens, as DNS has them; empty is none.
+pub(crate) fn check_hostname(hostname: &str) -> Result<(), Refusal> {
+    let label = |l: &str| {
+        !l.is_empty()
+            && l.len() <= 63
+            && !l.starts_with('-')
+            && !l.ends_with('-')
+            && l.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+    };
+    if hostname.is_empty() || hostname.len() <= 253 && hostname.split('.').all(label) {
+        return Ok(());
+    }
+    Err(Refusal::invalid(
+        "hostname",
+        format!(
+            "{hostname:?} is not a host name: letters, digits and hyphens, with dots between, at most 253"
+        ),
+    ))
 }
 
 pub(crate) fn end_of_term(from: Time, seconds: u64) -> Result<Time, Refusal> {

@@ -342,7 +342,7 @@ impl Core {
         ))
     }
 
-    /// Changes a lease's tags or end.
+    /// Changes a lease's tags, names or end.
     ///
     /// # Errors
     /// When it is over, or was changed since it was read.
@@ -377,6 +377,13 @@ impl Core {
             if let Some(tags) = &change.tags {
                 lease.tags.clone_from(tags);
             }
+            if let Some(name) = &change.name {
+                lease.name.clone_from(name);
+            }
+            if let Some(hostname) = &change.hostname {
+                crate::grants::check_hostname(hostname)?;
+                lease.spec.hostname = Some(hostname.clone()).filter(|h| !h.is_empty());
+            }
             if let Some(seconds) = change.extend_seconds {
                 if lease.state == LeaseState::Releasing {
                     return Err(Refusal::new(
@@ -395,7 +402,12 @@ impl Core {
             let mut row = self.audit_row(
                 actor,
                 "lease.change",
-                serde_json::json!({ "tags": change.tags, "ends_at": lease.ends_at }),
+                serde_json::json!({
+                    "tags": change.tags,
+                    "name": change.name,
+                    "hostname": change.hostname,
+                    "ends_at": lease.ends_at,
+                }),
             );
             (row.machine, row.lease, row.project) =
                 (Some(lease.machine), Some(id), Some(lease.project));

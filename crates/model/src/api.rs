@@ -382,7 +382,12 @@ pub struct NewLease {
 pub struct LeaseChange {
     /// All tags, anew.
     pub tags: Option<BTreeMap<String, String>>,
-    /// So many seconds more, from the present end or from now.
+    /// Another name.
+    pub name: Option<Name>,
+    /// Host name, for the next time that its drive is written; empty for the
+    /// lease's name.
+    pub hostname: Option<String>,
+    /// So many seconds more, from the present end.
     pub extend_seconds: Option<u64>,
 }
 
@@ -452,6 +457,10 @@ pub struct LeaseView {
     pub tags: BTreeMap<String, String>,
     /// When it ends.
     pub ends_at: Option<Timestamp>,
+    /// When its tenant was last warned of its end.
+    pub warned_at: Option<Timestamp>,
+    /// Host name asked for; the lease's name where absent.
+    pub hostname: Option<String>,
     /// The operation at work on it, or the last one.
     pub operation: OperationId,
     /// When it was asked for.

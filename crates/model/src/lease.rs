@@ -37,6 +37,8 @@ pub enum LeaseState {
     /// Its machine boots nothing that is known to work, and is off; the reason
     /// says why. It is the tenant's still: reinstalled, rescued or released.
     Broken,
+    /// An operator works on its machine, which is off; no drive is erased.
+    Maintenance,
     /// Being taken back: the machine is erased.
     Releasing,
     /// Over, and erased.
@@ -54,6 +56,7 @@ impl LeaseState {
             Self::Reinstalling => "reinstalling",
             Self::Rescue => "rescue",
             Self::Broken => "broken",
+            Self::Maintenance => "maintenance",
             Self::Releasing => "releasing",
             Self::Released => "released",
             Self::Failed => "failed",
@@ -64,7 +67,7 @@ impl LeaseState {
     pub fn is_tenants(self) -> bool {
         matches!(
             self,
-            Self::Active | Self::Reinstalling | Self::Rescue | Self::Broken
+            Self::Active | Self::Reinstalling | Self::Rescue | Self::Broken | Self::Maintenance
         )
     }
 
@@ -112,6 +115,8 @@ pub enum VisitKind {
     Reinstall,
     /// The tenant had the ramdisk booted.
     Rescue,
+    /// An operator worked on the machine, and its drives were not erased.
+    BreakFix,
 }
 
 impl std::fmt::Display for VisitKind {
@@ -119,6 +124,7 @@ impl std::fmt::Display for VisitKind {
         f.pad(match self {
             Self::Reinstall => "reinstall",
             Self::Rescue => "rescue",
+            Self::BreakFix => "break/fix",
         })
     }
 }
@@ -134,7 +140,7 @@ pub struct Visit {
     /// When the machine was the tenant's alone again; `None` while it lasts, and
     /// where the lease was released before.
     pub ended_at: Option<Timestamp>,
-    /// Drives, by serial, that a reinstallation leaves alone.
+    /// Drives, by serial, that it leaves alone where it might have erased them.
     #[serde(default)]
     pub kept_drives: Vec<String>,
     /// What was done there, in sentences.
@@ -193,6 +199,9 @@ pub struct Lease {
     pub active_at: Option<Timestamp>,
     /// When it was over.
     pub ended_at: Option<Timestamp>,
+    /// When its tenant was last warned of its end.
+    #[serde(default)]
+    pub warned_at: Option<Timestamp>,
     /// When something of Billet's ran on its machine after it was handed over:
     /// the last [`Lease::VISITS`] times.
     #[serde(default)]

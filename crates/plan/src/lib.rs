@@ -31,6 +31,7 @@ mod rest;
 pub mod seed;
 mod shelve;
 pub mod tenant;
+pub mod term;
 pub mod verdict;
 mod visit;
 mod working;

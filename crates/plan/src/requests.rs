@@ -56,6 +56,11 @@ pub enum MachineRequest {
         /// Why.
         reason: String,
     },
+    /// Take it out under the tenant that has it, and erase nothing.
+    BreakFix {
+        /// Why.
+        reason: String,
+    },
     /// Never use it again.
     Retire,
     /// Change its power.
@@ -237,7 +242,29 @@ pub fn machine(facts: &Facts<'_>, request: &MachineRequest) -> Result<Decision, 
             "{name} was never taken over, and is only read from: `billet machine take-over {name}` names its drives and begins"
         ));
     }
+    let tenants = facts.lease.is_some_and(|l| l.state.is_tenants());
     match request {
+        MachineRequest::Inspect | MachineRequest::Test if tenants => {
+            return refuse(format!(
+                "{name} is a tenant's, and is not looked into: `billet machine repair {name}` gives it back, or its lease is released"
+            ));
+        }
+        MachineRequest::BreakFix { reason } => {
+            let ready = matches!(machine.step, Step::Rest | Step::Rescue { .. })
+                && lifecycle == Lifecycle::Active
+                && machine.power_request.is_none();
+            if !(tenants && ready) {
+                return refuse(format!(
+                    "{name} is {lifecycle}: a break/fix visit is for a machine that a tenant has; any other goes to maintenance"
+                ));
+            }
+            begin(
+                &mut draft,
+                OperationKind::Repair,
+                "taking it out for its tenant",
+            );
+            visit::break_fix(&mut draft, reason);
+        }
         MachineRequest::Inspect if lifecycle == Lifecycle::Enrolled => {
             begin(&mut draft, OperationKind::Enroll, "reading the BMC");
             start_discovery(&mut draft);
@@ -302,7 +329,9 @@ pub fn machine(facts: &Facts<'_>, request: &MachineRequest) -> Result<Decision, 
             draft.machine().wake_at = facts.now;
         }
         _ if held => {
-            return refuse(format!("{name} is held by a lease: that is first released"));
+            return refuse(format!(
+                "{name} is held by a lease: that is first released; `billet machine break-fix {name}` takes it out under its tenant"
+            ));
         }
         _ => {
             return refuse(format!("{name} is {lifecycle}, where that cannot be done"));
@@ -458,7 +487,8 @@ pub fn release(facts: &Facts<'_>) -> Result<Decision, Refused> {
         | LeaseState::Deploying
         | LeaseState::Reinstalling
         | LeaseState::Rescue
-        | LeaseState::Broken => {}
+        | LeaseState::Broken
+        | LeaseState::Maintenance => {}
         LeaseState::Releasing => return refuse(format!("{} is being released", lease.name)),
         LeaseState::Released | LeaseState::Failed => {
             return refuse(format!("{} is over", lease.name));
@@ -472,9 +502,12 @@ pub fn release(facts: &Facts<'_>) -> Result<Decision, Refused> {
     draft.end_operation(OperationState::Failed, "the lease was released");
     draft.lease_state(LeaseState::Releasing, None);
     begin(&mut draft, OperationKind::Release, "releasing");
-    let quarantined = facts.machine.lifecycle == Lifecycle::Quarantined;
-    if quarantined {
-        // Held for a fault: the erase waits for the operator's repair.
+    let held = matches!(
+        facts.machine.lifecycle,
+        Lifecycle::Quarantined | Lifecycle::Maintenance
+    );
+    if held {
+        // An operator's, for a fault: the erase waits for the operator's repair.
         let told = "its machine is held for a fault; an operator repairs and erases it";
         draft.change_lease(|l| l.reason = Some(told.into()));
         draft.end_operation(OperationState::Failed, told);

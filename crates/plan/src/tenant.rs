@@ -46,6 +46,9 @@ fn own<'a>(facts: &Facts<'a>, what: &str) -> Result<&'a Lease, Refused> {
     if machine.unconfirmed {
         return refuse("its machine was restored from a backup and waits for an operator");
     }
+    if machine.lifecycle == Lifecycle::Maintenance || lease.state == LeaseState::Maintenance {
+        return refuse("an operator works on its machine: wait until it is given back");
+    }
     if machine.lifecycle == Lifecycle::Quarantined {
         return refuse("its machine is held for a fault, and waits for an operator");
     }

@@ -20,7 +20,9 @@ pub(crate) fn lasts(draft: &Draft<'_>) -> bool {
 
 /// Whether the machine is to be off, and not to boot its drive.
 pub(crate) fn parks(draft: &Draft<'_>) -> bool {
-    draft.lease().is_some_and(|l| l.state == LeaseState::Broken)
+    draft
+        .lease()
+        .is_some_and(|l| matches!(l.state, LeaseState::Broken | LeaseState::Maintenance))
 }
 
 /// Begins a visit, on the lease's record.
@@ -188,13 +190,24 @@ pub(crate) fn broken(draft: &mut Draft<'_>, why: &str) {
 /// Off, medium out, settled: nothing of Billet's comes any more.
 pub(crate) fn park(draft: &mut Draft<'_>) {
     let (now, policy) = (draft.now(), draft.facts.policy);
-    over(draft);
+    let mending = draft
+        .lease()
+        .is_some_and(|l| l.state == LeaseState::Maintenance);
+    if !mending {
+        over(draft);
+    }
     let why = draft
         .lease()
         .and_then(|l| l.reason.clone())
         .unwrap_or_else(|| "the machine boots nothing that works".into());
-    draft.lifecycle(Lifecycle::Active, "the tenant's, and off");
+    let lifecycle = if mending {
+        Lifecycle::Maintenance
+    } else {
+        Lifecycle::Active
+    };
+    draft.lifecycle(lifecycle, "the tenant's, and off");
     draft.end_operation(OperationState::Succeeded, "off, and the tenant's");
+    let name = draft.m().name.clone();
     let machine = draft.machine();
     machine.step = Step::Rest;
     machine.step_since = now;
@@ -204,7 +217,11 @@ pub(crate) fn park(draft: &mut Draft<'_>) {
     machine.waiting = Some(Waiting {
         reason: why,
         deadline: now + policy.remind,
-        next_action: "the tenant reinstalls, rescues or releases it".into(),
+        next_action: if mending {
+            format!("`billet machine repair {name}` gives it back to its tenant")
+        } else {
+            "the tenant reinstalls, rescues or releases it".into()
+        },
     });
     machine.wake_at = now + policy.look;
 }
@@ -215,10 +232,19 @@ pub(crate) fn cannot_park(draft: &mut Draft<'_>, said: &str) {
     draft.hold(HoldKind::BmcUnreachable, detail.trim_end());
 }
 
-/// After a hold: off, and the tenant's to decide on.
+/// After a hold: off, and the tenant's to decide on. After an operator's visit
+/// its system is booted again.
 pub(crate) fn bring_back(draft: &mut Draft<'_>) {
-    if !parks(draft) {
-        broken(draft, "its machine was held for a fault");
+    let mended = draft
+        .lease()
+        .filter(|l| l.state == LeaseState::Maintenance)
+        .map(|l| l.active_because.is_some());
+    match mended {
+        // Its system came up before: it is booted again, and handed over.
+        Some(true) => draft.lease_state(LeaseState::Rescue, None),
+        Some(false) => broken(draft, "what is on its drive never came up"),
+        None if !parks(draft) => broken(draft, "its machine was held for a fault"),
+        None => {}
     }
     draft.lifecycle(
         Lifecycle::Deploying,
@@ -228,4 +254,20 @@ pub(crate) fn bring_back(draft: &mut Draft<'_>) {
     machine.hold = None;
     machine.attempts = 0;
     disk::begin(draft, "powering off, to give it back to its tenant");
+}
+
+/// An operator takes the machine out for its tenant: off, and no drive erased.
+pub(crate) fn break_fix(draft: &mut Draft<'_>, reason: &str) {
+    let drives: Vec<String> = draft.m().drives.iter().map(|d| d.serial.clone()).collect();
+    draft.audit(
+        "machine.break_fix",
+        serde_json::json!({ "reason": reason, "erase": "skipped", "drives": drives }),
+    );
+    let done = format!("an operator worked on the machine ({reason}); no drive was erased");
+    begin(draft, VisitKind::BreakFix, drives, &done);
+    let told = format!("an operator works on its machine: {reason}");
+    draft.lease_state(LeaseState::Maintenance, Some(told));
+    draft.lifecycle(Lifecycle::Deploying, reason);
+    draft.machine().attempts = 0;
+    disk::begin(draft, "powering off, for an operator to work on it");
 }

@@ -273,6 +273,9 @@ impl Sim {
             {
                 command(ask(MachineRequest::Quarantine { reason: why() }))
             }
+            Lifecycle::Active if stored.lease.is_some() && self.dice.per_mille(odd) => {
+                command(ask(MachineRequest::BreakFix { reason: why() }))
+            }
             _ => None,
         }
     }

@@ -154,7 +154,10 @@ impl Sim {
                 });
             let hangs = match lease.state {
                 LeaseState::Deploying | LeaseState::Releasing | LeaseState::Reinstalling => !held,
-                LeaseState::Active | LeaseState::Rescue | LeaseState::Broken => machine
+                LeaseState::Active
+                | LeaseState::Rescue
+                | LeaseState::Broken
+                | LeaseState::Maintenance => machine
                     .and_then(|m| self.machines[m].stored.as_ref())
                     .is_none_or(|s| s.lease != Some(lease.id)),
                 LeaseState::Released | LeaseState::Failed => false,

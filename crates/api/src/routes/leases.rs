@@ -154,7 +154,7 @@ async fn show_lease(
     respond::one(&headers, &view, Some(view.version))
 }
 
-/// Change a lease's tags, or extend its term
+/// Change a lease's tags or names, or extend its term
 #[utoipa::path(patch, path = "/v1/leases/{lease}", tag = "leases", request_body = LeaseChange,
     responses((status = 200, body = LeaseView), (status = 412, body = Problem)))]
 async fn change_lease(

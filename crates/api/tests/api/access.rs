@@ -187,6 +187,7 @@ fn body(rule: &Rule, n: usize, project: &str) -> Value {
             "POST",
             "/v1/machines/{machine}/cordon"
             | "/v1/machines/{machine}/quarantine"
+            | "/v1/machines/{machine}/break-fix"
             | "/v1/machines/{machine}/maintenance",
         ) => json!({ "reason": "a test" }),
         ("POST", "/v1/images") => json!({ "name": name, "project": project }),

@@ -123,7 +123,8 @@ pub enum Lease {
     },
     /// Make a lease last longer.
     ///
-    /// The time is added to its present end; where it had none it gets one, from now.
+    /// The time is added to its present end. Before the end its tenant is warned: `lease show` says
+    /// so, and the audit log (`lease.expires`); at the end it is released, and its machine erased.
     #[command(after_help = "Examples:\n  billet lease extend train-1 --by 3d")]
     Extend {
         /// Its name or id.
@@ -147,6 +148,29 @@ pub enum Lease {
         /// A tag to take off, by its key; may be repeated.
         #[arg(long, value_name = "KEY")]
         remove: Vec<String>,
+    },
+    /// Change what a lease is called, and its tags.
+    ///
+    /// What is not given stays. A host name counts from the next time that the drive is written:
+    /// until then the machine has the one that it has.
+    #[command(after_help = "Examples:
+  billet lease set train-1 --tag team=vision --untag draft
+  billet lease set train-1 --name train-2 --hostname train-2.example.org")]
+    Set {
+        /// Its name or id.
+        lease: String,
+        /// Another name.
+        #[arg(long)]
+        name: Option<Name>,
+        /// A host name; empty for the lease's name.
+        #[arg(long)]
+        hostname: Option<String>,
+        /// A tag to set; may be repeated.
+        #[arg(long, value_name = "KEY=VALUE", value_parser = human::parse_pair)]
+        tag: Vec<(String, String)>,
+        /// A tag to take off, by its key; may be repeated.
+        #[arg(long, value_name = "KEY")]
+        untag: Vec<String>,
     },
     /// Change the power of a lease's machine.
     ///
@@ -474,6 +498,30 @@ impl Lease {
                     .await?;
                 app.output.result(&changed, show)
             }
+            Self::Set {
+                lease,
+                name,
+                hostname,
+                tag,
+                untag,
+            } => {
+                let known = client.lease(&lease).await?;
+                let retagged = !(tag.is_empty() && untag.is_empty());
+                let mut tags = known.tags;
+                tags.extend(tag);
+                tags.retain(|key, _| !untag.contains(key));
+                let change = LeaseChange {
+                    tags: retagged.then_some(tags),
+                    name,
+                    hostname,
+                    ..LeaseChange::default()
+                };
+                let id = known.id.to_string();
+                let changed = client
+                    .change_lease(&id, &change, Some(known.version))
+                    .await?;
+                app.output.result(&changed, show)
+            }
             Self::Power { name, action, wait } => {
                 let started = client.power_lease(&name, action.into()).await?;
                 let started = followed(app, &client, started, wait).await?;
@@ -583,6 +631,17 @@ fn show(l: &LeaseView) -> String {
                 }
             }),
         ),
+        (
+            "warned",
+            l.warned_at.map_or_else(String::new, |at| {
+                format!(
+                    "{} that it ends: `billet lease extend {} --by …`",
+                    human::time(at),
+                    l.name
+                )
+            }),
+        ),
+        ("hostname", maybe(l.hostname.as_ref())),
         ("ended", l.ended_at.map(human::time).unwrap_or_default()),
         ("operation", l.operation.to_string()),
     ])

@@ -237,3 +237,102 @@ fn one_thing_at_a_time() {
         requests::release(facts).expect("it is released")
     });
 }
+
+#[test]
+fn a_tenant_is_warned_before_the_end_and_the_release_can_be_followed() {
+    let mut world = leased();
+    let began = world.lease.as_ref().expect("a lease").created_at;
+    let hours = jiff::SignedDuration::from_hours;
+    let ends = began + hours(100);
+    world.lease.as_mut().expect("a lease").ends_at = Some(ends);
+    let mut warned = Vec::new();
+    while state(&world) == LeaseState::Active {
+        world.decide(None, true, next_step);
+        let last = world.lease.as_ref().expect("a lease").warned_at;
+        if last.is_some() && warned.last() != last.as_ref() {
+            warned.extend(last);
+        }
+        let wake = world.machine.wake_at;
+        assert!(wake <= ends, "it is woken at its end");
+        world.now = wake.max(world.now + jiff::SignedDuration::from_secs(1));
+    }
+    let late = |at: billet_model::Time, lead: i64| at.duration_since(ends - hours(lead));
+    assert_eq!(warned.len(), 2, "{warned:?}");
+    for (at, lead) in warned.iter().zip([24, 1]) {
+        let late = late(*at, lead);
+        assert!((0..60).contains(&late.as_secs()), "{late:?}");
+    }
+    let lease = world.lease.as_ref().expect("a lease");
+    let kind = world.operations[&lease.operation].kind;
+    assert_eq!(kind, billet_model::operation::OperationKind::Release);
+    world.run();
+    let lease = world.lease.as_ref().expect("a lease");
+    assert_eq!(lease.state, LeaseState::Released);
+    assert_eq!(
+        world.operations[&lease.operation].state,
+        OperationState::Succeeded
+    );
+}
+
+fn ask(world: &mut World, request: &requests::MachineRequest) -> bool {
+    let done = std::cell::Cell::new(false);
+    world.decide(None, false, |facts| {
+        let decided = requests::machine(facts, request);
+        done.set(decided.is_ok());
+        decided.unwrap_or_else(|_| next_step(facts))
+    });
+    done.get()
+}
+
+#[test]
+fn an_operator_mends_a_machine_under_its_tenant_and_erases_nothing() {
+    use requests::MachineRequest::{BreakFix, Inspect, Repair, Test};
+    let mut world = leased();
+    let reason = || "a fan".to_owned();
+    assert!(ask(&mut world, &BreakFix { reason: reason() }));
+    world.run();
+    assert_eq!(state(&world), LeaseState::Maintenance);
+    assert_eq!(world.machine.lifecycle, Lifecycle::Maintenance);
+    assert_eq!((world.power, world.medium), (Power::Off, None));
+    // Nothing that would end in an erase, nor the tenant meanwhile.
+    for refused in [Inspect, Test, BreakFix { reason: reason() }] {
+        assert!(!ask(&mut world, &refused), "{refused:?}");
+    }
+    let refused = std::cell::Cell::new(false);
+    world.decide(None, false, |facts| {
+        refused.set(tenant::reinstall(facts, &with(true)).is_err());
+        next_step(facts)
+    });
+    assert!(refused.get());
+    assert!(ask(&mut world, &Repair));
+    world.run();
+    assert_eq!(state(&world), LeaseState::Active);
+    assert_eq!(world.power, Power::On);
+    assert!(world.works.is_empty(), "no agent ran: {:?}", world.works);
+    world.release();
+    let visit = &world.certificates.last().expect("one").visits[0];
+    assert_eq!(visit.kind, VisitKind::BreakFix);
+    assert!(visit.done[0].contains("no drive was erased"), "{visit:?}");
+    // A machine that nobody has is no case for it.
+    assert!(!ask(&mut world, &BreakFix { reason: reason() }));
+}
+
+#[test]
+fn what_is_given_back_during_a_repair_is_erased_after_it() {
+    let mut world = leased();
+    let reason = "a fan".to_owned();
+    assert!(ask(
+        &mut world,
+        &requests::MachineRequest::BreakFix { reason }
+    ));
+    world.run();
+    world.decide(None, false, |facts| {
+        requests::release(facts).expect("it is released")
+    });
+    assert_eq!(world.machine.lifecycle, Lifecycle::Maintenance);
+    assert_eq!(state(&world), LeaseState::Releasing);
+    assert!(ask(&mut world, &requests::MachineRequest::Repair));
+    world.run();
+    assert_eq!(state(&world), LeaseState::Released);
+    assert_eq!(world.machine.lifecycle, Lifecycle::Available);
+}

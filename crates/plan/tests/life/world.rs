@@ -472,6 +472,7 @@ impl World {
             created_at: self.now,
             active_at: None,
             ended_at: None,
+            warned_at: None,
             visits: vec![],
             rescue: None,
             version: 0,
