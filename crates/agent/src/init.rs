@@ -22,7 +22,7 @@ use crate::{
     channel::{Channel, ChannelError},
     clock,
     console::{self, say},
-    halt, modules, network, tasks,
+    halt, modules, network, rescue, tasks,
 };
 
 /// How long the control plane may be out of reach before the machine is turned off.
@@ -80,7 +80,7 @@ fn mount_all() {
 fn reap() {
     loop {
         match wait(WaitOptions::empty()) {
-            Ok(Some(_)) => {}
+            Ok(Some((pid, status))) => rescue::ended(pid, status),
             Ok(None) | Err(_) => thread::sleep(Duration::from_secs(5)),
         }
     }

@@ -14,6 +14,7 @@ pub mod init;
 pub mod modules;
 pub mod netlink;
 pub mod network;
+pub mod rescue;
 pub mod tasks;
 pub mod tpm;
 pub mod work;

@@ -21,7 +21,7 @@ use billet_model::{
 use crate::{
     channel::{Channel, ChannelError},
     console::say,
-    tpm,
+    rescue, tpm,
 };
 
 /// How long drives may take to appear.
@@ -74,7 +74,14 @@ pub fn perform(work: &Work, images: &dyn ImageSource, watch: &dyn Watch) -> Work
                 detail: error.to_string(),
             },
         },
-        Work::Erase(order) => machine.erase(order, watch),
+        Work::Erase(order) | Work::Wipe(order) => machine.erase(order, watch),
+        Work::Rescue(order) => match rescue::start(&order.ssh_keys) {
+            Ok(host_keys) => WorkOutcome::Rescuing { host_keys },
+            Err(error) => WorkOutcome::Failed {
+                kind: WorkFailure::Other,
+                detail: error.to_string(),
+            },
+        },
         Work::Verify(order) => machine.verify(order, watch),
     }
 }

@@ -175,6 +175,7 @@ pub static TABLE: &[Rule] = &[
     rule(POST,   "/v1/machines/{machine}/uncordon",       OPERATORS, Scope::Site),
     rule(POST,   "/v1/machines/{machine}/quarantine",     OPERATORS, Scope::Site),
     rule(POST,   "/v1/machines/{machine}/maintenance",    OPERATORS, Scope::Site),
+    rule(POST,   "/v1/machines/{machine}/break-fix",      OPERATORS, Scope::Site),
     rule(POST,   "/v1/machines/{machine}/retire",         OPERATORS, Scope::Site),
     rule(POST,   "/v1/machines/{machine}/power",          OPERATORS, Scope::Site),
     rule(POST,   "/v1/machines/{machine}/confirm",        OPERATORS, Scope::Site),
@@ -193,6 +194,9 @@ pub static TABLE: &[Rule] = &[
     rule(PATCH,  "/v1/leases/{lease}",               USERS,         Scope::Project),
     rule(POST,   "/v1/leases/{lease}/release",       USERS,         Scope::Project),
     rule(POST,   "/v1/leases/{lease}/power",         USERS,         Scope::Project),
+    rule(POST,   "/v1/leases/{lease}/reinstall",     USERS,         Scope::Project),
+    rule(POST,   "/v1/leases/{lease}/rescue",        USERS,         Scope::Project),
+    rule(POST,   "/v1/leases/{lease}/rescue/end",    USERS,         Scope::Project),
 
     rule(GET,    "/v1/operations",                   EVERYONE,      Scope::Project),
     rule(GET,    "/v1/operations/{operation}",       EVERYONE,      Scope::Project),

@@ -1,7 +1,7 @@
 //! Leases and offers.
 
 use billet_model::{
-    api::{LeaseChange, LeaseStarted, LeaseView, NewLease, Offer, PowerChange},
+    api::{LeaseChange, LeaseStarted, LeaseView, NewLease, Offer, PowerChange, Reinstall},
     bmc::PowerAction,
 };
 use reqwest::Method;
@@ -59,6 +59,37 @@ impl Client {
     pub async fn release_lease(&self, name: &str, version: Option<i64>) -> Result<LeaseStarted> {
         self.post(format!("/v1/leases/{}/release", part(name)))
             .if_match(version)
+            .json()
+            .await
+    }
+
+    /// Writes a lease's drive anew.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn reinstall_lease(&self, name: &str, with: &Reinstall) -> Result<LeaseStarted> {
+        self.post(format!("/v1/leases/{}/reinstall", part(name)))
+            .body(with)
+            .json()
+            .await
+    }
+
+    /// Boots the ramdisk for a lease's tenant.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn rescue_lease(&self, name: &str) -> Result<LeaseStarted> {
+        self.post(format!("/v1/leases/{}/rescue", part(name)))
+            .json()
+            .await
+    }
+
+    /// Ends a rescue: the drive is booted again.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn end_rescue(&self, name: &str) -> Result<LeaseStarted> {
+        self.post(format!("/v1/leases/{}/rescue/end", part(name)))
             .json()
             .await
     }

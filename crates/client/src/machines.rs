@@ -29,6 +29,8 @@ pub enum MachineVerb {
     Quarantine(String),
     /// Take it out for work on it.
     Maintenance(String),
+    /// Takes it out under the tenant that has it, for this reason; nothing is erased.
+    BreakFix(String),
     /// Take it out for good.
     Retire,
     /// Confirm it after a restore from a backup.
@@ -46,6 +48,7 @@ impl MachineVerb {
             Self::Uncordon => "uncordon",
             Self::Quarantine(_) => "quarantine",
             Self::Maintenance(_) => "maintenance",
+            Self::BreakFix(_) => "break-fix",
             Self::Retire => "retire",
             Self::Confirm => "confirm",
         }
@@ -53,11 +56,12 @@ impl MachineVerb {
 
     fn reason(&self) -> Option<Reason> {
         match self {
-            Self::Cordon(reason) | Self::Quarantine(reason) | Self::Maintenance(reason) => {
-                Some(Reason {
-                    reason: reason.clone(),
-                })
-            }
+            Self::Cordon(reason)
+            | Self::Quarantine(reason)
+            | Self::Maintenance(reason)
+            | Self::BreakFix(reason) => Some(Reason {
+                reason: reason.clone(),
+            }),
             _ => None,
         }
     }

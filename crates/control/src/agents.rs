@@ -53,7 +53,7 @@ impl Core {
             Step::Ramdisk { at, boot, .. } => {
                 *boot == id && matches!(at, RamdiskStep::On | RamdiskStep::AwaitAgent)
             }
-            Step::Working { boot, .. } => *boot == id,
+            Step::Working { boot, .. } | Step::Rescue { boot } => *boot == id,
             _ => false,
         };
         if named && !machine.unconfirmed {
@@ -288,10 +288,11 @@ impl Core {
                 return Err(AgentError::Unknown);
             }
             match (lease.state, lease.active_because) {
-                (LeaseState::Deploying, None) => {}
-                (LeaseState::Deploying | LeaseState::Active, Some(ActiveBecause::PhonedHome)) => {
-                    return Ok(lease.machine);
-                }
+                (LeaseState::Deploying | LeaseState::Reinstalling, None) => {}
+                (
+                    LeaseState::Deploying | LeaseState::Reinstalling | LeaseState::Active,
+                    Some(ActiveBecause::PhonedHome),
+                ) => return Ok(lease.machine),
                 _ => return Err(AgentError::Unknown),
             }
             let machine = self
@@ -340,7 +341,9 @@ impl Core {
             .ok_or(AgentError::Unknown)?;
         match machine.step {
             // Some BMCs read the medium while the machine boots from it.
-            Step::Ramdisk { boot, .. } | Step::Working { boot, .. } if boot == id => {
+            Step::Ramdisk { boot, .. } | Step::Working { boot, .. } | Step::Rescue { boot }
+                if boot == id =>
+            {
                 Ok((record, machine))
             }
             _ => Err(AgentError::Unknown),

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use billet_model::{
-    Time,
+    ProjectId, Time,
     api::NewLease,
     image::{BootKind, Image, ImageState},
     lease::{Lease, LeaseMode, LeaseSpec, LeaseState},
@@ -31,8 +31,13 @@ impl Core {
         new: NewLease,
     ) -> Result<(Lease, Operation), Refusal> {
         check(&new)?;
-        let image = self.image_for(project, &new.image).await?;
-        suits(&image, &new)?;
+        let image = self.image_for(project.id, &new.image).await?;
+        suits(
+            &image,
+            &new.ssh_keys,
+            new.user_data.as_deref(),
+            &new.kernel_args,
+        )?;
         if self
             .store
             .machine_type_by_name(&new.machine_type)
@@ -98,6 +103,9 @@ impl Core {
             created_at: now,
             active_at: None,
             ended_at: None,
+            warned_at: None,
+            visits: Vec::new(),
+            rescue: None,
             version: 0,
         };
         // Each round sees what is free now; who loses a race tries the next.
@@ -189,14 +197,18 @@ impl Core {
         }
     }
 
-    async fn image_for(&self, project: &Project, given: &str) -> Result<Image, Refusal> {
+    pub(crate) async fn image_for(
+        &self,
+        project: ProjectId,
+        given: &str,
+    ) -> Result<Image, Refusal> {
         let found = if let Ok(id) = given.parse() {
             self.store
                 .image(id)
                 .await?
-                .filter(|i| i.project.is_none_or(|p| p == project.id))
+                .filter(|i| i.project.is_none_or(|p| p == project))
         } else if let Ok(name) = given.parse() {
-            match self.store.image_by_name(Some(project.id), &name).await? {
+            match self.store.image_by_name(Some(project), &name).await? {
                 Some(image) => Some(image),
                 None => self.store.image_by_name(None, &name).await?,
             }
@@ -245,7 +257,14 @@ fn check(new: &NewLease) -> Result<(), Refusal> {
             "managed leases are not offered by this server yet: ask for a dedicated one",
         ));
     }
-    for (i, key) in new.ssh_keys.iter().enumerate() {
+    check_keys(&new.ssh_keys)?;
+    check_user_data(new.user_data.as_deref())?;
+    check_kernel_args(&new.kernel_args)?;
+    check_tags(&new.tags)
+}
+
+pub(crate) fn check_keys(ssh_keys: &[String]) -> Result<(), Refusal> {
+    for (i, key) in ssh_keys.iter().enumerate() {
         let field = format!("ssh_keys[{i}]");
         let mut words = key.split_ascii_whitespace();
         let kind = words.next().unwrap_or_default();
@@ -262,10 +281,15 @@ fn check(new: &NewLease) -> Result<(), Refusal> {
             ));
         }
     }
-    if let Some(data) = &new.user_data {
-        user_data::check(data)?;
-    }
-    for (i, arg) in new.kernel_args.iter().enumerate() {
+    Ok(())
+}
+
+pub(crate) fn check_user_data(user_data: Option<&str>) -> Result<(), Refusal> {
+    user_data.map_or(Ok(()), user_data::check)
+}
+
+pub(crate) fn check_kernel_args(kernel_args: &[String]) -> Result<(), Refusal> {
+    for (i, arg) in kernel_args.iter().enumerate() {
         if arg.is_empty() || arg.len() > 512 || arg.chars().any(|c| c.is_control() || c == ' ') {
             return Err(Refusal::invalid(
                 &format!("kernel_args[{i}]"),
@@ -273,13 +297,13 @@ fn check(new: &NewLease) -> Result<(), Refusal> {
             ));
         }
     }
-    if new.kernel_args.iter().map(String::len).sum::<usize>() > 1024 {
+    if kernel_args.iter().map(String::len).sum::<usize>() > 1024 {
         return Err(Refusal::invalid(
             "kernel_args",
             "kernel arguments are longer than 1024 characters in all",
         ));
     }
-    check_tags(&new.tags)
+    Ok(())
 }
 
 pub(crate) fn check_tags(tags: &BTreeMap<String, String>) -> Result<(), Refusal> {
@@ -298,6 +322,26 @@ pub(crate) fn check_tags(tags: &BTreeMap<String, String>) -> Result<(), Refusal>
     Ok(())
 }
 
+/// Labels of letters, digits and hyphens, as DNS has them; empty is none.
+pub(crate) fn check_hostname(hostname: &str) -> Result<(), Refusal> {
+    let label = |l: &str| {
+        !l.is_empty()
+            && l.len() <= 63
+            && !l.starts_with('-')
+            && !l.ends_with('-')
+            && l.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+    };
+    if hostname.is_empty() || hostname.len() <= 253 && hostname.split('.').all(label) {
+        return Ok(());
+    }
+    Err(Refusal::invalid(
+        "hostname",
+        format!(
+            "{hostname:?} is not a host name: letters, digits and hyphens, with dots between, at most 253"
+        ),
+    ))
+}
+
 pub(crate) fn end_of_term(from: Time, seconds: u64) -> Result<Time, Refusal> {
     let term = i64::try_from(seconds)
         .ok()
@@ -312,9 +356,14 @@ pub(crate) fn end_of_term(from: Time, seconds: u64) -> Result<Time, Refusal> {
         .map_err(|_| Refusal::invalid("term_seconds", "the term ends beyond the calendar"))
 }
 
-fn suits(image: &Image, new: &NewLease) -> Result<(), Refusal> {
+pub(crate) fn suits(
+    image: &Image,
+    ssh_keys: &[String],
+    user_data: Option<&str>,
+    kernel_args: &[String],
+) -> Result<(), Refusal> {
     let boot = image.content.as_ref().map_or(BootKind::Unknown, |c| c.boot);
-    if !new.kernel_args.is_empty() && boot == BootKind::Unknown {
+    if !kernel_args.is_empty() && boot == BootKind::Unknown {
         return Err(Refusal::invalid(
             "kernel_args",
             format!(
@@ -323,7 +372,7 @@ fn suits(image: &Image, new: &NewLease) -> Result<(), Refusal> {
             ),
         ));
     }
-    if !image.cloud_init && (new.user_data.is_some() || !new.ssh_keys.is_empty()) {
+    if !image.cloud_init && (user_data.is_some() || !ssh_keys.is_empty()) {
         return Err(Refusal::invalid(
             "image",
             format!(
@@ -335,7 +384,7 @@ fn suits(image: &Image, new: &NewLease) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn fits(machine: &Machine, image: &Image) -> bool {
+pub(crate) fn fits(machine: &Machine, image: &Image) -> bool {
     let first = machine.drives.first();
     let size = machine
         .inventory

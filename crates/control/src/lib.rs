@@ -17,6 +17,7 @@ mod operations;
 mod refusal;
 mod requests;
 mod runner;
+mod tenant;
 mod user_data;
 mod world;
 

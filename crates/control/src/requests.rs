@@ -50,7 +50,7 @@ fn stale(version: i64) -> Refusal {
 }
 
 impl Core {
-    async fn decide_on(
+    pub(crate) async fn decide_on(
         &self,
         id: MachineId,
         actor: &Actor,
@@ -282,7 +282,11 @@ impl Core {
         }
     }
 
-    async fn machine_of(&self, id: LeaseId, if_match: Option<i64>) -> Result<MachineId, Refusal> {
+    pub(crate) async fn machine_of(
+        &self,
+        id: LeaseId,
+        if_match: Option<i64>,
+    ) -> Result<MachineId, Refusal> {
         let lease = self
             .store
             .lease(id)
@@ -338,7 +342,7 @@ impl Core {
         ))
     }
 
-    /// Changes a lease's tags or end.
+    /// Changes a lease's tags, names or end.
     ///
     /// # Errors
     /// When it is over, or was changed since it was read.
@@ -373,8 +377,15 @@ impl Core {
             if let Some(tags) = &change.tags {
                 lease.tags.clone_from(tags);
             }
+            if let Some(name) = &change.name {
+                lease.name.clone_from(name);
+            }
+            if let Some(hostname) = &change.hostname {
+                crate::grants::check_hostname(hostname)?;
+                lease.spec.hostname = Some(hostname.clone()).filter(|h| !h.is_empty());
+            }
             if let Some(seconds) = change.extend_seconds {
-                if !matches!(lease.state, LeaseState::Active | LeaseState::Deploying) {
+                if lease.state == LeaseState::Releasing {
                     return Err(Refusal::new(
                         RefusalKind::Conflict,
                         format!("{} is {}, and cannot be extended", lease.name, lease.state),
@@ -391,7 +402,12 @@ impl Core {
             let mut row = self.audit_row(
                 actor,
                 "lease.change",
-                serde_json::json!({ "tags": change.tags, "ends_at": lease.ends_at }),
+                serde_json::json!({
+                    "tags": change.tags,
+                    "name": change.name,
+                    "hostname": change.hostname,
+                    "ends_at": lease.ends_at,
+                }),
             );
             (row.machine, row.lease, row.project) =
                 (Some(lease.machine), Some(id), Some(lease.project));
@@ -412,12 +428,12 @@ impl Core {
 
 /// The facts, with the machine's lease only if it is this one: a machine may
 /// have gone to another since.
-fn of_lease<'a>(facts: &Facts<'a>, id: LeaseId) -> Facts<'a> {
+pub(crate) fn of_lease<'a>(facts: &Facts<'a>, id: LeaseId) -> Facts<'a> {
     let mut facts = facts.clone();
     facts.lease = facts.lease.filter(|l| l.id == id);
     facts
 }
 
-fn no_operation() -> Refusal {
+pub(crate) fn no_operation() -> Refusal {
     Refusal::new(RefusalKind::Internal, "the decision brought no operation")
 }

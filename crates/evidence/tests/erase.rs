@@ -66,6 +66,7 @@ fn certificate() -> EraseCertificate {
             readback: "no owner".to_owned(),
         },
         firmware_changes: None,
+        visits: Vec::new(),
         not_done: vec![],
         attestation: "agent unattested".to_owned(),
         network_isolation: "network isolation: not by Billet".to_owned(),

@@ -12,6 +12,7 @@
 //! /init                                  billet-agent, static, started as PID 1
 //! /dev /proc /sys /run /tmp /etc /root   empty directories; nothing is mounted
 //! /dev/console /dev/null                 so that PID 1 can speak before devtmpfs is mounted
+//! /bin/busybox                           the shell of a rescue, static; absent where none was found
 //! /etc/billet-ramdisk                    JSON: {"agent_sha256": ..., "kernel_release": ...}
 //! /lib/modules/RELEASE/kernel/**.ko      modules, not compressed
 //! /lib/modules/RELEASE/modules.dep       "PATH: DEP DEP": load from right to left, then PATH
@@ -141,6 +142,9 @@ pub enum RamdiskError {
         .0.display()
     )]
     AgentNotStatic(PathBuf),
+    /// The busybox found is linked against shared libraries.
+    #[error("the busybox found beside the kernel is not static: use the package busybox-static")]
+    ShellNotStatic,
     /// Kernel and initramfs are larger than [`SIZE_LIMIT`].
     #[error("kernel and initramfs have {size} bytes together, more than the {SIZE_LIMIT} allowed")]
     TooLarge {
@@ -184,11 +188,20 @@ pub fn build_ramdisk(
     }
     let selection = modules::select(&options.kernel)?;
     let kernel = read(&options.kernel.vmlinuz)?;
+    let busybox = options.kernel.busybox.as_deref().map(read).transpose()?;
+    if busybox.as_deref().is_some_and(modinfo::is_dynamic) {
+        return Err(RamdiskError::ShellNotStatic);
+    }
     let stub = read(&options.stub)?;
 
     progress(Progress::begin("packing the ramdisk"));
-    let initramfs = initramfs::pack(&agent, &options.kernel.release, &selection)
-        .map_err(RamdiskError::Initramfs)?;
+    let initramfs = initramfs::pack(
+        &agent,
+        busybox.as_deref(),
+        &options.kernel.release,
+        &selection,
+    )
+    .map_err(RamdiskError::Initramfs)?;
     let size = (kernel.len() + initramfs.len()) as u64;
     if size > SIZE_LIMIT {
         return Err(RamdiskError::TooLarge { size });

@@ -12,7 +12,7 @@ use crate::{
     bmc::{BmcTrouble, PowerAction},
     image::Image,
     inventory::{Emulation, Inventory},
-    lease::{ActiveBecause, LeaseMode, LeaseState},
+    lease::{ActiveBecause, LeaseMode, LeaseState, RescueAccess, Visit},
     lifecycle::{Health, Hold, Lifecycle, PowerReading, Waiting},
     operation::Operation,
     people::{Role, Token},
@@ -382,8 +382,30 @@ pub struct NewLease {
 pub struct LeaseChange {
     /// All tags, anew.
     pub tags: Option<BTreeMap<String, String>>,
-    /// So many seconds more, from the present end or from now.
+    /// Another name.
+    pub name: Option<Name>,
+    /// Host name, for the next time that its drive is written; empty for the
+    /// lease's name.
+    pub hostname: Option<String>,
+    /// So many seconds more, from the present end.
     pub extend_seconds: Option<u64>,
+}
+
+/// Write a lease's drive anew. What is absent stays as it was.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Reinstall {
+    /// Image, by name or id.
+    pub image: Option<String>,
+    /// SSH public keys for root, in OpenSSH's form.
+    pub ssh_keys: Option<Vec<String>>,
+    /// cloud-init user data, at most 64 KiB; empty for none.
+    pub user_data: Option<String>,
+    /// Added to the kernel's command line; an empty list for none.
+    pub kernel_args: Option<Vec<String>>,
+    /// Leave the drives alone on which the image is not written. Else they are
+    /// erased.
+    pub keep_data_drives: bool,
 }
 
 /// A lease, as its tenant sees it.
@@ -425,12 +447,20 @@ pub struct LeaseView {
     pub active_because: Option<ActiveBecause>,
     /// SSH host keys that it sent.
     pub host_keys: Vec<String>,
+    /// How the ramdisk is reached, while it runs for the tenant.
+    pub rescue: Option<RescueAccess>,
+    /// When something of Billet's ran on its machine after it was handed over.
+    pub visits: Vec<Visit>,
     /// Kernel arguments.
     pub kernel_args: Vec<String>,
     /// Tags.
     pub tags: BTreeMap<String, String>,
     /// When it ends.
     pub ends_at: Option<Timestamp>,
+    /// When its tenant was last warned of its end.
+    pub warned_at: Option<Timestamp>,
+    /// Host name asked for; the lease's name where absent.
+    pub hostname: Option<String>,
     /// The operation at work on it, or the last one.
     pub operation: OperationId,
     /// When it was asked for.

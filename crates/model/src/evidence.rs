@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 use crate::{
     EvidenceId, LeaseId, MachineId, Name, ProjectId,
     inventory::Emulation,
+    lease::Visit,
     work::{DriveRef, EraseMethod, MethodTried, NistWord, TpmClear},
 };
 
@@ -36,6 +37,9 @@ pub struct EraseCertificate {
     /// Firmware settings that are not as before the lease; `None` where they
     /// could not be compared.
     pub firmware_changes: Option<Vec<String>>,
+    /// When something of Billet's ran on the machine during the lease.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub visits: Vec<Visit>,
     /// What was not done, with the reason.
     pub not_done: Vec<String>,
     /// How the agent's word is backed (`agent unattested`).

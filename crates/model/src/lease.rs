@@ -30,6 +30,15 @@ pub enum LeaseState {
     Deploying,
     /// The tenant's.
     Active,
+    /// Its drive is written anew, at the tenant's wish.
+    Reinstalling,
+    /// Billet's ramdisk runs on its machine, for the tenant, or comes up or goes.
+    Rescue,
+    /// Its machine boots nothing that is known to work, and is off; the reason
+    /// says why. It is the tenant's still: reinstalled, rescued or released.
+    Broken,
+    /// An operator works on its machine, which is off; no drive is erased.
+    Maintenance,
     /// Being taken back: the machine is erased.
     Releasing,
     /// Over, and erased.
@@ -44,10 +53,22 @@ impl LeaseState {
         match self {
             Self::Deploying => "deploying",
             Self::Active => "active",
+            Self::Reinstalling => "reinstalling",
+            Self::Rescue => "rescue",
+            Self::Broken => "broken",
+            Self::Maintenance => "maintenance",
             Self::Releasing => "releasing",
             Self::Released => "released",
             Self::Failed => "failed",
         }
+    }
+
+    /// Whether the machine was handed over to the tenant, who may have data on it.
+    pub fn is_tenants(self) -> bool {
+        matches!(
+            self,
+            Self::Active | Self::Reinstalling | Self::Rescue | Self::Broken | Self::Maintenance
+        )
     }
 
     /// Whether it is over.
@@ -84,6 +105,55 @@ pub enum ActiveBecause {
     PhonedHome,
     /// Its SSH port answers, which is all that is known.
     PortAnswered,
+}
+
+/// Why something of Billet's ran on the machine of a lease that was handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum VisitKind {
+    /// The tenant had its drive written anew.
+    Reinstall,
+    /// The tenant had the ramdisk booted.
+    Rescue,
+    /// An operator worked on the machine, and its drives were not erased.
+    BreakFix,
+}
+
+impl std::fmt::Display for VisitKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Reinstall => "reinstall",
+            Self::Rescue => "rescue",
+            Self::BreakFix => "break/fix",
+        })
+    }
+}
+
+/// One time that something of Billet's ran there: on record for the lease's
+/// life, and on its erase certificate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Visit {
+    /// Why.
+    pub kind: VisitKind,
+    /// When it was asked for.
+    pub began_at: Timestamp,
+    /// When the machine was the tenant's alone again; `None` while it lasts, and
+    /// where the lease was released before.
+    pub ended_at: Option<Timestamp>,
+    /// Drives, by serial, that it leaves alone where it might have erased them.
+    #[serde(default)]
+    pub kept_drives: Vec<String>,
+    /// What was done there, in sentences.
+    pub done: Vec<String>,
+}
+
+/// How a ramdisk that runs for the tenant is reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RescueAccess {
+    /// When it came up.
+    pub since: Timestamp,
+    /// Its SSH host keys, in OpenSSH's form.
+    pub host_keys: Vec<String>,
 }
 
 /// A lease.
@@ -129,6 +199,26 @@ pub struct Lease {
     pub active_at: Option<Timestamp>,
     /// When it was over.
     pub ended_at: Option<Timestamp>,
+    /// When its tenant was last warned of its end.
+    #[serde(default)]
+    pub warned_at: Option<Timestamp>,
+    /// When something of Billet's ran on its machine after it was handed over:
+    /// the last [`Lease::VISITS`] times.
+    #[serde(default)]
+    pub visits: Vec<Visit>,
+    /// How the ramdisk is reached, while it runs for the tenant.
+    #[serde(default)]
+    pub rescue: Option<RescueAccess>,
     /// Grows with every change: for optimistic concurrency.
     pub version: i64,
+}
+
+impl Lease {
+    /// Most visits kept; the audit log has them all.
+    pub const VISITS: usize = 50;
+
+    /// The visit that lasts, if one does.
+    pub fn visit(&mut self) -> Option<&mut Visit> {
+        self.visits.last_mut().filter(|v| v.ended_at.is_none())
+    }
 }

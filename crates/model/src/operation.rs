@@ -26,6 +26,10 @@ pub enum OperationKind {
     Release,
     /// Changing power.
     Power,
+    /// Writing a lease's drive anew.
+    Reinstall,
+    /// Bringing the ramdisk up for a tenant, or the drive again.
+    Rescue,
     /// Taking an image in.
     ImportImage,
 }
@@ -42,6 +46,8 @@ impl OperationKind {
             Self::Deploy => "deploy",
             Self::Release => "release",
             Self::Power => "power",
+            Self::Reinstall => "reinstall",
+            Self::Rescue => "rescue",
             Self::ImportImage => "import_image",
         }
     }

@@ -43,6 +43,11 @@ pub enum Step {
         /// The boot it runs in.
         boot: BootId,
     },
+    /// The ramdisk runs for the tenant, until the tenant ends it.
+    Rescue {
+        /// The boot it runs in: its token is good until then.
+        boot: BootId,
+    },
     /// Power is off between erase and read-back.
     PowerBreak {
         /// Since when off was seen; `None` before.

@@ -27,6 +27,10 @@ pub enum Work {
     Erase(EraseOrder),
     /// After a power cycle: read canaries and samples back; clear the TPM.
     Verify(VerifyOrder),
+    /// As [`Work::Erase`], of some of a tenant's drives, for the tenant.
+    Wipe(EraseOrder),
+    /// Let the tenant in by SSH, and touch nothing.
+    Rescue(RescueOrder),
 }
 
 impl Work {
@@ -38,6 +42,8 @@ impl Work {
             Self::Write(_) => WorkKind::Write,
             Self::Erase(_) => WorkKind::Erase,
             Self::Verify(_) => WorkKind::Verify,
+            Self::Wipe(_) => WorkKind::Wipe,
+            Self::Rescue(_) => WorkKind::Rescue,
         }
     }
 }
@@ -56,12 +62,16 @@ pub enum WorkKind {
     Erase,
     /// [`Work::Verify`].
     Verify,
+    /// [`Work::Wipe`].
+    Wipe,
+    /// [`Work::Rescue`].
+    Rescue,
 }
 
 impl WorkKind {
     /// Whether it writes to drives, and so must be confirmed just before.
     pub fn writes(self) -> bool {
-        matches!(self, Self::Write | Self::Erase)
+        matches!(self, Self::Write | Self::Erase | Self::Wipe)
     }
 }
 
@@ -73,6 +83,8 @@ impl std::fmt::Display for WorkKind {
             Self::Write => "write",
             Self::Erase => "erase",
             Self::Verify => "verify",
+            Self::Wipe => "wipe",
+            Self::Rescue => "rescue",
         })
     }
 }
@@ -122,6 +134,13 @@ pub struct EraseOrder {
     pub drives: Vec<DriveRef>,
     /// Canaries to plant per drive.
     pub canaries: u32,
+}
+
+/// Let these keys in, as root, and say which host keys are shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RescueOrder {
+    /// SSH public keys, in OpenSSH's form.
+    pub ssh_keys: Vec<String>,
 }
 
 /// Read these canaries back.
@@ -304,6 +323,12 @@ pub enum WorkOutcome {
         drives: Vec<DriveErase>,
         /// Drives found that were not ordered, left alone.
         unordered: Vec<DriveRef>,
+    },
+    /// The tenant can get in. The agent goes on letting it in until its token is
+    /// good no more.
+    Rescuing {
+        /// SSH host keys, in OpenSSH's form.
+        host_keys: Vec<String>,
     },
     /// Drives were read back.
     Verified {

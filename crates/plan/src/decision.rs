@@ -112,7 +112,7 @@ impl<'a> Draft<'a> {
             lease.state = state;
             lease.reason.clone_from(&reason);
             if state == LeaseState::Active {
-                lease.active_at = Some(now);
+                lease.active_at = lease.active_at.or(Some(now));
             }
             if state.is_over() && lease.ended_at.is_none() {
                 lease.ended_at = Some(now);

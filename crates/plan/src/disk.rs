@@ -12,29 +12,44 @@ use crate::{
     Effect,
     decision::Draft,
     next::{Came, insist},
-    power, procedure,
+    power, procedure, visit,
 };
 
 /// Begins the way to the tenant's disk.
-pub(crate) fn begin(draft: &mut Draft<'_>) {
+pub(crate) fn begin(draft: &mut Draft<'_>, reason: &str) {
     // The agent's boot is over: nothing it still says counts.
     draft.machine().epoch += 1;
     let within = draft.facts.policy.settle + draft.facts.policy.power_deadline;
+    let otherwise = otherwise(draft);
     draft.enter(
         Step::DiskBoot { at: DiskStep::Off },
-        "the image is written and read back; powering off",
+        reason,
         within,
-        "the lease fails and the machine is erased",
+        otherwise,
     );
+}
+
+/// What is done where the disk does not come up.
+fn otherwise(draft: &Draft<'_>) -> &'static str {
+    if visit::parks(draft) {
+        "the machine is held"
+    } else if visit::lasts(draft) {
+        "the machine is powered off and stays the tenant's"
+    } else {
+        "the lease fails and the machine is erased"
+    }
 }
 
 pub(crate) fn disk_boot(draft: &mut Draft<'_>, came: &Came<'_>, at: DiskStep) {
     let policy = draft.facts.policy;
     if draft.overdue() {
         let said = draft.m().notes.last_failure.clone().unwrap_or_default();
+        if visit::parks(draft) {
+            visit::cannot_park(draft, &said);
+            return;
+        }
         let why = format!("the machine could not be booted from its drive {said}");
-        procedure::fail_lease(draft, why.trim_end());
-        procedure::begin_erase(draft, why.trim_end());
+        procedure::cannot_deploy(draft, why.trim_end());
         return;
     }
     let (done, next, reason, within) = match at {
@@ -72,9 +87,13 @@ pub(crate) fn disk_boot(draft: &mut Draft<'_>, came: &Came<'_>, at: DiskStep) {
             match draft.m().power.map(|r| r.power) {
                 Some(Power::Off) => {}
                 _ => {
-                    begin(draft);
+                    begin(draft, "powering off again: it came on by itself");
                     return;
                 }
+            }
+            if visit::parks(draft) {
+                visit::park(draft);
+                return;
             }
             (
                 true,
@@ -85,23 +104,20 @@ pub(crate) fn disk_boot(draft: &mut Draft<'_>, came: &Came<'_>, at: DiskStep) {
         }
         DiskStep::On => {
             if power::see(draft, Power::On) {
-                draft.enter(
-                    Step::FirstBoot,
-                    "the image boots for the first time",
-                    policy.first_boot_deadline,
-                    "the lease fails and the machine is erased",
-                );
+                let first = draft.lease().is_some_and(|l| l.active_because.is_none());
+                let (reason, next) = if first {
+                    ("the image boots for the first time", otherwise(draft))
+                } else {
+                    ("the tenant's system boots", otherwise(draft))
+                };
+                draft.enter(Step::FirstBoot, reason, policy.first_boot_deadline, next);
             }
             return;
         }
     };
     if done {
-        draft.enter(
-            Step::DiskBoot { at: next },
-            reason,
-            within,
-            "the lease fails and the machine is erased",
-        );
+        let otherwise = otherwise(draft);
+        draft.enter(Step::DiskBoot { at: next }, reason, within, otherwise);
     }
 }
 
@@ -120,8 +136,7 @@ pub(crate) fn first_boot(draft: &mut Draft<'_>) {
             "the image's first boot did not end within {} minutes",
             policy.first_boot_deadline.as_mins()
         );
-        procedure::fail_lease(draft, &why);
-        procedure::begin_erase(draft, &why);
+        procedure::cannot_deploy(draft, &why);
         return;
     }
     let silent = draft.facts.image.is_some_and(|i| !i.cloud_init);
@@ -138,6 +153,7 @@ pub(crate) fn first_boot(draft: &mut Draft<'_>) {
 
 fn hand_over(draft: &mut Draft<'_>) {
     let look = draft.facts.policy.look;
+    visit::over(draft);
     draft.lease_state(LeaseState::Active, None);
     draft.lifecycle(Lifecycle::Active, "handed over");
     draft.end_operation(OperationState::Succeeded, "active");

@@ -11,6 +11,9 @@
 //!            ReadSettings ─► Ramdisk(Erase) ─► Working(Erase) ─► …    Working(Test) ─► Shelve ─► available
 //!   release ─────┘               PowerBreak ─► Ramdisk(Verify) ─► Working(Verify) ─► certificate ─► Working(Test)
 //! available ── lease ──► ReadSettings ─► Ramdisk(Write) ─► Working(Write) ─► DiskBoot ─► FirstBoot ─► active
+//! active ── reinstall ──► Ramdisk(Wipe) ─► Working(Wipe) ─► Working(Write) ─► DiskBoot ─► FirstBoot ─► active
+//!    │                      │ drives kept: Ramdisk(Write)                        │ failed: parked off, lease broken
+//!    └── rescue ──► Ramdisk(Rescue) ─► Working(Rescue) ─► Rescue ── end ──► DiskBoot ─► FirstBoot ─► active
 //! ```
 
 pub mod decision;
@@ -27,7 +30,10 @@ pub mod requests;
 mod rest;
 pub mod seed;
 mod shelve;
+pub mod tenant;
+pub mod term;
 pub mod verdict;
+mod visit;
 mod working;
 
 pub use decision::{AuditNote, Decision, Effect};

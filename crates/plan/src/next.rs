@@ -6,7 +6,9 @@ use billet_model::{
     step::Step,
 };
 
-use crate::{Decision, Facts, decision::Draft, disk, procedure, ramdisk, rest, shelve, working};
+use crate::{
+    Decision, Facts, decision::Draft, disk, procedure, ramdisk, rest, shelve, visit, working,
+};
 
 /// What came of the request that was pending, if anything did.
 pub(crate) type Came<'a> = Option<(BmcRequest, &'a BmcReply)>;
@@ -61,6 +63,7 @@ fn step(draft: &mut Draft<'_>, came: &Came<'_>) {
         Step::ReadSettings { then } => procedure::read_settings(draft, came, then),
         Step::Ramdisk { at, boot, then } => ramdisk::ramdisk(draft, came, at, boot, then),
         Step::Working { kind, boot, .. } => working::working(draft, kind, boot),
+        Step::Rescue { .. } => visit::rescue(draft),
         Step::PowerBreak { off_since } => ramdisk::power_break(draft, off_since),
         Step::DiskBoot { at } => disk::disk_boot(draft, came, at),
         Step::FirstBoot => disk::first_boot(draft),
@@ -73,7 +76,7 @@ fn step(draft: &mut Draft<'_>, came: &Came<'_>) {
 /// pause that grows. The steps that are left out look at the failure themselves.
 fn pauses(step: &Step, request: &BmcRequest) -> bool {
     match step {
-        Step::Rest | Step::Discover => false,
+        Step::Rest | Step::Discover | Step::Rescue { .. } => false,
         Step::ChangePower { .. } => *request == BmcRequest::ReadPower,
         _ => true,
     }
@@ -133,7 +136,12 @@ fn refused_for_good(draft: &mut Draft<'_>, came: &Came<'_>) -> bool {
     };
     let detail = format!("the BMC: {detail}");
     if draft.m().lifecycle == Lifecycle::Deploying {
-        procedure::fail_lease(draft, "its machine's BMC could not be used");
+        let why = "its machine's BMC could not be used";
+        if visit::lasts(draft) {
+            visit::broken(draft, why);
+        } else {
+            procedure::fail_lease(draft, why);
+        }
     }
     draft.hold(hold, &detail);
     true

@@ -44,6 +44,8 @@ pub struct Policy {
     pub canaries: u32,
     /// Blocks sampled on each drive after the erase.
     pub samples: u32,
+    /// How long before a lease's end its tenant is warned, each once.
+    pub warn: Vec<SignedDuration>,
 }
 
 impl Default for Policy {
@@ -69,6 +71,10 @@ impl Default for Policy {
             max_power_asks: 4,
             canaries: 32,
             samples: 1024,
+            warn: vec![
+                SignedDuration::from_hours(24),
+                SignedDuration::from_hours(1),
+            ],
         }
     }
 }

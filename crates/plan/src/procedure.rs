@@ -12,6 +12,7 @@ use billet_model::{
 use crate::{
     decision::Draft,
     next::{Came, insist},
+    visit,
 };
 
 /// Begins at the ramdisk's beginning: power off.
@@ -38,10 +39,20 @@ pub(crate) fn again(draft: &mut Draft<'_>, kind: HoldKind, why: &str, then: Work
         boot_ramdisk(draft, RamdiskStep::Off, then);
         draft.say(&format!("{why}; trying again ({} of {most})", attempts + 1));
     } else if draft.m().lifecycle == Lifecycle::Deploying {
-        fail_lease(draft, why);
-        begin_erase(draft, why);
+        cannot_deploy(draft, why);
     } else {
         draft.hold(kind, &format!("{why}, {attempts} times"));
+    }
+}
+
+/// What was to be done on the machine for its lease is given up: a new lease
+/// fails, and a tenant's own machine stays the tenant's.
+pub(crate) fn cannot_deploy(draft: &mut Draft<'_>, why: &str) {
+    if visit::lasts(draft) {
+        visit::give_up(draft, why);
+    } else {
+        fail_lease(draft, why);
+        begin_erase(draft, why);
     }
 }
 

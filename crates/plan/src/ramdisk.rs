@@ -5,7 +5,7 @@ use billet_model::{
     bmc::{BmcFact, BmcReply, BmcRequest, BootTarget},
     lifecycle::{HoldKind, Power},
     step::{RamdiskStep, Step},
-    work::{EraseOrder, VerifyOrder, Work, WorkKind, WriteOrder},
+    work::{EraseOrder, RescueOrder, VerifyOrder, Work, WorkKind, WriteOrder},
 };
 
 use crate::{
@@ -140,6 +140,17 @@ pub(crate) fn work(draft: &Draft<'_>, kind: WorkKind) -> Result<Work, String> {
             erased: machine.erase.clone().unwrap_or_default().drives,
             samples: policy.samples,
             clear_tpm: true,
+        }),
+        WorkKind::Wipe => Work::Wipe(EraseOrder {
+            // The first is written anew, from its first block to its last.
+            drives: machine.drives.iter().skip(1).cloned().collect(),
+            canaries: policy.canaries,
+        }),
+        WorkKind::Rescue => Work::Rescue(RescueOrder {
+            ssh_keys: draft
+                .lease()
+                .map(|l| l.spec.ssh_keys.clone())
+                .ok_or("the lease is gone")?,
         }),
         WorkKind::Write => {
             let lease = draft.lease().ok_or("the lease is gone")?;

@@ -11,7 +11,7 @@ use billet_model::{
     work::DriveRef,
 };
 
-use crate::{Decision, Facts, Policy, decision::Draft, procedure, working};
+use crate::{Decision, Facts, Policy, decision::Draft, procedure, visit, working};
 
 /// Why a request is not carried out. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -23,7 +23,7 @@ pub struct Refused {
     pub field: Option<&'static str>,
 }
 
-fn refuse<T>(detail: impl Into<String>) -> Result<T, Refused> {
+pub(crate) fn refuse<T>(detail: impl Into<String>) -> Result<T, Refused> {
     Err(Refused {
         detail: detail.into(),
         field: None,
@@ -53,6 +53,11 @@ pub enum MachineRequest {
     },
     /// Take it out.
     Maintenance {
+        /// Why.
+        reason: String,
+    },
+    /// Take it out under the tenant that has it, and erase nothing.
+    BreakFix {
         /// Why.
         reason: String,
     },
@@ -87,13 +92,19 @@ pub fn operation(
     }
 }
 
-fn begin(draft: &mut Draft<'_>, kind: OperationKind, message: &str) {
+pub(crate) fn begin(draft: &mut Draft<'_>, kind: OperationKind, message: &str) {
     let id = draft.facts.fresh.operation;
     let lease = draft.lease().cloned();
     let op = operation(id, kind, draft.m(), lease.as_ref(), message, draft.now());
     draft.machine().operation = Some(id);
     if let Some(lease) = &lease
-        && matches!(kind, OperationKind::Release | OperationKind::Power)
+        && matches!(
+            kind,
+            OperationKind::Release
+                | OperationKind::Power
+                | OperationKind::Reinstall
+                | OperationKind::Rescue
+        )
         && draft.m().lease == Some(lease.id)
     {
         draft.change_lease(|l| l.operation = id);
@@ -231,7 +242,29 @@ pub fn machine(facts: &Facts<'_>, request: &MachineRequest) -> Result<Decision, 
             "{name} was never taken over, and is only read from: `billet machine take-over {name}` names its drives and begins"
         ));
     }
+    let tenants = facts.lease.is_some_and(|l| l.state.is_tenants());
     match request {
+        MachineRequest::Inspect | MachineRequest::Test if tenants => {
+            return refuse(format!(
+                "{name} is a tenant's, and is not looked into: `billet machine repair {name}` gives it back, or its lease is released"
+            ));
+        }
+        MachineRequest::BreakFix { reason } => {
+            let ready = matches!(machine.step, Step::Rest | Step::Rescue { .. })
+                && lifecycle == Lifecycle::Active
+                && machine.power_request.is_none();
+            if !(tenants && ready) {
+                return refuse(format!(
+                    "{name} is {lifecycle}: a break/fix visit is for a machine that a tenant has; any other goes to maintenance"
+                ));
+            }
+            begin(
+                &mut draft,
+                OperationKind::Repair,
+                "taking it out for its tenant",
+            );
+            visit::break_fix(&mut draft, reason);
+        }
         MachineRequest::Inspect if lifecycle == Lifecycle::Enrolled => {
             begin(&mut draft, OperationKind::Enroll, "reading the BMC");
             start_discovery(&mut draft);
@@ -251,7 +284,7 @@ pub fn machine(facts: &Facts<'_>, request: &MachineRequest) -> Result<Decision, 
             if matches!(lifecycle, Lifecycle::Quarantined | Lifecycle::Maintenance) =>
         {
             begin(&mut draft, OperationKind::Repair, "bringing it back");
-            working::begin_inspection(&mut draft, "an operator brings it back");
+            bring_back(&mut draft);
         }
         MachineRequest::Quarantine { reason } if !held && lifecycle != Lifecycle::Retired => {
             draft.hold(HoldKind::Operator, reason);
@@ -296,13 +329,36 @@ pub fn machine(facts: &Facts<'_>, request: &MachineRequest) -> Result<Decision, 
             draft.machine().wake_at = facts.now;
         }
         _ if held => {
-            return refuse(format!("{name} is held by a lease: that is first released"));
+            return refuse(format!(
+                "{name} is held by a lease: that is first released; `billet machine break-fix {name}` takes it out under its tenant"
+            ));
         }
         _ => {
             return refuse(format!("{name} is {lifecycle}, where that cannot be done"));
         }
     }
     Ok(draft.decision)
+}
+
+/// A machine whose tenant may have data on it is brought back to the tenant, and
+/// nothing on it is touched; any other is inspected, and erased if need be.
+fn bring_back(draft: &mut Draft<'_>) {
+    let restored = draft
+        .m()
+        .hold
+        .as_ref()
+        .is_some_and(|h| h.kind == HoldKind::Restored);
+    let state = draft.lease().map(|l| l.state);
+    if state.is_some_and(LeaseState::is_tenants) && !restored {
+        visit::bring_back(draft);
+        return;
+    }
+    if state.is_some_and(|s| s == LeaseState::Deploying || s.is_tenants()) {
+        // It may have been another tenant's since the backup.
+        let why = "its machine was in the middle of something when a backup was restored";
+        draft.lease_state(LeaseState::Failed, Some(why.into()));
+    }
+    working::begin_inspection(draft, "an operator brings it back");
 }
 
 /// Begins to read a new machine.
@@ -353,6 +409,12 @@ fn confirm(facts: &Facts<'_>) -> Result<Decision, Refused> {
                 OperationState::Failed,
                 "given up: restored from a backup of the time when it was asked for",
             );
+            if draft.lease().is_some_and(|l| l.state == LeaseState::Rescue) {
+                visit::broken(
+                    &mut draft,
+                    "restored from a backup of the time when its machine was in rescue",
+                );
+            }
         }
     } else {
         // What was under way then is not gone on with; and what was free then
@@ -421,7 +483,12 @@ pub fn release(facts: &Facts<'_>) -> Result<Decision, Refused> {
         return refuse("the lease is over");
     };
     match lease.state {
-        LeaseState::Active | LeaseState::Deploying => {}
+        LeaseState::Active
+        | LeaseState::Deploying
+        | LeaseState::Reinstalling
+        | LeaseState::Rescue
+        | LeaseState::Broken
+        | LeaseState::Maintenance => {}
         LeaseState::Releasing => return refuse(format!("{} is being released", lease.name)),
         LeaseState::Released | LeaseState::Failed => {
             return refuse(format!("{} is over", lease.name));
@@ -435,9 +502,12 @@ pub fn release(facts: &Facts<'_>) -> Result<Decision, Refused> {
     draft.end_operation(OperationState::Failed, "the lease was released");
     draft.lease_state(LeaseState::Releasing, None);
     begin(&mut draft, OperationKind::Release, "releasing");
-    let quarantined = facts.machine.lifecycle == Lifecycle::Quarantined;
-    if quarantined {
-        // Held for a fault: the erase waits for the operator's repair.
+    let held = matches!(
+        facts.machine.lifecycle,
+        Lifecycle::Quarantined | Lifecycle::Maintenance
+    );
+    if held {
+        // An operator's, for a fault: the erase waits for the operator's repair.
         let told = "its machine is held for a fault; an operator repairs and erases it";
         draft.change_lease(|l| l.reason = Some(told.into()));
         draft.end_operation(OperationState::Failed, told);

@@ -5,7 +5,7 @@ use billet_model::{
     inventory::Inventory,
     lease::LeaseState,
     lifecycle::{Health, HoldKind, Lifecycle, Power, Waiting},
-    operation::OperationState,
+    operation::{OperationKind, OperationState},
     step::Step,
 };
 use jiff::SignedDuration;
@@ -14,7 +14,7 @@ use crate::{
     decision::Draft,
     inspection,
     next::{Came, was_done},
-    procedure,
+    procedure, requests, term,
 };
 
 /// A machine of a restored database: it is looked at, and nothing else.
@@ -52,20 +52,7 @@ pub(crate) fn rest(draft: &mut Draft<'_>) {
         );
         return;
     }
-    if let Some(lease) = draft.lease()
-        && draft.m().lifecycle == Lifecycle::Active
-        && lease.state == LeaseState::Active
-        && let Some(ends) = lease.ends_at
-    {
-        if ends <= now {
-            draft.lease_state(LeaseState::Releasing, Some("its term is over".into()));
-            procedure::begin_erase(draft, "the lease's term is over");
-            return;
-        }
-        // Woken at its end, whatever else there is to look at.
-        look_at_power(draft, policy.look.min(ends.duration_since(now)));
-        return;
-    }
+    let Some(look) = term(draft) else { return };
     if let Some(waiting) = &draft.m().waiting
         && waiting.deadline <= now
     {
@@ -79,11 +66,51 @@ pub(crate) fn rest(draft: &mut Draft<'_>) {
         draft.machine().wake_at = now + SignedDuration::from_hours(24 * 365);
         return;
     }
-    look_at_power(draft, policy.look);
+    look_at_power(draft, look);
+}
+
+/// Takes the machine back where its lease's term is over, and says `None` then;
+/// else when to look again at the latest.
+pub(crate) fn term(draft: &mut Draft<'_>) -> Option<SignedDuration> {
+    let (now, look) = (draft.now(), draft.facts.policy.look);
+    let ends = draft
+        .lease()
+        .filter(|l| l.state.is_tenants())
+        .and_then(|l| l.ends_at)
+        .filter(|_| draft.m().lifecycle == Lifecycle::Active);
+    let Some(ends) = ends else {
+        return Some(look);
+    };
+    if ends <= now {
+        draft.end_operation(OperationState::Failed, "the lease's term is over");
+        draft.lease_state(LeaseState::Releasing, Some("its term is over".into()));
+        let told = "the lease's term is over; releasing";
+        requests::begin(draft, OperationKind::Release, told);
+        procedure::begin_erase(draft, "the lease's term is over");
+        return None;
+    }
+    let warnings = draft
+        .lease()
+        .map(|l| term::warnings(l.created_at, ends, &draft.facts.policy.warn))
+        .unwrap_or_default();
+    let warned_at = draft.lease().and_then(|l| l.warned_at);
+    if term::due(&warnings, warned_at, now) {
+        draft.audit(
+            "lease.expires",
+            serde_json::json!({
+                "ends_at": ends,
+                "in_seconds": ends.duration_since(now).as_secs(),
+            }),
+        );
+        draft.change_lease(|l| l.warned_at = Some(now));
+    }
+    // Woken for the next warning and at its end, whatever else there is to look at.
+    let next = term::next(&warnings, now).unwrap_or(ends);
+    Some(look.min(next.duration_since(now)))
 }
 
 /// Reads the power when the last reading is `every` old.
-fn look_at_power(draft: &mut Draft<'_>, every: SignedDuration) {
+pub(crate) fn look_at_power(draft: &mut Draft<'_>, every: SignedDuration) {
     let now = draft.now();
     // A BMC that fails is asked again at the usual pace, not at once.
     let last = draft
@@ -285,11 +312,13 @@ fn back_to_rest(draft: &mut Draft<'_>, state: OperationState, message: &str) {
     draft.end_operation(state, message);
     let hold = draft.m().hold.clone();
     let remind = draft.facts.policy.remind;
+    let taken_out = draft.m().lifecycle == Lifecycle::Maintenance;
     let machine = draft.machine();
     machine.step = Step::Rest;
     machine.step_since = now;
     machine.notes = billet_model::step::StepNotes::default();
     // A held machine goes on telling why.
+    let name = machine.name.clone();
     machine.waiting = hold.map(|h| Waiting {
         reason: h.detail,
         deadline: now + remind,
@@ -299,5 +328,13 @@ fn back_to_rest(draft: &mut Draft<'_>, state: OperationState, message: &str) {
             format!("mend it, then `billet machine repair {}`", machine.name)
         },
     });
+    // And so does one that an operator took out.
+    if taken_out && machine.waiting.is_none() {
+        machine.waiting = Some(Waiting {
+            reason: "in maintenance".into(),
+            deadline: now + remind,
+            next_action: format!("`billet machine repair {name}` brings it back"),
+        });
+    }
     machine.wake_at = now + look;
 }

@@ -188,6 +188,7 @@ pub fn certificate(facts: EraseFacts<'_>) -> Result<EraseCertificate, String> {
         },
         tpm: facts.tpm,
         firmware_changes: record.firmware_changes,
+        visits: lease.map_or_else(Vec::new, |l| l.visits.clone()),
         not_done,
         attestation: "agent unattested".into(),
         network_isolation: "network isolation: not by Billet".into(),

@@ -16,6 +16,7 @@ use crate::{
     decision::Draft,
     disk, inspection, procedure, ramdisk, shelve,
     verdict::{self, EraseFacts},
+    visit,
 };
 
 pub(crate) fn working(draft: &mut Draft<'_>, kind: WorkKind, boot: BootId) {
@@ -65,6 +66,12 @@ fn finished(draft: &mut Draft<'_>, kind: WorkKind, boot: BootId, outcome: WorkOu
         (WorkKind::Erase, WorkOutcome::Erased { drives, unordered }) => {
             erased(draft, drives, &unordered);
         }
+        (WorkKind::Wipe, WorkOutcome::Erased { drives, .. }) => {
+            visit::wiped(draft, boot, &drives);
+        }
+        (WorkKind::Rescue, WorkOutcome::Rescuing { host_keys }) => {
+            visit::rescuing(draft, boot, host_keys);
+        }
         (WorkKind::Verify, WorkOutcome::Verified { drives, tpm }) => {
             verified(draft, boot, &drives, tpm);
         }
@@ -87,8 +94,10 @@ fn failed(draft: &mut Draft<'_>, kind: WorkKind, how: WorkFailure, detail: &str)
             | WorkFailure::DriveMissing
             | WorkFailure::DriveFailed,
         ) => {
-            procedure::fail_lease(draft, &why);
-            procedure::begin_erase(draft, &why);
+            procedure::cannot_deploy(draft, &why);
+        }
+        (WorkKind::Wipe, WorkFailure::DriveMissing | WorkFailure::DriveFailed) => {
+            procedure::cannot_deploy(draft, &why);
         }
         (
             WorkKind::Erase | WorkKind::Verify,
@@ -158,7 +167,7 @@ fn inspected(draft: &mut Draft<'_>, boot: BootId, inventory: Inventory) {
     }
 }
 
-fn give(draft: &mut Draft<'_>, boot: BootId, kind: WorkKind) {
+pub(crate) fn give(draft: &mut Draft<'_>, boot: BootId, kind: WorkKind) {
     match ramdisk::work(draft, kind) {
         Ok(work) => draft.give_task(boot, work),
         Err(why) => procedure::again(draft, HoldKind::AgentFailed, &why, kind),
@@ -214,8 +223,12 @@ fn written(draft: &mut Draft<'_>, report: WriteReport) {
             "verified_bytes": report.verified_bytes,
         }),
     );
+    visit::note(
+        draft,
+        format!("image {} written and read back", report.image),
+    );
     draft.change_lease(|lease| lease.written = Some(report));
-    disk::begin(draft);
+    disk::begin(draft, "the image is written and read back; powering off");
 }
 
 fn erased(draft: &mut Draft<'_>, drives: Vec<DriveErase>, unordered: &[DriveRef]) {

@@ -9,7 +9,7 @@ use billet_model::{
     },
 };
 
-use crate::metal::{Disk, Installed, Metal, Owner, SIZE, Temper};
+use crate::metal::{Disk, Former, Installed, Metal, Owner, SIZE, Temper};
 
 /// An agent.
 pub(crate) struct Agent {
@@ -44,14 +44,24 @@ pub(crate) enum At {
     },
 }
 
-/// Makes one piece of a writing task real; the last one completes it.
-pub(crate) fn write_piece(metal: &mut Metal, task: &Task, last: bool) {
+/// Makes one piece of a writing task real; the last one completes it. Returns
+/// the serials of the drives that it wrote to.
+pub(crate) fn write_piece(metal: &mut Metal, task: &Task, last: bool) -> Vec<String> {
     match &task.work {
         Work::Write(order) => {
-            metal.installed = None;
+            if let Some(Installed {
+                owner: Owner::Lease(lease),
+                phone: Some(phone),
+                ..
+            }) = metal.installed.take()
+            {
+                metal.former = Some(Former { lease, phone });
+            }
             let owner = Owner::Lease(order.lease);
+            let mut written = Vec::new();
             if let Some(disk) = metal.disks.first_mut() {
                 disk.holds.insert(owner);
+                written.push(disk.serial.clone());
             }
             if last {
                 let phone = order
@@ -64,6 +74,7 @@ pub(crate) fn write_piece(metal: &mut Metal, task: &Task, last: bool) {
                     booted: false,
                 });
             }
+            written
         }
         Work::Erase(_) => {
             metal.installed = None;
@@ -71,8 +82,16 @@ pub(crate) fn write_piece(metal: &mut Metal, task: &Task, last: bool) {
                 metal.disks.iter_mut().for_each(erase);
                 metal.off_after_erase = false;
             }
+            metal.disks.iter().map(|d| d.serial.clone()).collect()
         }
-        Work::Inspect | Work::Test { .. } | Work::Verify(_) => {}
+        Work::Wipe(order) => {
+            let named = |d: &&mut Disk| order.drives.iter().any(|o| o.serial == d.serial);
+            if last {
+                metal.disks.iter_mut().filter(named).for_each(erase);
+            }
+            order.drives.iter().map(|d| d.serial.clone()).collect()
+        }
+        Work::Inspect | Work::Test { .. } | Work::Verify(_) | Work::Rescue(_) => Vec::new(),
     }
 }
 
@@ -98,7 +117,10 @@ fn phone_token(vendor_data: &str) -> Option<String> {
 /// What the agent reports of a task that it has done.
 pub(crate) fn outcome(metal: &Metal, task: &Task) -> WorkOutcome {
     if let Some(dead) = metal.disks.iter().find(|d| d.temper == Temper::Dead)
-        && !matches!(task.work, Work::Inspect | Work::Test { .. })
+        && !matches!(
+            task.work,
+            Work::Inspect | Work::Test { .. } | Work::Rescue(_)
+        )
     {
         return WorkOutcome::Failed {
             kind: WorkFailure::DriveFailed,
@@ -121,7 +143,10 @@ pub(crate) fn outcome(metal: &Metal, task: &Task) -> WorkOutcome {
             root_bytes: None,
             kernel_args: None,
         }),
-        Work::Erase(order) => WorkOutcome::Erased {
+        Work::Rescue(_) => WorkOutcome::Rescuing {
+            host_keys: vec!["ssh-ed25519 AAAA".into()],
+        },
+        Work::Erase(order) | Work::Wipe(order) => WorkOutcome::Erased {
             drives: order
                 .drives
                 .iter()

@@ -72,6 +72,16 @@ pub(crate) enum Call {
         lease: LeaseId,
         seconds: u64,
     },
+    Reinstall {
+        lease: LeaseId,
+        keep: bool,
+    },
+    Rescue {
+        lease: LeaseId,
+    },
+    EndRescue {
+        lease: LeaseId,
+    },
 }
 
 /// What came of a call.
@@ -170,6 +180,27 @@ pub(crate) async fn perform(core: &Core, call: Call) -> Answer {
         ),
         Call::Power { lease, action } => Answer::Lease(
             core.power_lease(&actor(), lease, action)
+                .await
+                .map(|(l, _)| Box::new(l)),
+        ),
+        Call::Reinstall { lease, keep } => {
+            let with = billet_model::api::Reinstall {
+                keep_data_drives: keep,
+                ..billet_model::api::Reinstall::default()
+            };
+            Answer::Lease(
+                core.reinstall_lease(&actor(), lease, &with, None)
+                    .await
+                    .map(|(l, _)| Box::new(l)),
+            )
+        }
+        Call::Rescue { lease } => Answer::Lease(
+            core.rescue_lease(&actor(), lease, None)
+                .await
+                .map(|(l, _)| Box::new(l)),
+        ),
+        Call::EndRescue { lease } => Answer::Lease(
+            core.end_rescue(&actor(), lease, None)
                 .await
                 .map(|(l, _)| Box::new(l)),
         ),

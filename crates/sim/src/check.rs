@@ -6,6 +6,7 @@ mod data;
 mod handover;
 mod holders;
 mod record;
+mod tenants;
 mod waits;
 mod writes;
 
@@ -63,6 +64,7 @@ pub(crate) enum Seen<'a> {
     /// An agent writes to a drive.
     Wrote {
         task: TaskId,
+        drives: &'a [String],
         lease: Option<&'a Lease>,
         machine: Option<&'a Machine>,
         metal: &'a Metal,
@@ -126,6 +128,7 @@ pub(crate) fn all(
         Box::new(changes::Media::new(machines)),
         Box::new(writes::NoLateWrite::default()),
         Box::new(handover::Handover::default()),
+        Box::new(tenants::TenantsOwn::default()),
         Box::new(record::OnRecord::default()),
         Box::new(waits::NothingWaits),
     ]

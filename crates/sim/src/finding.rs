@@ -104,6 +104,20 @@ pub enum Violation {
     /// A lease is active without its system being there.
     #[error("handover: {0}")]
     NotUp(String),
+    /// A drive of a tenant's was written that the tenant did not name.
+    #[error("the tenant's own: drive {drive} of lease {lease} was written")]
+    TenantsDrive {
+        /// Which drive.
+        drive: String,
+        /// Whose.
+        lease: LeaseId,
+    },
+    /// A lease that was handed over failed, and its machine is erased.
+    #[error("the tenant's own: lease {0} was handed over, and failed")]
+    TakenBack(LeaseId),
+    /// What a former installation said was taken for the present one's word.
+    #[error("the tenant's own: a former boot of lease {0} was believed")]
+    FormerBoot(LeaseId),
     /// The loop takes step after step without a pause.
     #[error("spins: more than {0} steps without a pause")]
     Spins(u32),
@@ -132,6 +146,9 @@ impl Violation {
             Self::Touched(_) => "enrolment only reads",
             Self::InsertedOn | Self::NotEjected(_) => "media",
             Self::NotUp(_) => "handover",
+            Self::TenantsDrive { .. } | Self::TakenBack(_) | Self::FormerBoot(_) => {
+                "the tenant's own"
+            }
             Self::Failed { .. } => "no failure of its own",
         }
     }

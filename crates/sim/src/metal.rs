@@ -43,6 +43,13 @@ pub(crate) struct Installed {
     pub booted: bool,
 }
 
+/// The word of a system that is not on the drive any more, still on its way.
+#[derive(Clone, Debug)]
+pub(crate) struct Former {
+    pub lease: LeaseId,
+    pub phone: String,
+}
+
 /// A drive.
 #[derive(Clone, Debug)]
 pub(crate) struct Disk {
@@ -85,6 +92,7 @@ pub(crate) struct Metal {
     pub cd_once: bool,
     pub disks: Vec<Disk>,
     pub installed: Option<Installed>,
+    pub former: Option<Former>,
     pub agent: Option<Agent>,
     pub settings: FirmwareSettings,
     /// Parts that will not mend by themselves: a drive, the BMC.
@@ -138,6 +146,7 @@ impl Metal {
                 phone: None,
                 booted: true,
             }),
+            former: None,
             agent: None,
             settings: FirmwareSettings::default(),
             broken,

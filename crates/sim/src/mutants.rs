@@ -6,7 +6,7 @@ use billet_model::{
     lease::{ActiveBecause, LeaseState},
     lifecycle::{Lifecycle, Power, PowerReading},
     machine::Machine,
-    step::{DiskStep, Goal, Pending, RamdiskStep, ShelveStep, Step},
+    step::{DiskStep, EraseRecord, Goal, Pending, RamdiskStep, ShelveStep, Step},
     work::{WorkKind, WorkOutcome},
 };
 use billet_plan::{AuditNote, Decision, Effect, Facts, next_step};
@@ -132,6 +132,21 @@ pub static ALL: &[Mutant] = &[
         "sleepy",
         "goes to sleep over a request that was orphaned",
         sleepy,
+    ),
+    mutant(
+        "wipes-kept-drives",
+        "erases drives that the tenant keeps",
+        wipes_kept_drives,
+    ),
+    mutant(
+        "rescue-that-wipes",
+        "erases drives in a rescue",
+        rescue_that_wipes,
+    ),
+    mutant(
+        "no-way-back",
+        "erases a tenant's machine when a reinstallation fails",
+        no_way_back,
     ),
     Mutant {
         name: "always-yes",
@@ -476,5 +491,60 @@ fn sleepy(facts: &Facts<'_>) -> Decision {
         decision.effect = None;
         decision.machine.pending = None;
     }
+    decision
+}
+
+/// Another work for the agent than the one that the ramdisk was booted for.
+fn instead(facts: &Facts<'_>, of: WorkKind) -> Decision {
+    with(facts, |m| {
+        if let Step::Ramdisk {
+            at: RamdiskStep::AwaitAgent,
+            then,
+            ..
+        } = &mut m.step
+            && *then == of
+            && facts.lease.is_some_and(|l| l.state.is_tenants())
+        {
+            *then = WorkKind::Wipe;
+        }
+    })
+}
+
+fn wipes_kept_drives(facts: &Facts<'_>) -> Decision {
+    instead(facts, WorkKind::Write)
+}
+
+fn rescue_that_wipes(facts: &Facts<'_>) -> Decision {
+    instead(facts, WorkKind::Rescue)
+}
+
+fn no_way_back(facts: &Facts<'_>) -> Decision {
+    let mut decision = next_step(facts);
+    let Some(lease) = &mut decision.lease else {
+        return decision;
+    };
+    if lease.state != LeaseState::Broken || decision.machine.lifecycle != Lifecycle::Deploying {
+        return decision;
+    }
+    lease.state = LeaseState::Failed;
+    lease.ended_at = Some(facts.now);
+    decision.audit.retain(|n| n.action != "lease.state");
+    let from = facts.lease.map(|l| l.state);
+    decision.audit.push(note(
+        "lease.state",
+        &serde_json::json!({ "from": from, "to": LeaseState::Failed }),
+    ));
+    decision.audit.push(note(
+        "machine.lifecycle",
+        &serde_json::json!({ "from": Lifecycle::Deploying, "to": Lifecycle::Erasing }),
+    ));
+    let machine = &mut decision.machine;
+    machine.lifecycle = Lifecycle::Erasing;
+    machine.erase = Some(EraseRecord {
+        lease: machine.lease,
+        began: Some(facts.now),
+        ..EraseRecord::default()
+    });
+    machine.step = Step::ReadSettings { then: Goal::Erase };
     decision
 }

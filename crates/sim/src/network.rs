@@ -103,7 +103,7 @@ impl Sim {
             last = *done >= *pieces;
         }
         if writes {
-            agent::write_piece(&mut one.metal, &task, last);
+            let drives = agent::write_piece(&mut one.metal, &task, last);
             let whole = one.metal.disks.iter().all(|d| d.temper != Temper::Dead);
             if last && whole && matches!(task.work, billet_model::work::Work::Erase(_)) {
                 one.metal.erased_at = Some(now);
@@ -115,6 +115,7 @@ impl Sim {
                 m,
                 &Seen::Wrote {
                     task: task.id,
+                    drives: &drives,
                     lease: one.lease.as_ref(),
                     machine: one.stored.as_ref(),
                     metal: &one.metal,

@@ -68,7 +68,14 @@ impl Sim {
                 }
             }
             (Call::Enroll { .. } | Call::Create { .. }, _) => self.find_new(call)?,
-            (Call::Release { lease } | Call::Extend { lease, .. }, _) => {
+            (
+                Call::Release { lease }
+                | Call::Extend { lease, .. }
+                | Call::Reinstall { lease, .. }
+                | Call::Rescue { lease }
+                | Call::EndRescue { lease },
+                _,
+            ) => {
                 if let Some(m) = self.machine_of(*lease) {
                     self.observe(m)?;
                 }
@@ -266,6 +273,9 @@ impl Sim {
             {
                 command(ask(MachineRequest::Quarantine { reason: why() }))
             }
+            Lifecycle::Active if stored.lease.is_some() && self.dice.per_mille(odd) => {
+                command(ask(MachineRequest::BreakFix { reason: why() }))
+            }
             _ => None,
         }
     }
@@ -393,7 +403,11 @@ impl Sim {
                 machine_type: "plain.1x".parse().ok()?,
                 site: None,
                 image: image.into(),
-                ssh_keys: Vec::new(),
+                ssh_keys: if image == "debian" {
+                    vec!["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5".into()]
+                } else {
+                    Vec::new()
+                },
                 user_data: None,
                 kernel_args: Vec::new(),
                 tags: std::collections::BTreeMap::new(),
@@ -409,10 +423,24 @@ impl Sim {
         let (lease, state) = (found.id, found.state);
         let kind = self.dice.number(0, 99);
         match (state, kind) {
-            (LeaseState::Active, 0..35) | (LeaseState::Deploying, 0..25) => {
+            (LeaseState::Active, 0..20) | (LeaseState::Deploying, 0..25) => {
                 Some(Call::Release { lease })
             }
-            (LeaseState::Active, 35..85) => {
+            (LeaseState::Rescue | LeaseState::Broken, 0..15)
+            | (LeaseState::Reinstalling, 0..10) => Some(Call::Release { lease }),
+            (LeaseState::Active, 20..40)
+            | (LeaseState::Broken, 15..50)
+            | (LeaseState::Rescue, 15..25) => Some(Call::Reinstall {
+                lease,
+                keep: self.dice.per_mille(500),
+            }),
+            (LeaseState::Active, 40..62) | (LeaseState::Broken, 50..65) => {
+                Some(Call::Rescue { lease })
+            }
+            (LeaseState::Rescue, 25..80) | (LeaseState::Broken, 65..85) => {
+                Some(Call::EndRescue { lease })
+            }
+            (LeaseState::Active, 62..85) => {
                 let actions = [
                     PowerAction::Off,
                     PowerAction::On,

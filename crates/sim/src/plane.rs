@@ -568,6 +568,9 @@ pub(crate) fn word(call: &Call) -> String {
         Call::Release { lease } => format!("tenant: release {lease}"),
         Call::Power { lease, action } => format!("tenant: power {action} {lease}"),
         Call::Extend { lease, .. } => format!("tenant: extend {lease}"),
+        Call::Reinstall { lease, keep } => format!("tenant: reinstall {lease}, keep: {keep}"),
+        Call::Rescue { lease } => format!("tenant: rescue {lease}"),
+        Call::EndRescue { lease } => format!("tenant: end the rescue of {lease}"),
     }
 }
 

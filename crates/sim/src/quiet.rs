@@ -115,7 +115,9 @@ impl Sim {
                 continue;
             };
             let broken = self.machines[m].metal.broken;
-            let rests = machine.step == Step::Rest && machine.operation.is_none();
+            // A rescue lasts until its tenant ends it.
+            let still = matches!(machine.step, Step::Rest | Step::Rescue { .. });
+            let rests = still && machine.operation.is_none();
             let good = match machine.lifecycle {
                 Lifecycle::Available | Lifecycle::Active | Lifecycle::Retired => rests,
                 Lifecycle::Quarantined => broken && rests && machine.hold.is_some(),
@@ -151,8 +153,11 @@ impl Sim {
                     s.lifecycle == Lifecycle::Quarantined && s.lease == Some(lease.id)
                 });
             let hangs = match lease.state {
-                LeaseState::Deploying | LeaseState::Releasing => !held,
-                LeaseState::Active => machine
+                LeaseState::Deploying | LeaseState::Releasing | LeaseState::Reinstalling => !held,
+                LeaseState::Active
+                | LeaseState::Rescue
+                | LeaseState::Broken
+                | LeaseState::Maintenance => machine
                     .and_then(|m| self.machines[m].stored.as_ref())
                     .is_none_or(|s| s.lease != Some(lease.id)),
                 LeaseState::Released | LeaseState::Failed => false,

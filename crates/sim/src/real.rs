@@ -15,6 +15,7 @@ use crate::{
     calls::{Answer, Call},
     check::{Seen, Word},
     event::Event,
+    finding::Violation,
     metal::{Owner, Running, Temper},
     sim::{Sim, SimError, show},
 };
@@ -260,6 +261,19 @@ impl Sim {
         if tries >= 20 {
             installed.booted = true;
             return Ok(());
+        }
+        if self.up
+            && let Some(former) = self.machines[m].metal.former.take()
+        {
+            let again = former.phone == token;
+            let call = Call::PhoneHome {
+                token: former.phone,
+                form: PhoneHome::default(),
+            };
+            let answer = self.call(Some(m), call)?;
+            if matches!(answer, Answer::PhoneHome(Ok(_))) && !again {
+                self.find(m, Violation::FormerBoot(former.lease));
+            }
         }
         let arrives = self.up && !self.trouble(m, 100);
         let mut done = false;

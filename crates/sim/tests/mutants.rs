@@ -67,5 +67,8 @@ mutants! {
     stale_reading "stale-reading";
     no_power_break "no-power-break";
     sleepy "sleepy";
+    wipes_kept_drives "wipes-kept-drives";
+    rescue_that_wipes "rescue-that-wipes";
+    no_way_back "no-way-back";
     always_yes "always-yes";
 }

@@ -8,7 +8,7 @@ use axum::{
 };
 use billet_model::{
     LeaseId, Name,
-    api::{LeaseChange, LeaseStarted, LeaseView, NewLease, Page, PowerChange, Problem},
+    api::{LeaseChange, LeaseStarted, LeaseView, NewLease, Page, PowerChange, Problem, Reinstall},
     lease::{Lease, LeaseState},
     operation::Operation,
 };
@@ -35,6 +35,9 @@ pub(super) fn router() -> OpenApiRouter<App> {
         .routes(routes!(show_lease, change_lease))
         .routes(routes!(release_lease))
         .routes(routes!(power_lease))
+        .routes(routes!(reinstall_lease))
+        .routes(routes!(rescue_lease))
+        .routes(routes!(end_rescue_lease))
 }
 
 /// Which leases.
@@ -151,7 +154,7 @@ async fn show_lease(
     respond::one(&headers, &view, Some(view.version))
 }
 
-/// Change a lease's tags, or extend its term
+/// Change a lease's tags or names, or extend its term
 #[utoipa::path(patch, path = "/v1/leases/{lease}", tag = "leases", request_body = LeaseChange,
     responses((status = 200, body = LeaseView), (status = 412, body = Problem)))]
 async fn change_lease(
@@ -213,6 +216,76 @@ async fn power_lease(
     let (lease, operation) = app
         .control()
         .power_lease(&bearer.actor(), lease.id, change.action)
+        .await?;
+    started(&app, lease, operation, None).await
+}
+
+/// Write a lease's drive anew
+///
+/// The lease keeps its id, its machine and its addresses. Its other drives are
+/// erased, unless they are to be kept. The lease is active again when its machine
+/// says so; where that fails it is `broken`, and still the tenant's.
+#[utoipa::path(post, path = "/v1/leases/{lease}/reinstall", tag = "leases",
+    request_body = Reinstall,
+    responses((status = 202, body = LeaseStarted), (status = 409, body = Problem)))]
+async fn reinstall_lease(
+    State(app): State<App>,
+    bearer: Bearer,
+    Of(text): Of,
+    IfMatch(version): IfMatch,
+    Body(mut with): Body<Reinstall>,
+) -> Result<Response, Failure> {
+    let lease = lookup::lease(&app, &bearer, &text).await?;
+    if let Some(image) = &mut with.image {
+        let read = app.store().project(lease.project).await;
+        let project = see("projects", read)?
+            .ok_or_else(|| Failure::not_found("project", &lease.project.to_string()))?;
+        *image = image_for(&app, &bearer, &project, image)
+            .await?
+            .id
+            .to_string();
+    }
+    let (lease, operation) = app
+        .control()
+        .reinstall_lease(&bearer.actor(), lease.id, &with, version)
+        .await?;
+    started(&app, lease, operation, None).await
+}
+
+/// Boot the ramdisk for a lease's tenant
+///
+/// Root gets in by SSH with the lease's keys; no drive is touched.
+#[utoipa::path(post, path = "/v1/leases/{lease}/rescue", tag = "leases",
+    responses((status = 202, body = LeaseStarted), (status = 409, body = Problem)))]
+async fn rescue_lease(
+    State(app): State<App>,
+    bearer: Bearer,
+    Of(text): Of,
+    IfMatch(version): IfMatch,
+) -> Result<Response, Failure> {
+    let lease = lookup::lease(&app, &bearer, &text).await?;
+    let (lease, operation) = app
+        .control()
+        .rescue_lease(&bearer.actor(), lease.id, version)
+        .await?;
+    started(&app, lease, operation, None).await
+}
+
+/// End a rescue
+///
+/// The drive is booted again, and the lease is active.
+#[utoipa::path(post, path = "/v1/leases/{lease}/rescue/end", tag = "leases",
+    responses((status = 202, body = LeaseStarted), (status = 409, body = Problem)))]
+async fn end_rescue_lease(
+    State(app): State<App>,
+    bearer: Bearer,
+    Of(text): Of,
+    IfMatch(version): IfMatch,
+) -> Result<Response, Failure> {
+    let lease = lookup::lease(&app, &bearer, &text).await?;
+    let (lease, operation) = app
+        .control()
+        .end_rescue(&bearer.actor(), lease.id, version)
         .await?;
     started(&app, lease, operation, None).await
 }

@@ -25,6 +25,7 @@ pub(super) fn router() -> OpenApiRouter<App> {
         .routes(routes!(uncordon_machine))
         .routes(routes!(quarantine_machine))
         .routes(routes!(maintain_machine))
+        .routes(routes!(break_fix_machine))
         .routes(routes!(retire_machine))
         .routes(routes!(power_machine))
         .routes(routes!(confirm_machine))
@@ -130,6 +131,11 @@ reasoned_requests! {
     quarantine_machine, "/v1/machines/{machine}/quarantine", Quarantine;
     /// Take a machine out for maintenance
     maintain_machine, "/v1/machines/{machine}/maintenance", Maintenance;
+    /// Work on a machine under the tenant that has it
+    ///
+    /// It is powered off; no drive is erased, which stays on record. `repair` boots
+    /// its drive again and gives it back to its tenant.
+    break_fix_machine, "/v1/machines/{machine}/break-fix", BreakFix;
 }
 
 /// Change a machine's power

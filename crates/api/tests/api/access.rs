@@ -181,11 +181,13 @@ fn body(rule: &Rule, n: usize, project: &str) -> Value {
         ("POST", "/v1/machines/{machine}/power" | "/v1/leases/{lease}/power") => {
             json!({ "action": "on" })
         }
+        ("POST", "/v1/leases/{lease}/reinstall") => json!({ "keep_data_drives": true }),
         ("POST", "/v1/machines/{machine}/bmc") => json!({ "user": "root" }),
         (
             "POST",
             "/v1/machines/{machine}/cordon"
             | "/v1/machines/{machine}/quarantine"
+            | "/v1/machines/{machine}/break-fix"
             | "/v1/machines/{machine}/maintenance",
         ) => json!({ "reason": "a test" }),
         ("POST", "/v1/images") => json!({ "name": name, "project": project }),

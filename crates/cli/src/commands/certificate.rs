@@ -4,6 +4,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use billet_evidence::{Envelope, Statement, statement::ERASE_CERTIFICATE};
 use billet_model::{
     evidence::{DriveCertificate, EraseCertificate},
+    lease::Visit,
     work::{EraseMethod, NistWord, TpmClear},
 };
 
@@ -137,9 +138,27 @@ pub fn show(c: &EraseCertificate) -> String {
         ("gpu memory", c.memory.gpu_memory.clone()),
         ("tpm", tpm),
         ("firmware", firmware),
+        (
+            "visits",
+            c.visits.iter().map(visit).collect::<Vec<_>>().join("\n"),
+        ),
         ("not done", c.not_done.join("\n")),
         ("agent", c.attestation.clone()),
         ("network", c.network_isolation.clone()),
         ("override", c.override_by.clone().unwrap_or_default()),
     ])
+}
+
+/// A time that something of Billet's ran on a tenant's machine, in a line.
+pub(super) fn visit(visit: &Visit) -> String {
+    let ended = visit.ended_at.map_or_else(
+        || "not ended by itself".to_owned(),
+        |at| format!("until {}", human::time(at)),
+    );
+    format!(
+        "{} from {} {ended}: {}",
+        visit.kind,
+        human::time(visit.began_at),
+        visit.done.join("; ")
+    )
 }

@@ -5,15 +5,16 @@ use std::path::{Path, PathBuf};
 use billet_client::Client;
 use billet_model::{
     Name,
-    api::{LeaseChange, LeaseStarted, LeaseView, NewLease, Offer, Page},
+    api::{LeaseChange, LeaseStarted, LeaseView, NewLease, Offer, Page, Reinstall},
     lease::{ActiveBecause, LeaseMode},
 };
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 
 use super::{
+    certificate::visit,
     keys_given,
-    machine::{PowerWord, Wait, mark},
+    machine::{PowerWord, Wait, mark, sure},
 };
 use crate::{
     app::App,
@@ -122,7 +123,8 @@ pub enum Lease {
     },
     /// Make a lease last longer.
     ///
-    /// The time is added to its present end; where it had none it gets one, from now.
+    /// The time is added to its present end. Before the end its tenant is warned: `lease show` says
+    /// so, and the audit log (`lease.expires`); at the end it is released, and its machine erased.
     #[command(after_help = "Examples:\n  billet lease extend train-1 --by 3d")]
     Extend {
         /// Its name or id.
@@ -147,6 +149,29 @@ pub enum Lease {
         #[arg(long, value_name = "KEY")]
         remove: Vec<String>,
     },
+    /// Change what a lease is called, and its tags.
+    ///
+    /// What is not given stays. A host name counts from the next time that the drive is written:
+    /// until then the machine has the one that it has.
+    #[command(after_help = "Examples:
+  billet lease set train-1 --tag team=vision --untag draft
+  billet lease set train-1 --name train-2 --hostname train-2.example.org")]
+    Set {
+        /// Its name or id.
+        lease: String,
+        /// Another name.
+        #[arg(long)]
+        name: Option<Name>,
+        /// A host name; empty for the lease's name.
+        #[arg(long)]
+        hostname: Option<String>,
+        /// A tag to set; may be repeated.
+        #[arg(long, value_name = "KEY=VALUE", value_parser = human::parse_pair)]
+        tag: Vec<(String, String)>,
+        /// A tag to take off, by its key; may be repeated.
+        #[arg(long, value_name = "KEY")]
+        untag: Vec<String>,
+    },
     /// Change the power of a lease's machine.
     ///
     /// The machine and its drives stay yours.
@@ -157,6 +182,25 @@ pub enum Lease {
         /// How.
         #[arg(value_enum)]
         action: PowerWord,
+        #[command(flatten)]
+        wait: Wait,
+    },
+    Reinstall(Box<Again>),
+    /// Boot Billet's ramdisk on a lease's machine, to mend what is on its drives.
+    ///
+    /// Root gets in by SSH with the lease's keys: `billet ssh NAME`. Billet writes to no drive.
+    /// With --end the drive is booted again, and the lease is active. That the ramdisk ran stays
+    /// on the lease and on its erase certificate.
+    #[command(after_help = "Examples:
+  billet lease rescue train-1
+  billet ssh train-1
+  billet lease rescue train-1 --end")]
+    Rescue {
+        /// Its name or id.
+        name: String,
+        /// End it: boot the drive.
+        #[arg(long)]
+        end: bool,
         #[command(flatten)]
         wait: Wait,
     },
@@ -222,6 +266,85 @@ pub struct Create {
     project: Option<Name>,
     #[command(flatten)]
     wait: Wait,
+}
+
+/// Write a lease's drive anew, with another image or the same.
+///
+/// The lease keeps its id, its machine and its addresses; what is not given here stays as it was.
+/// The other drives of the machine are erased, unless --keep-data-drives is given. The lease is
+/// active again when the machine itself says that its first boot is done. If that fails, the lease
+/// is `broken`: the machine is off, and still yours to reinstall, rescue or release.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  billet lease reinstall train-1
+  billet lease reinstall train-1 --image debian-12 --keep-data-drives
+  billet lease reinstall train-1 --user-data cloud.yaml --kernel-args 'iommu=pt' --yes")]
+pub struct Again {
+    /// Its name or id.
+    name: String,
+    /// Image, by name or id; the present one where absent.
+    #[arg(long)]
+    image: Option<String>,
+    /// SSH public key for root, or a file with some; may be repeated. The present ones where absent.
+    #[arg(long, value_name = "FILE|KEY")]
+    ssh_key: Vec<String>,
+    /// File with user data for cloud-init; the present one where absent.
+    #[arg(long, value_name = "FILE")]
+    user_data: Option<PathBuf>,
+    /// Without user data.
+    #[arg(long, conflicts_with = "user_data")]
+    no_user_data: bool,
+    /// Added to the kernel's command line; may be repeated. The present ones where absent, none
+    /// where empty.
+    #[arg(long, value_name = "ARGS", allow_hyphen_values = true)]
+    kernel_args: Vec<String>,
+    /// Leave the drives alone on which the image is not written.
+    #[arg(long)]
+    keep_data_drives: bool,
+    /// Do not ask.
+    #[arg(long, short)]
+    yes: bool,
+    #[command(flatten)]
+    wait: Wait,
+}
+
+impl Again {
+    async fn run(self, app: &App) -> Result<(), Failure> {
+        let mut ssh_keys = Vec::new();
+        for given in &self.ssh_key {
+            ssh_keys.extend(keys_given::keys(given)?);
+        }
+        let kernel_args = self
+            .kernel_args
+            .iter()
+            .flat_map(|args| args.split_whitespace())
+            .map(str::to_owned)
+            .collect();
+        let with = Reinstall {
+            image: self.image,
+            ssh_keys: (!self.ssh_key.is_empty()).then_some(ssh_keys),
+            user_data: match &self.user_data {
+                Some(path) => Some(user_data(path)?),
+                None => self.no_user_data.then(String::new),
+            },
+            kernel_args: (!self.kernel_args.is_empty()).then_some(kernel_args),
+            keep_data_drives: self.keep_data_drives,
+        };
+        let lost = if self.keep_data_drives {
+            "what is on its first drive"
+        } else {
+            "what is on all of its drives"
+        };
+        let name = &self.name;
+        sure(
+            self.yes,
+            &format!("Reinstalling lease {name} loses {lost}. Go on?"),
+        )?;
+        let client = app.client().await?;
+        let started = client.reinstall_lease(name, &with).await?;
+        let started = followed(app, &client, started, self.wait).await?;
+        app.output.result(&started, |started| show(&started.lease))
+    }
 }
 
 impl Create {
@@ -315,12 +438,23 @@ async fn followed(
 impl Lease {
     /// Carries it out.
     pub async fn run(self, app: &App) -> Result<(), Failure> {
-        if let Self::Create(create) = self {
-            return create.run(app).await;
+        match self {
+            Self::Create(create) => return create.run(app).await,
+            Self::Reinstall(again) => return again.run(app).await,
+            _ => {}
         }
         let client = app.client().await?;
         match self {
-            Self::Create(_) => Ok(()),
+            Self::Create(_) | Self::Reinstall(_) => Ok(()),
+            Self::Rescue { name, end, wait } => {
+                let started = if end {
+                    client.end_rescue(&name).await?
+                } else {
+                    client.rescue_lease(&name).await?
+                };
+                let started = followed(app, &client, started, wait).await?;
+                app.output.result(&started, |started| show(&started.lease))
+            }
             Self::List {
                 state,
                 project,
@@ -361,6 +495,30 @@ impl Lease {
                 let id = lease.id.to_string();
                 let changed = client
                     .change_lease(&id, &change, Some(lease.version))
+                    .await?;
+                app.output.result(&changed, show)
+            }
+            Self::Set {
+                lease,
+                name,
+                hostname,
+                tag,
+                untag,
+            } => {
+                let known = client.lease(&lease).await?;
+                let retagged = !(tag.is_empty() && untag.is_empty());
+                let mut tags = known.tags;
+                tags.extend(tag);
+                tags.retain(|key, _| !untag.contains(key));
+                let change = LeaseChange {
+                    tags: retagged.then_some(tags),
+                    name,
+                    hostname,
+                    ..LeaseChange::default()
+                };
+                let id = known.id.to_string();
+                let changed = client
+                    .change_lease(&id, &change, Some(known.version))
                     .await?;
                 app.output.result(&changed, show)
             }
@@ -445,6 +603,20 @@ fn show(l: &LeaseView) -> String {
         ),
         ("address", addresses.join("\n")),
         ("host keys", l.host_keys.join("\n")),
+        (
+            "rescue",
+            l.rescue.as_ref().map_or_else(String::new, |r| {
+                format!(
+                    "the ramdisk has let you in since {}\n{}",
+                    human::time(r.since),
+                    r.host_keys.join("\n")
+                )
+            }),
+        ),
+        (
+            "visits",
+            l.visits.iter().map(visit).collect::<Vec<_>>().join("\n"),
+        ),
         ("kernel args", l.kernel_args.join(" ")),
         ("tags", tags.join("\n")),
         ("began", human::time(l.created_at)),
@@ -459,6 +631,17 @@ fn show(l: &LeaseView) -> String {
                 }
             }),
         ),
+        (
+            "warned",
+            l.warned_at.map_or_else(String::new, |at| {
+                format!(
+                    "{} that it ends: `billet lease extend {} --by …`",
+                    human::time(at),
+                    l.name
+                )
+            }),
+        ),
+        ("hostname", maybe(l.hostname.as_ref())),
         ("ended", l.ended_at.map(human::time).unwrap_or_default()),
         ("operation", l.operation.to_string()),
     ])

@@ -108,6 +108,15 @@ pub enum Machine {
     /// Billet leaves it alone until `repair`.
     #[command(after_help = "Examples:\n  billet machine maintenance r1-u07 --reason 'new drives'")]
     Maintenance(Why),
+    /// Take a machine out under the tenant that has it, to mend it.
+    ///
+    /// It is powered off, and no drive is erased: that stays on the lease's record and on its erase
+    /// certificate. The tenant sees the lease in `maintenance`, with the reason. `repair` boots the
+    /// drive again and gives the machine back to its tenant.
+    #[command(after_help = "Examples:
+  billet machine break-fix r1-u07 --reason 'fan 3 replaced'
+  billet machine repair r1-u07")]
+    BreakFix(Why),
     /// Take a machine out for good.
     ///
     /// Its record and evidence stay.
@@ -278,6 +287,7 @@ impl Machine {
             Self::Cordon(why) => reasoned(app, client, why, MachineVerb::Cordon).await,
             Self::Quarantine(why) => reasoned(app, client, why, MachineVerb::Quarantine).await,
             Self::Maintenance(why) => reasoned(app, client, why, MachineVerb::Maintenance).await,
+            Self::BreakFix(why) => reasoned(app, client, why, MachineVerb::BreakFix).await,
             Self::Retire { name, yes } => {
                 let machine = client.machine(&name).await?;
                 let question = format!("Take {} out for good?", machine.name);
@@ -317,7 +327,7 @@ const NOW: Wait = Wait {
     wait: false,
 };
 
-fn sure(yes: bool, question: &str) -> Result<(), Failure> {
+pub(super) fn sure(yes: bool, question: &str) -> Result<(), Failure> {
     if yes || ask::yes(question, "give --yes to do it without being asked")? {
         return Ok(());
     }

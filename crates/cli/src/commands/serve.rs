@@ -68,6 +68,10 @@ pub struct Serve {
     /// How patient to be with machines and BMCs.
     #[arg(long, value_enum, default_value_t = Pace::Real)]
     pace: Pace,
+    /// How long before its end a lease's tenant is warned, as 24h; may be repeated. Short terms are
+    /// warned of in proportion.
+    #[arg(long, value_name = "TIME", value_parser = human::parse_length, default_values = ["24h", "1h"])]
+    warn: Vec<u64>,
     /// Private addresses that images may be fetched from all the same, as 10.1.0.0/16; may be
     /// repeated.
     #[arg(long, value_name = "RANGE")]
@@ -127,9 +131,17 @@ impl Serve {
             media_base: urls.media,
             ramdisk: self.ramdisk.clone(),
             authority: authority.pem().to_owned(),
-            policy: match self.pace {
-                Pace::Real => Policy::default(),
-                Pace::Lab => Policy::lab(),
+            policy: Policy {
+                warn: self
+                    .warn
+                    .iter()
+                    .filter_map(|s| i64::try_from(*s).ok())
+                    .map(jiff::SignedDuration::from_secs)
+                    .collect(),
+                ..match self.pace {
+                    Pace::Real => Policy::default(),
+                    Pace::Lab => Policy::lab(),
+                }
             },
         };
         if settings.ramdisk.is_none() {

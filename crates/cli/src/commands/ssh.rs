@@ -49,7 +49,12 @@ impl Ssh {
         let client = app.client().await?;
         let lease = client.lease(&self.lease).await?;
         let address = address(&lease)?;
-        if lease.host_keys.is_empty() && !self.accept_host_key {
+        // The ramdisk that runs for the tenant has keys of its own.
+        let host_keys = match (&lease.rescue, lease.state) {
+            (Some(rescue), LeaseState::Rescue) => &rescue.host_keys,
+            _ => &lease.host_keys,
+        };
+        if host_keys.is_empty() && !self.accept_host_key {
             return Err(Failure::new(
                 Code::Refused,
                 format!(
@@ -62,9 +67,9 @@ impl Ssh {
         let mut known = tempfile::NamedTempFile::new()
             .map_err(|error| Failure::failed(format!("making a file of host keys: {error}")))?;
         known
-            .write_all(known_hosts(&address, self.port, &lease.host_keys).as_bytes())
+            .write_all(known_hosts(&address, self.port, host_keys).as_bytes())
             .map_err(|error| Failure::file("writing", known.path(), &error))?;
-        let strict = if lease.host_keys.is_empty() {
+        let strict = if host_keys.is_empty() {
             "accept-new"
         } else {
             "yes"
@@ -113,9 +118,10 @@ impl Ssh {
 
 fn address(lease: &LeaseView) -> Result<String, Failure> {
     let name = &lease.name;
-    if lease.state != LeaseState::Active {
+    let rescued = lease.state == LeaseState::Rescue && lease.rescue.is_some();
+    if lease.state != LeaseState::Active && !rescued {
         let hint = match lease.state {
-            LeaseState::Deploying => {
+            LeaseState::Deploying | LeaseState::Reinstalling | LeaseState::Rescue => {
                 format!("wait for it: billet operation follow {}", lease.operation)
             }
             _ => "see `billet lease list`".to_owned(),

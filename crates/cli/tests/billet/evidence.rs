@@ -61,6 +61,7 @@ fn certificate() -> EraseCertificate {
         },
         tpm: TpmClear::None,
         firmware_changes: Some(Vec::new()),
+        visits: Vec::new(),
         not_done: Vec::new(),
         attestation: "agent unattested".to_owned(),
         network_isolation: "network isolation: not by Billet".to_owned(),

@@ -228,6 +228,98 @@ async fn a_phantom_lives_its_whole_life() {
         .json();
     assert_eq!(items(&listed).len(), 1);
 
+    // Written anew, it stays the same lease, at the same address.
+    let before = run(&["lease", "show", "first", "-o", "json"])
+        .await
+        .good()
+        .json();
+    assert_eq!(
+        run(&["lease", "reinstall", "first"]).await.code,
+        2,
+        "nobody could be asked"
+    );
+    let refused = run(&["lease", "reinstall", "first", "--image", "none", "--yes"]).await;
+    assert!(
+        refused.code != 0 && refused.stderr.contains("image"),
+        "{}",
+        refused.stderr
+    );
+    let again = ["lease", "reinstall", "first", "--yes", "-o", "json"];
+    let again = run(&again).await.good().json();
+    assert_eq!(again["lease"]["state"], "active");
+    for same in ["id", "machine", "addresses", "active_at", "tags", "ends_at"] {
+        assert_eq!(again["lease"][same], before[same], "{same}");
+    }
+    assert_ne!(again["operation"]["id"], before["operation"]);
+    assert_eq!(again["lease"]["visits"][0]["kind"], "reinstall");
+
+    // The ramdisk lets the tenant in, and the drive boots again.
+    let rescue = run(&["lease", "rescue", "first", "-o", "json"])
+        .await
+        .good()
+        .json();
+    assert_eq!(rescue["lease"]["state"], "rescue");
+    assert!(rescue["lease"]["rescue"]["host_keys"][0].is_string());
+    assert_eq!(run(&["lease", "rescue", "first"]).await.code, 4);
+    let shown = run(&["lease", "show", "first"]).await.good().stdout;
+    assert!(
+        shown.contains("the ramdisk has let you in since"),
+        "{shown}"
+    );
+    let ended = run(&["lease", "rescue", "first", "--end", "-o", "json"])
+        .await
+        .good()
+        .json();
+    assert_eq!(ended["lease"]["state"], "active");
+    assert_eq!(ended["lease"]["rescue"], Value::Null);
+
+    let set = ["lease", "set", "first", "--name", "second", "--hostname"];
+    let wrong = [&set[..], &["not a name"]].concat();
+    assert!(run(&wrong).await.stderr.contains("hostname"));
+    let right = [
+        &set[..],
+        &["node.example.org", "--untag", "c", "-o", "json"],
+    ]
+    .concat();
+    let set = run(&right).await.good().json();
+    assert_eq!(set["name"], "second");
+    assert_eq!(set["hostname"], "node.example.org");
+    assert_eq!(set["tags"], serde_json::json!({}));
+    run(&["lease", "set", "second", "--name", "first"])
+        .await
+        .good();
+
+    // An operator mends the machine under its tenant, who sees why.
+    let machine = items(&enrolled)[0]["machine"]["name"].as_str();
+    let machine = machine.expect("a name").to_owned();
+    let fix = ["machine", "break-fix", &machine, "--reason", "a fan"];
+    assert_eq!(run(&fix).await.code, 4, "not for tenants");
+    let operator = |words: &[&str]| -> Vec<String> {
+        let context = ["--context", "default"];
+        words
+            .iter()
+            .chain(&context)
+            .map(|s| (*s).to_owned())
+            .collect()
+    };
+    let by_operator = async |words: &[&str]| {
+        let words = operator(words);
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        home.run(&words).await
+    };
+    by_operator(&fix).await.good();
+    let shown = run(&["lease", "show", "first"]).await.good().stdout;
+    assert!(
+        shown.contains("an operator works on its machine: a fan"),
+        "{shown}"
+    );
+    by_operator(&["machine", "repair", &machine]).await.good();
+    let shown = run(&["lease", "show", "first", "-o", "json"])
+        .await
+        .good()
+        .json();
+    assert_eq!(shown["state"], "active");
+
     // And gives it back: erased, with proof that needs no server.
     let released = run(&["lease", "release", "first", "-o", "json"])
         .await

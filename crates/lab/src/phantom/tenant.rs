@@ -64,7 +64,7 @@ fn address(seed: &Seed) -> Option<String> {
 }
 
 /// A public key of 32 bytes that nobody has the other half of.
-fn host_key(shared: &Shared, installed: &Installed) -> String {
+pub(super) fn host_key(shared: &Shared, whose: &str) -> String {
     let name = b"ssh-ed25519";
     let mut blob = Vec::new();
     let mut part = |bytes: &[u8]| {
@@ -72,7 +72,7 @@ fn host_key(shared: &Shared, installed: &Installed) -> String {
         blob.extend(bytes);
     };
     part(name);
-    part(&shared.maker.bytes(&format!("host key {}", installed.lease)));
+    part(&shared.maker.bytes(&format!("host key {whose}")));
     format!("ssh-ed25519 {} root@phantom", STANDARD.encode(blob))
 }
 
@@ -83,7 +83,7 @@ async fn phone_home(shared: &Arc<Shared>, installed: &Installed, seed: &Seed) {
     let form = PhoneHome {
         pub_key_rsa: Some("N/A".into()),
         pub_key_ecdsa: Some("N/A".into()),
-        pub_key_ed25519: Some(host_key(shared, installed)),
+        pub_key_ed25519: Some(host_key(shared, &installed.lease)),
         instance_id: value_of(&seed.meta_data, "instance-id"),
         hostname: Some(host_name(installed)),
         fqdn: Some(host_name(installed)),

@@ -8,7 +8,7 @@ use billet_model::work::{
 };
 
 use super::agent::Channel;
-use super::tenant::Installed;
+use super::tenant::{Installed, host_key};
 use super::{Contents, Shared, inventory};
 use crate::faults::{FaultKind, Point};
 
@@ -25,6 +25,7 @@ pub(super) enum Done {
 pub(super) async fn carry_out(shared: &Arc<Shared>, channel: &Channel<'_>, task: &Task) -> Done {
     let points: &[Point] = match &task.work {
         Work::Erase(_) => &[Point::Erase, Point::Agent],
+        Work::Wipe(_) => &[Point::Erase, Point::Agent],
         Work::Write(_) => &[Point::Write, Point::Agent],
         _ => &[Point::Agent],
     };
@@ -50,14 +51,18 @@ pub(super) async fn carry_out(shared: &Arc<Shared>, channel: &Channel<'_>, task:
             results: tests(shared),
         },
         Work::Write(order) => write(shared, channel, order).await,
-        Work::Erase(order) => erase(shared, order, None),
+        Work::Erase(order) | Work::Wipe(order) => erase(shared, order, None),
+        // Nobody gets into a phantom: the key is one that nobody has the other half of.
+        Work::Rescue(_) => WorkOutcome::Rescuing {
+            host_keys: vec![host_key(shared, "rescue")],
+        },
         Work::Verify(order) => verify(shared, order),
     })
 }
 
 fn failing(shared: &Shared, work: &Work, serial: Option<&str>) -> WorkOutcome {
     match work {
-        Work::Erase(order) => erase(shared, order, Some(serial)),
+        Work::Erase(order) | Work::Wipe(order) => erase(shared, order, Some(serial)),
         _ => WorkOutcome::Failed {
             kind: WorkFailure::DriveFailed,
             detail: format!(

@@ -18,7 +18,12 @@ const LEVEL: i32 = 19;
 
 /// Makes the archive. All times are zero and inode numbers count up, so that the
 /// same contents give the same bytes.
-pub fn pack(agent: &[u8], release: &str, selection: &Selection) -> io::Result<Vec<u8>> {
+pub fn pack(
+    agent: &[u8],
+    busybox: Option<&[u8]>,
+    release: &str,
+    selection: &Selection,
+) -> io::Result<Vec<u8>> {
     let mut encoder = zstd::Encoder::new(Vec::new(), LEVEL)?;
     // The kernel's decompressor keeps the window in memory, 8 MiB at most.
     encoder.window_log(23)?;
@@ -30,6 +35,9 @@ pub fn pack(agent: &[u8], release: &str, selection: &Selection) -> io::Result<Ve
     archive.device("dev/console", 5, 1)?;
     archive.device("dev/null", 1, 3)?;
     archive.file("init", PROGRAM, agent)?;
+    if let Some(busybox) = busybox {
+        archive.file("bin/busybox", PROGRAM, busybox)?;
+    }
     let about = serde_json::json!({
         "agent_sha256": digest::sha256(agent),
         "kernel_release": release,

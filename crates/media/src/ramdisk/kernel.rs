@@ -17,7 +17,12 @@ pub struct KernelPackage {
     pub vmlinuz: PathBuf,
     /// `lib/modules/RELEASE`, with `kernel/` and `modules.builtin` in it.
     pub modules: PathBuf,
+    /// A static busybox, where one was unpacked beside: the shell of a rescue.
+    pub busybox: Option<PathBuf>,
 }
+
+/// The package of the shell that a rescue gives its tenant.
+const BUSYBOX: &str = "busybox-static";
 
 /// Why there is no kernel.
 #[derive(Debug, thiserror::Error)]
@@ -68,7 +73,8 @@ impl KernelPackage {
         }
         let downloads = directory.join("packages");
         fs::create_dir_all(&downloads).map_err(|e| io_error("creating", &downloads, e))?;
-        let packages = packages_of(meta_package())?;
+        let mut packages = packages_of(meta_package())?;
+        packages.push(BUSYBOX.to_owned());
         progress(Progress::begin("downloading the kernel"));
         command::run(
             Command::new("apt-get")
@@ -135,6 +141,10 @@ impl KernelPackage {
             vmlinuz: boot.join(format!("vmlinuz-{release}")),
             modules,
             release,
+            busybox: ["bin/busybox", "usr/bin/busybox"]
+                .iter()
+                .map(|path| directory.join(path))
+                .find(|path| path.is_file()),
         })
     }
 }

@@ -25,7 +25,17 @@ impl Checker for Handover {
                 metal,
                 ..
             } => {
+                if lease.state == LeaseState::Reinstalling
+                    && before.lifecycle == Lifecycle::Active
+                    && machine.lifecycle == Lifecycle::Deploying
+                {
+                    // What came up before is gone.
+                    self.up.remove(&lease.id);
+                }
                 if machine.lifecycle != Lifecycle::Active || before.lifecycle == Lifecycle::Active {
+                    return;
+                }
+                if matches!(lease.state, LeaseState::Broken | LeaseState::Rescue) {
                     return;
                 }
                 let mut wrong = |what: String| findings.add(Violation::NotUp(what));

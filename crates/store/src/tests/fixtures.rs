@@ -296,6 +296,9 @@ pub(crate) fn lease(ground: &Ground, machine: MachineId, called: &str) -> Lease 
         created_at: at(0),
         active_at: None,
         ended_at: None,
+        warned_at: None,
+        visits: Vec::new(),
+        rescue: None,
         version: 0,
     }
 }

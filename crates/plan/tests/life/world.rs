@@ -1,5 +1,4 @@
-//! A machine's whole life, decided step by step in a world where everything
-//! works at once: the path that every other test departs from.
+//! A world of one machine, where what is asked is done at once.
 
 use std::collections::BTreeMap;
 
@@ -13,40 +12,42 @@ use billet_model::{
     lease::{ActiveBecause, Lease, LeaseMode, LeaseSpec, LeaseState},
     lifecycle::{Health, Lifecycle, Power},
     machine::Machine,
-    operation::{Operation, OperationKind, OperationState},
+    operation::Operation,
     site::Address,
-    step::{Boot, DiskStep, Step, StepNotes, TaskRecord},
+    step::{Boot, Step, StepNotes, TaskRecord},
     work::{
         Canary, DriveErase, DriveVerify, EraseMethod, TestResult, TpmClear, Verdict, Work,
-        WorkOutcome, WriteReport,
+        WorkFailure, WorkKind, WorkOutcome, WriteReport,
     },
 };
-use billet_plan::{
-    Decision, Effect, Facts, Fresh, Policy, next_step, requests, requests::MachineRequest,
-};
+use billet_plan::{Decision, Effect, Facts, Fresh, Policy, next_step, requests};
 use jiff::SignedDuration;
 
 /// A world of one machine, where what is asked is done.
-struct World {
-    now: Time,
-    counter: u64,
-    policy: Policy,
-    machine: Machine,
-    lease: Option<Lease>,
-    image: Image,
-    operations: BTreeMap<OperationId, Operation>,
-    boot: Option<Boot>,
-    task: Option<TaskRecord>,
-    power: Power,
-    medium: Option<BootId>,
-    cd_next: bool,
-    certificates: Vec<EraseCertificate>,
+pub struct World {
+    pub now: Time,
+    pub counter: u64,
+    pub policy: Policy,
+    pub machine: Machine,
+    pub lease: Option<Lease>,
+    pub image: Image,
+    pub operations: BTreeMap<OperationId, Operation>,
+    pub boot: Option<Boot>,
+    pub task: Option<TaskRecord>,
+    pub power: Power,
+    pub medium: Option<BootId>,
+    pub cd_next: bool,
+    pub certificates: Vec<EraseCertificate>,
     /// Canaries that the agent plants, if fewer than ordered.
-    canaries: Option<u32>,
+    pub canaries: Option<u32>,
     /// Blocks that the agent samples, if fewer than ordered.
-    samples: Option<u32>,
-    requests: Vec<BmcRequest>,
-    lifecycles: Vec<Lifecycle>,
+    pub samples: Option<u32>,
+    pub requests: Vec<BmcRequest>,
+    pub lifecycles: Vec<Lifecycle>,
+    /// Work that was done.
+    pub works: Vec<Work>,
+    /// Work that fails, once.
+    pub fails: Option<WorkKind>,
 }
 
 fn inventory() -> Inventory {
@@ -68,7 +69,7 @@ fn inventory() -> Inventory {
 }
 
 impl World {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let now = Time::UNIX_EPOCH;
         let policy = Policy::default();
         let mut machine = Machine {
@@ -162,10 +163,12 @@ impl World {
             samples: None,
             requests: vec![],
             lifecycles: vec![Lifecycle::Enrolled],
+            works: vec![],
+            fails: None,
         }
     }
 
-    fn fresh(&mut self) -> Fresh {
+    pub fn fresh(&mut self) -> Fresh {
         self.counter += 1;
         let n = self.counter;
         Fresh {
@@ -176,7 +179,7 @@ impl World {
         }
     }
 
-    fn decide(
+    pub fn decide(
         &mut self,
         reply: Option<&BmcReply>,
         orphaned: bool,
@@ -241,7 +244,7 @@ impl World {
         decision.effect
     }
 
-    fn bmc(&mut self, request: &BmcRequest) -> BmcReply {
+    pub fn bmc(&mut self, request: &BmcRequest) -> BmcReply {
         self.requests.push(request.clone());
         let fact = match request {
             BmcRequest::Discover => BmcFact::Discovered {
@@ -280,7 +283,7 @@ impl World {
         BmcReply::Done { fact }
     }
 
-    fn boots(&mut self) {
+    pub fn boots(&mut self) {
         let now = self.now;
         if self.cd_next && self.boot.as_ref().map(|b| b.id) == self.medium {
             self.cd_next = false;
@@ -289,7 +292,11 @@ impl World {
                 boot.seen_at = Some(now);
             }
         } else if let Some(lease) = &mut self.lease
-            && lease.state == LeaseState::Deploying
+            && matches!(
+                lease.state,
+                LeaseState::Deploying | LeaseState::Reinstalling
+            )
+            && lease.active_because.is_none()
         {
             assert_eq!(
                 self.medium, None,
@@ -299,7 +306,7 @@ impl World {
         }
     }
 
-    fn works(&mut self) {
+    pub fn works(&mut self) {
         let now = self.now;
         let Some(task) = &mut self.task else { return };
         let outcome = match &task.task.work {
@@ -327,7 +334,13 @@ impl World {
                 root_bytes: None,
                 kernel_args: None,
             }),
-            Work::Erase(order) => WorkOutcome::Erased {
+            Work::Rescue(order) => {
+                assert!(!order.ssh_keys.is_empty(), "somebody can get in");
+                WorkOutcome::Rescuing {
+                    host_keys: vec!["ssh-ed25519 AAAA".into()],
+                }
+            }
+            Work::Erase(order) | Work::Wipe(order) => WorkOutcome::Erased {
                 drives: order
                     .drives
                     .iter()
@@ -365,13 +378,27 @@ impl World {
             },
         };
         if task.outcome.is_none() {
-            task.outcome = Some(outcome);
+            self.works.push(task.task.work.clone());
+            task.outcome = Some(
+                if self
+                    .fails
+                    .take_if(|f| *f == task.task.work.word())
+                    .is_some()
+                {
+                    WorkOutcome::Failed {
+                        kind: WorkFailure::DriveFailed,
+                        detail: "the drive fails".into(),
+                    }
+                } else {
+                    outcome
+                },
+            );
             task.progress_at = Some(now);
         }
     }
 
     /// Goes on until the machine rests in a lifecycle where nothing is done.
-    fn run(&mut self) {
+    pub fn run(&mut self) {
         for _ in 0..400 {
             let effect = self.decide(None, false, next_step);
             if let Some(Effect::Ask(pending)) = effect {
@@ -384,6 +411,9 @@ impl World {
                 }
             }
             self.works();
+            if let Step::Rescue { .. } = self.machine.step {
+                return;
+            }
             if self.machine.step == Step::Rest && !self.machine.lifecycle.is_working() {
                 return;
             }
@@ -400,7 +430,7 @@ impl World {
         panic!("it never rests: {:?}", self.machine);
     }
 
-    fn answer(&mut self) {
+    pub fn answer(&mut self) {
         while let Some(pending) = self.machine.pending.clone() {
             self.now += SignedDuration::from_millis(50);
             let reply = self.bmc(&pending.request);
@@ -408,7 +438,7 @@ impl World {
         }
     }
 
-    fn take_over(&mut self) {
+    pub fn take_over(&mut self) {
         let drives = ["D1".to_owned(), "D2".to_owned()];
         self.decide(None, false, |facts| {
             requests::take_over(facts, &drives).expect("it is taken over")
@@ -416,7 +446,7 @@ impl World {
         self.run();
     }
 
-    fn lease(&mut self) {
+    pub fn lease(&mut self) {
         let operation = OperationId::from_parts(9999, [9; 10]);
         let lease = Lease {
             id: LeaseId::from_parts(1, [1; 10]),
@@ -428,7 +458,10 @@ impl World {
             machine: self.machine.id,
             machine_type: "t".parse().expect("a name"),
             image: self.image.id,
-            spec: LeaseSpec::default(),
+            spec: LeaseSpec {
+                ssh_keys: vec!["ssh-ed25519 AAAA".into()],
+                ..LeaseSpec::default()
+            },
             tags: BTreeMap::new(),
             ends_at: None,
             active_because: None,
@@ -439,6 +472,9 @@ impl World {
             created_at: self.now,
             active_at: None,
             ended_at: None,
+            warned_at: None,
+            visits: vec![],
+            rescue: None,
             version: 0,
         };
         self.decide(None, false, |facts| {
@@ -454,260 +490,10 @@ impl World {
         self.run();
     }
 
-    fn release(&mut self) {
+    pub fn release(&mut self) {
         self.decide(None, false, |facts| {
             requests::release(facts).expect("it is released")
         });
         self.run();
-    }
-}
-
-#[test]
-fn a_whole_life() {
-    let mut world = World::new();
-    world.run();
-    assert_eq!(world.machine.lifecycle, Lifecycle::Enrolled);
-    assert!(
-        world.requests.iter().all(|r| !r.is_change()),
-        "enrolment only reads"
-    );
-    world.take_over();
-    assert_eq!(world.machine.lifecycle, Lifecycle::Available);
-    assert_eq!(world.certificates.len(), 1);
-    world.lease();
-    assert_eq!(world.machine.lifecycle, Lifecycle::Active);
-    assert!(world.machine.may_hold_data);
-    world.release();
-    assert_eq!(world.machine.lifecycle, Lifecycle::Available);
-    assert_eq!(
-        world.lease.as_ref().map(|l| l.state),
-        Some(LeaseState::Released)
-    );
-    assert_eq!(world.certificates.len(), 2);
-    assert_eq!(
-        world.certificates[1].lease,
-        world.lease.as_ref().map(|l| l.id)
-    );
-    use Lifecycle::{Active, Available, Deploying, Enrolled, Erasing, Inspecting, Testing};
-    assert_eq!(
-        world.lifecycles,
-        [
-            Enrolled, Inspecting, Erasing, Testing, Available, Deploying, Active, Erasing, Testing,
-            Available
-        ]
-    );
-    assert!(
-        world
-            .operations
-            .values()
-            .all(|o| o.state == OperationState::Succeeded),
-        "{:?}",
-        world.operations
-    );
-    let kinds: Vec<_> = world.operations.values().map(|o| o.kind).collect();
-    assert!(kinds.contains(&OperationKind::TakeOver) && kinds.contains(&OperationKind::Release));
-}
-
-#[test]
-fn a_lost_power_action_is_looked_at_and_not_repeated() {
-    let mut world = World::new();
-    world.run();
-    let drives = ["D1".to_owned(), "D2".to_owned()];
-    world.decide(None, false, |facts| {
-        requests::take_over(facts, &drives).expect("it is taken over")
-    });
-    // First a reading; then off is asked for, and the answer is lost.
-    let mut asked = Vec::new();
-    let mut effect = world.decide(None, false, next_step);
-    for _ in 0..8 {
-        world.now += SignedDuration::from_secs(1);
-        let Some(Effect::Ask(pending)) = effect.take() else {
-            effect = world.decide(None, false, next_step);
-            continue;
-        };
-        asked.push(pending.request.clone());
-        let reply = match pending.request {
-            BmcRequest::Power { .. } => BmcReply::Uncertain {
-                detail: "timed out".into(),
-            },
-            ref other => world.bmc(other),
-        };
-        effect = world.decide(Some(&reply), false, next_step);
-    }
-    let off = BmcRequest::Power {
-        action: PowerAction::Off,
-    };
-    assert_eq!(
-        asked[..3],
-        [BmcRequest::ReadPower, off, BmcRequest::ReadPower]
-    );
-    assert!(world.machine.uncertain_since.is_some());
-}
-
-#[test]
-fn a_request_whose_sender_died_is_uncertain() {
-    let mut world = World::new();
-    world.run();
-    let drives = ["D1".to_owned(), "D2".to_owned()];
-    world.decide(None, false, |facts| {
-        requests::take_over(facts, &drives).expect("it is taken over")
-    });
-    world.decide(None, false, next_step);
-    world.now += SignedDuration::from_secs(1);
-    let reading = BmcReply::Done {
-        fact: BmcFact::Power { power: Power::On },
-    };
-    world.decide(Some(&reading), false, next_step);
-    assert!(
-        world
-            .machine
-            .pending
-            .as_ref()
-            .is_some_and(|p| p.request.is_change())
-    );
-    // Without the reply nothing moves; once it is known to be lost, it is looked at.
-    let before = world.machine.clone();
-    assert_eq!(world.decide(None, false, next_step), None);
-    assert_eq!(world.machine, before);
-    world.now += SignedDuration::from_secs(1);
-    let effect = world.decide(None, true, next_step);
-    assert!(matches!(
-        effect,
-        Some(Effect::Ask(p)) if p.request == BmcRequest::ReadPower
-    ));
-    assert_eq!(world.machine.uncertain_since, Some(world.now));
-}
-
-#[test]
-fn take_over_wants_every_drive_named() {
-    let mut world = World::new();
-    world.run();
-    let machine = world.machine.clone();
-    let fresh = world.fresh();
-    let facts = Facts {
-        now: world.now,
-        policy: &world.policy,
-        machine: &machine,
-        machine_type: None,
-        site: None,
-        lease: None,
-        image: None,
-        operation: None,
-        boot: None,
-        task: None,
-        reply: None,
-        orphaned: false,
-        probed: None,
-        fresh,
-    };
-    for named in [vec![], vec!["D1"], vec!["D1", "D3"], vec!["D1", "D2", "D3"]] {
-        let named: Vec<String> = named.into_iter().map(str::to_owned).collect();
-        let refused = requests::take_over(&facts, &named);
-        assert!(
-            refused.is_err_and(|r| r.field == Some("drives")),
-            "{named:?}"
-        );
-    }
-}
-
-#[test]
-fn a_machine_whose_drives_nobody_named_is_never_changed() {
-    let mut world = World::new();
-    world.run();
-    // However it came there: restored, or held by an older version.
-    for lifecycle in [
-        Lifecycle::Enrolled,
-        Lifecycle::Quarantined,
-        Lifecycle::Maintenance,
-    ] {
-        world.machine.lifecycle = lifecycle;
-        for request in [
-            MachineRequest::Power(PowerAction::Off),
-            MachineRequest::Test,
-            MachineRequest::Repair,
-        ] {
-            let refused = std::cell::Cell::new(false);
-            world.decide(None, false, |facts| {
-                let decided = requests::machine(facts, &request);
-                refused.set(decided.is_err());
-                decided.unwrap_or_else(|_| next_step(facts))
-            });
-            assert!(
-                refused.get(),
-                "{request:?} of a machine that is {lifecycle}"
-            );
-        }
-    }
-}
-
-#[test]
-fn the_medium_is_taken_out_after_what_may_come_late() {
-    let mut world = World::new();
-    world.run();
-    world.machine.lifecycle = Lifecycle::Deploying;
-    world.machine.step = Step::DiskBoot { at: DiskStep::Off };
-    world.machine.step_since = world.now;
-    world.machine.waiting = None;
-    // A medium may still be put in: who asked for it got no answer.
-    world.machine.uncertain_since = Some(world.now);
-    world.power = Power::Off;
-    let settled = world.now + world.policy.settle;
-    let mut effect = world.decide(None, false, next_step);
-    for _ in 0..100 {
-        world.now += SignedDuration::from_secs(10);
-        let reply = effect.take().map(|effect| match effect {
-            Effect::Ask(pending) => {
-                assert!(
-                    pending.request != BmcRequest::EjectMedia || world.now > settled,
-                    "taken out before a late request had its time"
-                );
-                world.bmc(&pending.request)
-            }
-            Effect::Probe => panic!("nothing is probed"),
-        });
-        effect = world.decide(reply.as_ref(), false, next_step);
-        if world.requests.last() == Some(&BmcRequest::EjectMedia) {
-            return;
-        }
-    }
-    panic!("the medium was never taken out");
-}
-
-#[test]
-fn a_wish_of_before_the_restore_is_not_carried_out() {
-    let mut world = World::new();
-    world.run();
-    world.take_over();
-    world.lease();
-    world.decide(None, false, |facts| {
-        requests::lease_power(facts, PowerAction::Off).expect("it is active")
-    });
-    world.decide(None, false, next_step);
-    assert!(matches!(world.machine.step, Step::ChangePower { .. }));
-    world.machine.unconfirmed = true;
-    world.decide(None, false, |facts| {
-        requests::machine(facts, &MachineRequest::Confirm).expect("it is confirmed")
-    });
-    assert_eq!(world.machine.step, Step::Rest);
-    assert_eq!(
-        (world.machine.power_request, world.machine.operation),
-        (None, None)
-    );
-}
-
-#[test]
-fn an_erase_that_is_hardly_looked_at_is_not_accepted() {
-    for what in ["canaries", "sampled"] {
-        let mut world = World::new();
-        match what {
-            "canaries" => world.canaries = Some(1),
-            _ => world.samples = Some(1),
-        }
-        world.run();
-        world.take_over();
-        assert_eq!(world.machine.lifecycle, Lifecycle::Quarantined, "{what}");
-        let hold = world.machine.hold.as_ref().expect("a hold");
-        assert!(hold.detail.contains(what), "{}", hold.detail);
-        assert!(world.machine.may_hold_data && world.certificates.is_empty());
     }
 }

@@ -1,0 +1,111 @@
+//! A tenant in the ramdisk, as OpenSSH's client sees it.
+
+use std::{
+    io::Write,
+    net::TcpListener,
+    path::Path,
+    process::{Command, Output, Stdio},
+};
+
+use billet_agent::rescue::{self, RescueError, Shell};
+
+/// Makes a key, and returns its public half.
+fn key(directory: &Path, name: &str) -> Option<String> {
+    let file = directory.join(name);
+    let made = Command::new("ssh-keygen")
+        .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+        .arg(&file)
+        .stdin(Stdio::null())
+        .status();
+    match made {
+        Ok(status) if status.success() => {
+            Some(std::fs::read_to_string(file.with_extension("pub")).expect("a public key"))
+        }
+        _ => {
+            let _ = writeln!(std::io::stderr(), "not tested: there is no ssh-keygen here");
+            None
+        }
+    }
+}
+
+fn ssh(directory: &Path, port: u16, name: &str, user: &str, more: &[&str]) -> Output {
+    Command::new("ssh")
+        .args([
+            "-F",
+            "none",
+            "-o",
+            "BatchMode=yes",
+            "-o",
+            "IdentitiesOnly=yes",
+        ])
+        .args(["-o", "StrictHostKeyChecking=yes", "-o", "LogLevel=ERROR"])
+        .arg("-o")
+        .arg(format!(
+            "UserKnownHostsFile={}",
+            directory.join("known").display()
+        ))
+        .arg("-i")
+        .arg(directory.join(name))
+        .args(["-p", &port.to_string(), "-l", user])
+        .args(more)
+        .stdin(Stdio::null())
+        .output()
+        .expect("ssh runs")
+}
+
+#[test]
+fn root_gets_in_with_the_leases_key_and_nobody_else() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (Some(mine), Some(_)) = (
+        key(directory.path(), "mine"),
+        key(directory.path(), "other"),
+    ) else {
+        return;
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let keys = ["not a key".to_owned(), mine];
+    let hosts = rescue::serve(listener, &keys, Shell::of_system()).expect("it serves");
+    let known: String = hosts
+        .iter()
+        .map(|key| format!("[127.0.0.1]:{port} {key}\n"))
+        .collect();
+    std::fs::write(directory.path().join("known"), known).expect("written");
+    let ssh = |name: &str, user: &str, more: &[&str]| ssh(directory.path(), port, name, user, more);
+
+    let said = ssh(
+        "mine",
+        "root",
+        &["127.0.0.1", "echo out; echo wrong >&2; exit 7"],
+    );
+    assert_eq!(String::from_utf8_lossy(&said.stdout), "out\n", "{said:?}");
+    assert_eq!(String::from_utf8_lossy(&said.stderr), "wrong\n");
+    assert_eq!(said.status.code(), Some(7));
+
+    // With a terminal, of which the shell is the master.
+    let said = ssh(
+        "mine",
+        "root",
+        &["-tt", "127.0.0.1", "tty && stty size; exit 3"],
+    );
+    let text = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert!(text.contains("/dev/pts/"), "{text}");
+    assert_eq!(said.status.code(), Some(3), "{said:?}");
+
+    // Much of it comes whole.
+    let said = ssh("mine", "root", &["127.0.0.1", "head -c 3000000 /dev/zero"]);
+    assert_eq!(said.stdout.len(), 3_000_000);
+
+    for (name, user) in [("other", "root"), ("mine", "nobody")] {
+        let said = ssh(name, user, &["127.0.0.1", "echo in"]);
+        assert_eq!(said.status.code(), Some(255), "{name} as {user}");
+        assert!(said.stdout.is_empty());
+    }
+}
+
+#[test]
+fn without_a_usable_key_nobody_is_let_in() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let refused = rescue::serve(listener, &["ssh-rsa x".into()], Shell::of_system());
+    assert!(matches!(refused, Err(RescueError::NoKeys)));
+}

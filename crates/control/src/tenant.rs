@@ -1,0 +1,132 @@
+//! What tenants ask of their leases' machines beyond power and release.
+
+use billet_model::{LeaseId, api::Reinstall, lease::Lease, operation::Operation, people::Actor};
+use billet_plan::tenant;
+
+use crate::{
+    Core, Refusal,
+    grants::{check_kernel_args, check_keys, check_user_data, fits, suits},
+    requests::{no_operation, of_lease},
+};
+
+impl Core {
+    /// Writes a lease's drive anew.
+    ///
+    /// # Errors
+    /// When the request makes no sense, or something else is at work on the machine.
+    pub async fn reinstall_lease(
+        &self,
+        actor: &Actor,
+        id: LeaseId,
+        with: &Reinstall,
+        if_match: Option<i64>,
+    ) -> Result<(Lease, Operation), Refusal> {
+        let machine = self.machine_of(id, if_match).await?;
+        let lease = self
+            .store
+            .lease(id)
+            .await?
+            .ok_or_else(|| Refusal::missing("lease", id))?;
+        let image = match &with.image {
+            Some(given) => self.image_for(lease.project, given).await?,
+            None => {
+                self.image_for(lease.project, &lease.image.to_string())
+                    .await?
+            }
+        };
+        let spec = &lease.spec;
+        let given = |data: &String| Some(data.clone()).filter(|d| !d.is_empty());
+        let wanted = tenant::Reinstall {
+            image: image.id,
+            ssh_keys: with
+                .ssh_keys
+                .clone()
+                .unwrap_or_else(|| spec.ssh_keys.clone()),
+            user_data: match &with.user_data {
+                Some(data) => given(data),
+                None => spec.user_data.clone(),
+            },
+            kernel_args: with
+                .kernel_args
+                .clone()
+                .unwrap_or_else(|| spec.kernel_args.clone()),
+            keep_data_drives: with.keep_data_drives,
+        };
+        check_keys(&wanted.ssh_keys)?;
+        check_user_data(wanted.user_data.as_deref())?;
+        check_kernel_args(&wanted.kernel_args)?;
+        suits(
+            &image,
+            &wanted.ssh_keys,
+            wanted.user_data.as_deref(),
+            &wanted.kernel_args,
+        )?;
+        let record = self
+            .store
+            .machine(machine)
+            .await?
+            .ok_or_else(|| Refusal::missing("machine", machine))?;
+        if !fits(&record, &image) {
+            return Err(Refusal::invalid(
+                "image",
+                format!(
+                    "image {} is larger than the first drive of the machine: nothing was changed",
+                    image.name
+                ),
+            ));
+        }
+        let (_, lease, operation) = self
+            .decide_on(machine, actor, None, |facts| {
+                tenant::reinstall(&of_lease(facts, id), &wanted)
+            })
+            .await?;
+        Ok((
+            lease.ok_or_else(no_operation)?,
+            operation.ok_or_else(no_operation)?,
+        ))
+    }
+
+    /// Boots the ramdisk for a lease's tenant.
+    ///
+    /// # Errors
+    /// When something else is at work on the machine, or nobody could get in.
+    pub async fn rescue_lease(
+        &self,
+        actor: &Actor,
+        id: LeaseId,
+        if_match: Option<i64>,
+    ) -> Result<(Lease, Operation), Refusal> {
+        let machine = self.machine_of(id, if_match).await?;
+        let (_, lease, operation) = self
+            .decide_on(machine, actor, None, |facts| {
+                tenant::rescue(&of_lease(facts, id))
+            })
+            .await?;
+        Ok((
+            lease.ok_or_else(no_operation)?,
+            operation.ok_or_else(no_operation)?,
+        ))
+    }
+
+    /// Ends a rescue: the drive is booted again.
+    ///
+    /// # Errors
+    /// When there is none, or what is on the drive never came up.
+    pub async fn end_rescue(
+        &self,
+        actor: &Actor,
+        id: LeaseId,
+        if_match: Option<i64>,
+    ) -> Result<(Lease, Operation), Refusal> {
+        let machine = self.machine_of(id, if_match).await?;
+        let (_, lease, operation) = self
+            .decide_on(machine, actor, None, |facts| {
+                tenant::end_rescue(&of_lease(facts, id))
+            })
+            .await?;
+        Ok((
+            lease.ok_or_else(no_operation)?,
+            operation.ok_or_else(no_operation)?,
+        ))
+    }
+}

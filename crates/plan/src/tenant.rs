@@ -1,0 +1,208 @@
+//! What a tenant asks of the machine that it leases, beyond power and release:
+//! to be written anew, to be rescued.
+
+use billet_model::{
+    ImageId,
+    lease::{Lease, LeaseState, VisitKind},
+    lifecycle::Lifecycle,
+    operation::OperationKind,
+    step::{RamdiskStep, Step},
+    work::WorkKind,
+};
+
+use crate::{
+    Decision, Facts,
+    decision::Draft,
+    disk, procedure,
+    requests::{Refused, begin, refuse},
+    visit,
+};
+
+/// A lease's drive, written anew: with what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reinstall {
+    /// The image.
+    pub image: ImageId,
+    /// SSH public keys for root.
+    pub ssh_keys: Vec<String>,
+    /// cloud-init user data.
+    pub user_data: Option<String>,
+    /// Added to the kernel's command line.
+    pub kernel_args: Vec<String>,
+    /// Leave the other drives alone; else they are erased.
+    pub keep_data_drives: bool,
+}
+
+/// The lease, where its machine can be worked on for it now.
+fn own<'a>(facts: &Facts<'a>, what: &str) -> Result<&'a Lease, Refused> {
+    let Some(lease) = facts.lease else {
+        return refuse("the lease is over");
+    };
+    let machine = facts.machine;
+    let ready = matches!(
+        lease.state,
+        LeaseState::Active | LeaseState::Rescue | LeaseState::Broken
+    );
+    if machine.unconfirmed {
+        return refuse("its machine was restored from a backup and waits for an operator");
+    }
+    if machine.lifecycle == Lifecycle::Maintenance || lease.state == LeaseState::Maintenance {
+        return refuse("an operator works on its machine: wait until it is given back");
+    }
+    if machine.lifecycle == Lifecycle::Quarantined {
+        return refuse("its machine is held for a fault, and waits for an operator");
+    }
+    if !ready || machine.lifecycle != Lifecycle::Active {
+        return refuse(format!(
+            "{} is {}: {what} while it is active, in rescue or broken",
+            lease.name, lease.state
+        ));
+    }
+    let at_rest = matches!(machine.step, Step::Rest | Step::Rescue { .. });
+    if machine.operation.is_some() || machine.power_request.is_some() || !at_rest {
+        return refuse(format!(
+            "something is at work on it: wait for it (`billet operation follow {}`)",
+            lease.operation
+        ));
+    }
+    Ok(lease)
+}
+
+/// Takes the machine in hand for its tenant, for an operation.
+fn take(draft: &mut Draft<'_>, state: LeaseState, kind: OperationKind, message: &str) {
+    draft.lease_state(state, None);
+    begin(draft, kind, message);
+    draft.lifecycle(Lifecycle::Deploying, message);
+    let machine = draft.machine();
+    machine.attempts = 0;
+    machine.epoch += 1;
+}
+
+/// Writes the lease's drive anew, with another image or the same.
+///
+/// # Errors
+/// When something else is at work on the machine, or the lease is over.
+pub fn reinstall(facts: &Facts<'_>, with: &Reinstall) -> Result<Decision, Refused> {
+    own(facts, "it is reinstalled")?;
+    let mut draft = Draft::new(facts);
+    let others: Vec<String> = draft
+        .m()
+        .drives
+        .iter()
+        .skip(1)
+        .map(|d| d.serial.clone())
+        .collect();
+    let keeps = with.keep_data_drives || others.is_empty();
+    draft.audit(
+        "lease.reinstall",
+        serde_json::json!({
+            "image": with.image,
+            "kernel_args": with.kernel_args,
+            "user_data": with.user_data.is_some(),
+            "kept_drives": if keeps { others.clone() } else { Vec::new() },
+            "erased_drives": if keeps { Vec::new() } else { others.clone() },
+        }),
+    );
+    let done = match (others.is_empty(), keeps) {
+        (true, _) => format!("reinstalled with image {}", with.image),
+        (false, true) => format!(
+            "reinstalled with image {}; drives left alone: {}",
+            with.image,
+            others.join(", ")
+        ),
+        (false, false) => format!(
+            "reinstalled with image {}; drives to erase: {}",
+            with.image,
+            others.join(", ")
+        ),
+    };
+    let kept = if keeps { others } else { Vec::new() };
+    visit::begin(&mut draft, VisitKind::Reinstall, kept, &done);
+    draft.change_lease(|lease| {
+        lease.image = with.image;
+        lease.spec.ssh_keys.clone_from(&with.ssh_keys);
+        lease.spec.user_data.clone_from(&with.user_data);
+        lease.spec.kernel_args.clone_from(&with.kernel_args);
+        // What stands on the drive from here on is nothing that ever came up.
+        lease.active_because = None;
+        lease.host_keys.clear();
+        lease.written = None;
+    });
+    take(
+        &mut draft,
+        LeaseState::Reinstalling,
+        OperationKind::Reinstall,
+        "reinstalling",
+    );
+    let work = if keeps {
+        WorkKind::Write
+    } else {
+        WorkKind::Wipe
+    };
+    procedure::boot_ramdisk(&mut draft, RamdiskStep::Off, work);
+    Ok(draft.decision)
+}
+
+/// Boots the ramdisk for the tenant.
+///
+/// # Errors
+/// When something else is at work on the machine, the lease is over, or nobody
+/// could get in.
+pub fn rescue(facts: &Facts<'_>) -> Result<Decision, Refused> {
+    let lease = own(facts, "it is rescued")?;
+    if lease.state == LeaseState::Rescue && matches!(facts.machine.step, Step::Rescue { .. }) {
+        return refuse(format!(
+            "{} is in rescue: get in with `billet ssh {}`",
+            lease.name, lease.name
+        ));
+    }
+    if lease.spec.ssh_keys.is_empty() {
+        return refuse(format!(
+            "{} has no SSH key, so nobody could get into the ramdisk: reinstall it with one",
+            lease.name
+        ));
+    }
+    let mut draft = Draft::new(facts);
+    draft.audit("lease.rescue", serde_json::json!({}));
+    visit::begin(
+        &mut draft,
+        VisitKind::Rescue,
+        Vec::new(),
+        "the ramdisk booted; no drive is written by Billet",
+    );
+    take(
+        &mut draft,
+        LeaseState::Rescue,
+        OperationKind::Rescue,
+        "bringing the ramdisk up for its tenant",
+    );
+    procedure::boot_ramdisk(&mut draft, RamdiskStep::Off, WorkKind::Rescue);
+    Ok(draft.decision)
+}
+
+/// Ends the rescue: boots the drive again.
+///
+/// # Errors
+/// When there is none, or what is on the drive never came up.
+pub fn end_rescue(facts: &Facts<'_>) -> Result<Decision, Refused> {
+    let lease = own(facts, "a rescue is ended")?;
+    if lease.state == LeaseState::Active {
+        return refuse(format!("{} is not in rescue", lease.name));
+    }
+    if lease.active_because.is_none() {
+        return refuse(format!(
+            "what is on the drive of {0} never came up, so there is nothing to go back to: `billet lease reinstall {0}`",
+            lease.name
+        ));
+    }
+    let mut draft = Draft::new(facts);
+    draft.audit("lease.rescue_end", serde_json::json!({}));
+    take(
+        &mut draft,
+        LeaseState::Rescue,
+        OperationKind::Rescue,
+        "ending the rescue",
+    );
+    disk::begin(&mut draft, "the rescue ends; powering off");
+    Ok(draft.decision)
+}

@@ -1,0 +1,273 @@
+//! Billet on a machine that is a tenant's: reinstalled or rescued at the
+//! tenant's wish, and given back. Whatever goes wrong, the machine stays the
+//! tenant's, and nothing is erased that the tenant did not name.
+
+use billet_model::{
+    BootId,
+    lease::{Lease, LeaseState, RescueAccess, Visit, VisitKind},
+    lifecycle::{HoldKind, Lifecycle, Waiting},
+    operation::OperationState,
+    step::{Step, StepNotes},
+    work::{DriveErase, WorkKind},
+};
+
+use crate::{decision::Draft, disk, procedure, rest, verdict, working};
+
+/// Whether something is done here on a machine that was handed over.
+pub(crate) fn lasts(draft: &Draft<'_>) -> bool {
+    draft.lease().is_some_and(|l| l.state.is_tenants())
+}
+
+/// Whether the machine is to be off, and not to boot its drive.
+pub(crate) fn parks(draft: &Draft<'_>) -> bool {
+    draft
+        .lease()
+        .is_some_and(|l| matches!(l.state, LeaseState::Broken | LeaseState::Maintenance))
+}
+
+/// Begins a visit, on the lease's record.
+pub(crate) fn begin(draft: &mut Draft<'_>, kind: VisitKind, kept_drives: Vec<String>, done: &str) {
+    let now = draft.now();
+    draft.change_lease(|lease| {
+        if let Some(open) = lease.visit() {
+            open.ended_at = Some(now);
+        }
+        lease.rescue = None;
+        lease.visits.push(Visit {
+            kind,
+            began_at: now,
+            ended_at: None,
+            kept_drives,
+            done: vec![done.to_owned()],
+        });
+        let many = lease.visits.len().saturating_sub(Lease::VISITS);
+        lease.visits.drain(..many);
+    });
+}
+
+/// Something that was done there.
+pub(crate) fn note(draft: &mut Draft<'_>, what: String) {
+    if lasts(draft) {
+        draft.change_lease(|lease| {
+            if let Some(visit) = lease.visit() {
+                visit.done.push(what);
+            }
+        });
+    }
+}
+
+/// The machine is the tenant's alone again.
+pub(crate) fn over(draft: &mut Draft<'_>) {
+    let now = draft.now();
+    if lasts(draft) {
+        draft.change_lease(|lease| {
+            lease.rescue = None;
+            if let Some(visit) = lease.visit() {
+                visit.ended_at = Some(now);
+            }
+        });
+    }
+}
+
+/// The tenant's other drives are erased, or not.
+pub(crate) fn wiped(draft: &mut Draft<'_>, boot: BootId, drives: &[DriveErase]) {
+    let ordered: Vec<_> = draft.m().drives.iter().skip(1).cloned().collect();
+    if let Some(failure) = verdict::erase_failure(&ordered, drives, &[]) {
+        procedure::cannot_deploy(draft, &format!("wipe failed: {failure}"));
+        return;
+    }
+    let told: Vec<_> = drives
+        .iter()
+        .map(|d| {
+            serde_json::json!({
+                "serial": d.drive.serial,
+                "method": d.method,
+                "nist": d.method.map(billet_model::work::EraseMethod::nist),
+                "bytes": d.bytes,
+                "tried": d.tried.len(),
+            })
+        })
+        .collect();
+    draft.audit(
+        "lease.drives_erased",
+        serde_json::json!({ "drives": told, "read_back": false }),
+    );
+    for drive in drives {
+        if let Some(method) = drive.method {
+            let nist = method.nist();
+            let serial = &drive.drive.serial;
+            note(
+                draft,
+                format!("drive {serial} erased by {method:?} ({nist:?}), not read back"),
+            );
+        }
+    }
+    working::give(draft, boot, WorkKind::Write);
+}
+
+/// The ramdisk lets the tenant in.
+pub(crate) fn rescuing(draft: &mut Draft<'_>, boot: BootId, host_keys: Vec<String>) {
+    let (now, look) = (draft.now(), draft.facts.policy.look);
+    draft.audit(
+        "lease.rescue_up",
+        serde_json::json!({ "boot": boot, "host_keys": host_keys.len() }),
+    );
+    note(draft, "the ramdisk let the tenant in".into());
+    draft.change_lease(|lease| {
+        lease.rescue = Some(RescueAccess {
+            since: now,
+            host_keys,
+        });
+    });
+    draft.lifecycle(Lifecycle::Active, "the ramdisk runs for the tenant");
+    draft.end_operation(OperationState::Succeeded, "the ramdisk lets you in");
+    let machine = draft.machine();
+    machine.step = Step::Rescue { boot };
+    machine.step_since = now;
+    machine.notes = StepNotes::default();
+    machine.attempts = 0;
+    machine.waiting = Some(until_ended(now, look));
+    machine.wake_at = now + look;
+}
+
+fn until_ended(now: billet_model::Time, look: jiff::SignedDuration) -> Waiting {
+    Waiting {
+        reason: "the ramdisk runs for the tenant".into(),
+        deadline: now + look * 3,
+        next_action: "it runs until the tenant ends it, or the lease ends".into(),
+    }
+}
+
+/// The ramdisk runs for the tenant: its term may end meanwhile.
+pub(crate) fn rescue(draft: &mut Draft<'_>) {
+    let (now, look) = (draft.now(), draft.facts.policy.look);
+    let Some(pause) = rest::term(draft) else {
+        return;
+    };
+    draft.machine().waiting = Some(until_ended(now, look));
+    rest::look_at_power(draft, pause);
+}
+
+/// What was to be done for the tenant is given up. Drives that were not touched
+/// are booted again; else the machine is powered off, and says so.
+pub(crate) fn give_up(draft: &mut Draft<'_>, why: &str) {
+    let rescue = draft
+        .lease()
+        .is_some_and(|l| l.state == LeaseState::Rescue && l.active_because.is_some());
+    let from_disk = matches!(draft.m().step, Step::DiskBoot { .. } | Step::FirstBoot);
+    if rescue && !from_disk {
+        let told = format!("no rescue: {why}; the drive is booted again");
+        note(draft, format!("no rescue: {why}"));
+        draft.audit("lease.no_rescue", serde_json::json!({ "why": why }));
+        draft.end_operation(OperationState::Failed, &told);
+        draft.machine().attempts = 0;
+        disk::begin(draft, &told);
+        return;
+    }
+    broken(draft, why);
+    draft.machine().attempts = 0;
+    disk::begin(draft, "powering off: the machine boots nothing that works");
+}
+
+/// The lease's machine boots nothing that is known to work.
+pub(crate) fn broken(draft: &mut Draft<'_>, why: &str) {
+    let Some(lease) = draft.lease() else { return };
+    let name = lease.name.clone();
+    let once = if lease.active_because.is_some() {
+        format!(", boot its drive (`billet lease rescue {name} --end`)")
+    } else {
+        String::new()
+    };
+    let told = format!(
+        "{why}; reinstall it (`billet lease reinstall {name}`), look into it (`billet lease rescue {name}`){once} or release it"
+    );
+    note(draft, format!("given up: {why}"));
+    draft.change_lease(|l| l.rescue = None);
+    draft.lease_state(LeaseState::Broken, Some(told.clone()));
+    draft.end_operation(OperationState::Failed, &told);
+}
+
+/// Off, medium out, settled: nothing of Billet's comes any more.
+pub(crate) fn park(draft: &mut Draft<'_>) {
+    let (now, policy) = (draft.now(), draft.facts.policy);
+    let mending = draft
+        .lease()
+        .is_some_and(|l| l.state == LeaseState::Maintenance);
+    if !mending {
+        over(draft);
+    }
+    let why = draft
+        .lease()
+        .and_then(|l| l.reason.clone())
+        .unwrap_or_else(|| "the machine boots nothing that works".into());
+    let lifecycle = if mending {
+        Lifecycle::Maintenance
+    } else {
+        Lifecycle::Active
+    };
+    draft.lifecycle(lifecycle, "the tenant's, and off");
+    draft.end_operation(OperationState::Succeeded, "off, and the tenant's");
+    let name = draft.m().name.clone();
+    let machine = draft.machine();
+    machine.step = Step::Rest;
+    machine.step_since = now;
+    machine.notes = StepNotes::default();
+    machine.attempts = 0;
+    machine.hold = None;
+    machine.waiting = Some(Waiting {
+        reason: why,
+        deadline: now + policy.remind,
+        next_action: if mending {
+            format!("`billet machine repair {name}` gives it back to its tenant")
+        } else {
+            "the tenant reinstalls, rescues or releases it".into()
+        },
+    });
+    machine.wake_at = now + policy.look;
+}
+
+/// It cannot even be seen off.
+pub(crate) fn cannot_park(draft: &mut Draft<'_>, said: &str) {
+    let detail = format!("a tenant's machine could not be powered off {said}");
+    draft.hold(HoldKind::BmcUnreachable, detail.trim_end());
+}
+
+/// After a hold: off, and the tenant's to decide on. After an operator's visit
+/// its system is booted again.
+pub(crate) fn bring_back(draft: &mut Draft<'_>) {
+    let mended = draft
+        .lease()
+        .filter(|l| l.state == LeaseState::Maintenance)
+        .map(|l| l.active_because.is_some());
+    match mended {
+        // Its system came up before: it is booted again, and handed over.
+        Some(true) => draft.lease_state(LeaseState::Rescue, None),
+        Some(false) => broken(draft, "what is on its drive never came up"),
+        None if !parks(draft) => broken(draft, "its machine was held for a fault"),
+        None => {}
+    }
+    draft.lifecycle(
+        Lifecycle::Deploying,
+        "an operator brings it back to its tenant",
+    );
+    let machine = draft.machine();
+    machine.hold = None;
+    machine.attempts = 0;
+    disk::begin(draft, "powering off, to give it back to its tenant");
+}
+
+/// An operator takes the machine out for its tenant: off, and no drive erased.
+pub(crate) fn break_fix(draft: &mut Draft<'_>, reason: &str) {
+    let drives: Vec<String> = draft.m().drives.iter().map(|d| d.serial.clone()).collect();
+    draft.audit(
+        "machine.break_fix",
+        serde_json::json!({ "reason": reason, "erase": "skipped", "drives": drives }),
+    );
+    let done = format!("an operator worked on the machine ({reason}); no drive was erased");
+    begin(draft, VisitKind::BreakFix, drives, &done);
+    let told = format!("an operator works on its machine: {reason}");
+    draft.lease_state(LeaseState::Maintenance, Some(told));
+    draft.lifecycle(Lifecycle::Deploying, reason);
+    draft.machine().attempts = 0;
+    disk::begin(draft, "powering off, for an operator to work on it");
+}

@@ -1,0 +1,6 @@
+//! Whole lives of machines, decided step by step in a world where everything
+//! works at once.
+
+mod life;
+mod tenant;
+mod world;

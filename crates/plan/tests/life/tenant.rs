@@ -1,0 +1,338 @@
+//! What tenants ask during a lease: reinstalled, rescued, and what goes wrong.
+
+use billet_model::{
+    ImageId,
+    lease::{LeaseState, VisitKind},
+    lifecycle::{Lifecycle, Power},
+    operation::OperationState,
+    step::Step,
+    work::{Work, WorkKind},
+};
+use billet_plan::{
+    next_step, requests,
+    tenant::{self, Reinstall},
+};
+
+use crate::world::World;
+
+fn leased() -> World {
+    let mut world = World::new();
+    world.run();
+    world.take_over();
+    world.lease();
+    assert_eq!(state(&world), LeaseState::Active);
+    world.works.clear();
+    world
+}
+
+fn state(world: &World) -> LeaseState {
+    world.lease.as_ref().expect("a lease").state
+}
+
+fn with(keep_data_drives: bool) -> Reinstall {
+    Reinstall {
+        image: ImageId::from_parts(7, [7; 10]),
+        ssh_keys: vec!["ssh-ed25519 BBBB".into()],
+        user_data: None,
+        kernel_args: vec!["quiet".into()],
+        keep_data_drives,
+    }
+}
+
+fn reinstall(world: &mut World, keep: bool) {
+    world.decide(None, false, |facts| {
+        tenant::reinstall(facts, &with(keep)).expect("it is reinstalled")
+    });
+    world.run();
+}
+
+fn rescue(world: &mut World) {
+    world.decide(None, false, |facts| {
+        tenant::rescue(facts).expect("it is rescued")
+    });
+    world.run();
+}
+
+fn end_rescue(world: &mut World) {
+    world.decide(None, false, |facts| {
+        tenant::end_rescue(facts).expect("it is ended")
+    });
+    world.run();
+}
+
+#[test]
+fn a_reinstallation_erases_the_other_drives_and_keeps_the_lease() {
+    let mut world = leased();
+    let before = world.lease.clone().expect("a lease");
+    reinstall(&mut world, false);
+    let kinds: Vec<_> = world.works.iter().map(Work::word).collect();
+    assert_eq!(kinds, [WorkKind::Wipe, WorkKind::Write]);
+    let Some(Work::Wipe(order)) = world.works.first() else {
+        panic!("it wipes first");
+    };
+    let serials: Vec<_> = order.drives.iter().map(|d| d.serial.as_str()).collect();
+    assert_eq!(serials, ["D2"], "the first is written anew");
+    let lease = world.lease.clone().expect("a lease");
+    assert_eq!((lease.id, lease.machine), (before.id, before.machine));
+    assert_eq!(
+        (lease.state, lease.active_at),
+        (LeaseState::Active, before.active_at)
+    );
+    assert_eq!(lease.image, with(false).image);
+    assert_ne!(lease.operation, before.operation, "and so a new token");
+    let visit = lease.visits.last().expect("it is on record");
+    assert_eq!(visit.kind, VisitKind::Reinstall);
+    assert!(visit.ended_at.is_some());
+    assert!(
+        visit.done.iter().any(|d| d.contains("drive D2 erased")),
+        "{visit:?}"
+    );
+    let operation = &world.operations[&lease.operation];
+    assert_eq!(operation.state, OperationState::Succeeded);
+    assert_eq!(world.machine.lifecycle, Lifecycle::Active);
+    // And the release certificate says that it was so.
+    world.release();
+    let certificate = world.certificates.last().expect("one");
+    assert_eq!(certificate.visits, lease.visits);
+}
+
+#[test]
+fn data_drives_are_kept_where_that_is_asked() {
+    let mut world = leased();
+    reinstall(&mut world, true);
+    let kinds: Vec<_> = world.works.iter().map(Work::word).collect();
+    assert_eq!(kinds, [WorkKind::Write]);
+    let lease = world.lease.as_ref().expect("a lease");
+    assert_eq!(lease.visits[0].kept_drives, ["D2"]);
+}
+
+#[test]
+fn a_reinstallation_that_fails_leaves_the_machine_to_its_tenant() {
+    for fails in [WorkKind::Wipe, WorkKind::Write] {
+        let mut world = leased();
+        world.fails = Some(fails);
+        reinstall(&mut world, false);
+        assert_eq!(state(&world), LeaseState::Broken, "{fails}");
+        assert_eq!(world.machine.lifecycle, Lifecycle::Active);
+        assert_eq!((world.power, world.medium), (Power::Off, None));
+        assert!(world.machine.may_hold_data && world.machine.lease.is_some());
+        let lease = world.lease.as_ref().expect("a lease");
+        let reason = lease.reason.as_deref().expect("a reason");
+        assert!(reason.contains("billet lease reinstall l1"), "{reason}");
+        assert_eq!(
+            world.operations[&lease.operation].state,
+            OperationState::Failed
+        );
+        // What is on the drive never came up: there is nothing to go back to.
+        let facts_refuse = std::cell::Cell::new(false);
+        world.decide(None, false, |facts| {
+            facts_refuse.set(tenant::end_rescue(facts).is_err());
+            next_step(facts)
+        });
+        assert!(facts_refuse.get());
+        // The way out is to do it again.
+        reinstall(&mut world, false);
+        assert_eq!(state(&world), LeaseState::Active, "{fails}");
+        world.release();
+        assert_eq!(state(&world), LeaseState::Released);
+    }
+}
+
+#[test]
+fn a_rescue_touches_no_drive_and_ends_in_the_same_system() {
+    let mut world = leased();
+    let before = world.lease.clone().expect("a lease");
+    rescue(&mut world);
+    assert!(matches!(world.machine.step, Step::Rescue { .. }));
+    assert_eq!(state(&world), LeaseState::Rescue);
+    assert!(world.medium.is_some(), "it runs from the medium");
+    let lease = world.lease.clone().expect("a lease");
+    assert_eq!(
+        lease.rescue.expect("a way in").host_keys,
+        ["ssh-ed25519 AAAA"]
+    );
+    // It lasts as long as the tenant wants.
+    for _ in 0..100 {
+        world.now += jiff::SignedDuration::from_mins(10);
+        let reply = world.machine.pending.clone().map(|p| world.bmc(&p.request));
+        world.decide(reply.as_ref(), false, next_step);
+    }
+    assert_eq!(state(&world), LeaseState::Rescue);
+    world.decide(None, true, next_step);
+    end_rescue(&mut world);
+    assert_eq!(state(&world), LeaseState::Active);
+    assert_eq!((world.power, world.medium), (Power::On, None));
+    let lease = world.lease.as_ref().expect("a lease");
+    assert_eq!(lease.written, before.written);
+    assert_eq!(lease.host_keys, before.host_keys);
+    assert!(lease.rescue.is_none() && lease.visits[0].ended_at.is_some());
+    let kinds: Vec<_> = world.works.iter().map(Work::word).collect();
+    assert_eq!(kinds, [WorkKind::Rescue]);
+}
+
+#[test]
+fn a_rescue_that_does_not_come_up_boots_the_drive_again() {
+    let mut world = leased();
+    world.fails = Some(WorkKind::Rescue);
+    // Each try fails; the policy has few.
+    world.policy.max_attempts = 1;
+    rescue(&mut world);
+    assert_eq!(state(&world), LeaseState::Active);
+    let lease = world.lease.as_ref().expect("a lease");
+    let operation = &world.operations[&lease.operation];
+    assert_eq!(operation.state, OperationState::Failed);
+    assert!(
+        operation.message.contains("no rescue"),
+        "{}",
+        operation.message
+    );
+}
+
+#[test]
+fn a_term_ends_in_rescue_too() {
+    let mut world = leased();
+    rescue(&mut world);
+    let ends = world.now + jiff::SignedDuration::from_mins(1);
+    world.lease.as_mut().expect("a lease").ends_at = Some(ends);
+    world.now = ends;
+    world.decide(None, true, next_step);
+    assert_eq!(state(&world), LeaseState::Releasing);
+    world.run();
+    assert_eq!(state(&world), LeaseState::Released);
+}
+
+#[test]
+fn nobody_without_a_key_is_rescued() {
+    let mut world = leased();
+    world.lease.as_mut().expect("a lease").spec.ssh_keys.clear();
+    let said = std::cell::RefCell::new(String::new());
+    world.decide(None, false, |facts| {
+        let refused = tenant::rescue(facts).expect_err("nobody could get in");
+        *said.borrow_mut() = refused.detail;
+        next_step(facts)
+    });
+    assert!(said.borrow().contains("no SSH key"), "{}", said.borrow());
+}
+
+#[test]
+fn one_thing_at_a_time() {
+    let mut world = leased();
+    world.decide(None, false, |facts| {
+        tenant::reinstall(facts, &with(true)).expect("it is reinstalled")
+    });
+    let refused = std::cell::Cell::new(0);
+    world.decide(None, false, |facts| {
+        let all = [
+            tenant::reinstall(facts, &with(true)).is_err(),
+            tenant::rescue(facts).is_err(),
+            tenant::end_rescue(facts).is_err(),
+            requests::lease_power(facts, billet_model::bmc::PowerAction::Off).is_err(),
+        ];
+        refused.set(all.iter().filter(|r| **r).count());
+        next_step(facts)
+    });
+    assert_eq!(refused.get(), 4);
+    // But it can be given back at any time.
+    world.decide(None, false, |facts| {
+        requests::release(facts).expect("it is released")
+    });
+}
+
+#[test]
+fn a_tenant_is_warned_before_the_end_and_the_release_can_be_followed() {
+    let mut world = leased();
+    let began = world.lease.as_ref().expect("a lease").created_at;
+    let hours = jiff::SignedDuration::from_hours;
+    let ends = began + hours(100);
+    world.lease.as_mut().expect("a lease").ends_at = Some(ends);
+    let mut warned = Vec::new();
+    while state(&world) == LeaseState::Active {
+        world.decide(None, true, next_step);
+        let last = world.lease.as_ref().expect("a lease").warned_at;
+        if last.is_some() && warned.last() != last.as_ref() {
+            warned.extend(last);
+        }
+        let wake = world.machine.wake_at;
+        assert!(wake <= ends, "it is woken at its end");
+        world.now = wake.max(world.now + jiff::SignedDuration::from_secs(1));
+    }
+    let late = |at: billet_model::Time, lead: i64| at.duration_since(ends - hours(lead));
+    assert_eq!(warned.len(), 2, "{warned:?}");
+    for (at, lead) in warned.iter().zip([24, 1]) {
+        let late = late(*at, lead);
+        assert!((0..60).contains(&late.as_secs()), "{late:?}");
+    }
+    let lease = world.lease.as_ref().expect("a lease");
+    let kind = world.operations[&lease.operation].kind;
+    assert_eq!(kind, billet_model::operation::OperationKind::Release);
+    world.run();
+    let lease = world.lease.as_ref().expect("a lease");
+    assert_eq!(lease.state, LeaseState::Released);
+    assert_eq!(
+        world.operations[&lease.operation].state,
+        OperationState::Succeeded
+    );
+}
+
+fn ask(world: &mut World, request: &requests::MachineRequest) -> bool {
+    let done = std::cell::Cell::new(false);
+    world.decide(None, false, |facts| {
+        let decided = requests::machine(facts, request);
+        done.set(decided.is_ok());
+        decided.unwrap_or_else(|_| next_step(facts))
+    });
+    done.get()
+}
+
+#[test]
+fn an_operator_mends_a_machine_under_its_tenant_and_erases_nothing() {
+    use requests::MachineRequest::{BreakFix, Inspect, Repair, Test};
+    let mut world = leased();
+    let reason = || "a fan".to_owned();
+    assert!(ask(&mut world, &BreakFix { reason: reason() }));
+    world.run();
+    assert_eq!(state(&world), LeaseState::Maintenance);
+    assert_eq!(world.machine.lifecycle, Lifecycle::Maintenance);
+    assert_eq!((world.power, world.medium), (Power::Off, None));
+    // Nothing that would end in an erase, nor the tenant meanwhile.
+    for refused in [Inspect, Test, BreakFix { reason: reason() }] {
+        assert!(!ask(&mut world, &refused), "{refused:?}");
+    }
+    let refused = std::cell::Cell::new(false);
+    world.decide(None, false, |facts| {
+        refused.set(tenant::reinstall(facts, &with(true)).is_err());
+        next_step(facts)
+    });
+    assert!(refused.get());
+    assert!(ask(&mut world, &Repair));
+    world.run();
+    assert_eq!(state(&world), LeaseState::Active);
+    assert_eq!(world.power, Power::On);
+    assert!(world.works.is_empty(), "no agent ran: {:?}", world.works);
+    world.release();
+    let visit = &world.certificates.last().expect("one").visits[0];
+    assert_eq!(visit.kind, VisitKind::BreakFix);
+    assert!(visit.done[0].contains("no drive was erased"), "{visit:?}");
+    // A machine that nobody has is no case for it.
+    assert!(!ask(&mut world, &BreakFix { reason: reason() }));
+}
+
+#[test]
+fn what_is_given_back_during_a_repair_is_erased_after_it() {
+    let mut world = leased();
+    let reason = "a fan".to_owned();
+    assert!(ask(
+        &mut world,
+        &requests::MachineRequest::BreakFix { reason }
+    ));
+    world.run();
+    world.decide(None, false, |facts| {
+        requests::release(facts).expect("it is released")
+    });
+    assert_eq!(world.machine.lifecycle, Lifecycle::Maintenance);
+    assert_eq!(state(&world), LeaseState::Releasing);
+    assert!(ask(&mut world, &requests::MachineRequest::Repair));
+    world.run();
+    assert_eq!(state(&world), LeaseState::Released);
+    assert_eq!(world.machine.lifecycle, Lifecycle::Available);
+}
