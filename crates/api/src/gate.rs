@@ -85,16 +85,32 @@ async fn pass(app: App, mut request: Request, next: Next) -> Response {
         .extensions()
         .get::<ConnectInfo<SocketAddr>>()
         .map(|info| info.0.ip());
-    let bearer = match auth::sign_in(&app, request.headers(), address).await {
+    let mut bearer = match auth::sign_in(&app, request.headers(), address).await {
         Ok(bearer) => bearer,
         Err(failure) => return failure.into_response(),
     };
-    if !roles.contains(&bearer.caller) {
+    let has: Vec<&str> = bearer.rights.iter().map(|r| r.caller.as_str()).collect();
+    if !bearer.keep(roles) {
         let names: Vec<&str> = roles.iter().map(|role| role.as_str()).collect();
+        let who = if has.is_empty() {
+            "a user who is in no group with a role".to_owned()
+        } else {
+            format!("a token of the role {}", has.join(", "))
+        };
+        let detail = format!("{who} cannot do this; it takes: {}", names.join(", "));
+        return Failure::new(Kind::Forbidden, detail).into_response();
+    }
+    if !rule.within(&bearer.token.scopes) {
+        let scopes: Vec<String> = bearer.token.scopes.iter().map(|s| s.to_string()).collect();
+        let verb = if rule.method == Method::GET {
+            "read"
+        } else {
+            "write"
+        };
         let detail = format!(
-            "a token of the role {} cannot do this; it takes: {}",
-            bearer.caller.as_str(),
-            names.join(", ")
+            "this token is cut down to {}; this takes {}:{verb}",
+            scopes.join(", "),
+            rule.area()
         );
         return Failure::new(Kind::Forbidden, detail).into_response();
     }

@@ -84,7 +84,11 @@ pub enum Command {
     #[command(subcommand)]
     Project(people::Project),
     #[command(subcommand)]
-    Token(people::Token),
+    User(user::User),
+    #[command(subcommand)]
+    Group(group::Group),
+    #[command(subcommand)]
+    Token(token::Token),
 
     #[command(subcommand)]
     Evidence(evidence::Evidence),

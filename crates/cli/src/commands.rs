@@ -6,6 +6,7 @@ pub mod bmc;
 pub mod build;
 pub mod completion;
 pub mod evidence;
+pub mod group;
 pub mod image;
 pub mod lab;
 pub mod lease;
@@ -16,6 +17,8 @@ pub mod people;
 pub mod place;
 pub mod serve;
 pub mod ssh;
+pub mod token;
+pub mod user;
 
 mod ask;
 mod certificate;
@@ -49,6 +52,8 @@ pub async fn run(command: Command, app: &App) -> Result<(), Failure> {
         Command::Organisation(command) => command.run(app).await,
         Command::Project(command) => command.run(app).await,
         Command::Token(command) => command.run(app).await,
+        Command::User(command) => command.run(app).await,
+        Command::Group(command) => command.run(app).await,
         Command::Evidence(command) => command.run(app).await,
         Command::Audit(command) => command.run(app).await,
         Command::Keys(command) => command.run(app).await,

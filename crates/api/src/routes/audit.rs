@@ -58,7 +58,7 @@ async fn list_audit(
 ) -> Result<Json<Page<SealedRow>>, Failure> {
     let asked = Asked::<EventId>::new(query.limit, query.after.as_deref())?;
     let filter = AuditFilter {
-        project: lookup::project_filter(&app, &bearer, query.project.as_deref()).await?,
+        projects: lookup::project_filter(&app, &bearer, query.project.as_deref()).await?,
         machine: lookup::machine_filter(&app, &bearer, query.machine.as_deref()).await?,
         lease: lookup::lease_filter(&app, &bearer, query.lease.as_deref()).await?,
         since: query.since,
@@ -106,7 +106,7 @@ async fn export_audit(
 ) -> Result<Json<Export>, Failure> {
     let asked = Asked::<u64>::new(query.limit, None)?;
     let filter = AuditFilter {
-        project: lookup::project_filter(&app, &bearer, query.project.as_deref()).await?,
+        projects: lookup::project_filter(&app, &bearer, query.project.as_deref()).await?,
         machine: lookup::machine_filter(&app, &bearer, query.machine.as_deref()).await?,
         lease: lookup::lease_filter(&app, &bearer, query.lease.as_deref()).await?,
         since: query.since,

@@ -2,6 +2,7 @@
 
 mod audit;
 mod evidence;
+mod groups;
 mod images;
 mod leases;
 mod machine_requests;
@@ -13,6 +14,7 @@ mod people;
 mod places;
 mod service;
 mod tokens;
+mod users;
 
 use billet_store::StoreError;
 use serde::Deserialize;
@@ -30,6 +32,8 @@ pub(crate) fn router() -> OpenApiRouter<App> {
         .merge(service::router())
         .merge(people::router())
         .merge(tokens::router())
+        .merge(users::router())
+        .merge(groups::router())
         .merge(places::router())
         .merge(networks::router())
         .merge(machines::router())

@@ -55,6 +55,9 @@ impl World {
         let site = Site::new().await;
         site.furnish().await;
         site.image("debian", None).await;
+        for (path, name) in [("/v1/users", "somebody"), ("/v1/groups", "team")] {
+            site.post(path, json!({ "name": name })).await.ok();
+        }
         let (mut a, mut b) = (vec![(Caller::Operator, site.operator.clone())], Vec::new());
         let all = site.token("aud", "auditor", None).await;
         a.push((Caller::Auditor, all));
@@ -148,6 +151,10 @@ impl World {
                 "{lease}" => things.lease.clone(),
                 "{operation}" => things.operation.clone(),
                 "{evidence}" => things.evidence.clone(),
+                "{user}" if deletes => self.fresh("users", n, json!({})).await,
+                "{group}" if deletes => self.fresh("groups", n, json!({})).await,
+                "{user}" => "somebody".into(),
+                "{group}" => "team".into(),
                 "{organisation}" => "acme".into(),
                 "{site}" => "here".into(),
                 "{machine_type}" => "box".into(),
@@ -169,7 +176,10 @@ fn body(rule: &Rule, n: usize, project: &str) -> Value {
         ("POST", "/v1/organisations") => json!({ "name": name }),
         ("POST", "/v1/projects") => json!({ "name": name, "organisation": "acme" }),
         ("POST", "/v1/tokens") => json!({ "name": name, "role": "member", "project": project }),
-        ("PATCH", "/v1/tokens/{token}") => json!({ "disabled": n.is_multiple_of(2) }),
+        ("POST", "/v1/tokens/{token}/rotate") => json!({}),
+        ("POST", "/v1/users" | "/v1/groups") => json!({ "name": name }),
+        ("PATCH", "/v1/users/{user}" | "/v1/groups/{group}") => json!({}),
+        ("PATCH", "/v1/tokens/{token}") => json!({ "disabled": false }),
         ("POST", "/v1/sites") => json!({ "name": name, "jurisdiction": "DE" }),
         ("POST", "/v1/machine-types") => json!({ "name": name }),
         ("POST", "/v1/networks") => json!({ "name": name, "subnet": "10.99.0.0/24" }),

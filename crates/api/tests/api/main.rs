@@ -17,3 +17,4 @@ mod people;
 mod problems;
 mod site;
 mod tls;
+mod users;

@@ -17,8 +17,8 @@ use crate::{
 /// Which rows; what is `None` is not asked.
 #[derive(Clone, Debug, Default)]
 pub struct AuditFilter {
-    /// Of this project's slice.
-    pub project: Option<ProjectId>,
+    /// Of one of these projects' slices.
+    pub projects: Option<Vec<ProjectId>>,
     /// About this machine.
     pub machine: Option<MachineId>,
     /// About this lease.
@@ -38,7 +38,7 @@ const WHAT: &str = "audit row";
 impl AuditFilter {
     fn conditions(&self, select: Select) -> Select {
         let mut select = select
-            .when_some("a.project = ?", self.project)
+            .when_among("a.project", self.projects.as_deref())
             .when_some("a.machine = ?", self.machine)
             .when_some("a.lease = ?", self.lease)
             .when_some("a.at >= ?", self.since)

@@ -6,6 +6,7 @@ mod leases;
 mod machines;
 mod people;
 mod places;
+mod users;
 mod work;
 
 pub use audit::AuditFilter;

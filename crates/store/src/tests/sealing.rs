@@ -98,7 +98,7 @@ pub(super) async fn a_slice_is_proved(world: World) {
         root: head.root,
     };
     let filter = AuditFilter {
-        project: Some(ground.project),
+        projects: Some(vec![ground.project]),
         ..AuditFilter::default()
     };
     let rows = store
