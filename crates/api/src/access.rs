@@ -201,6 +201,9 @@ pub static TABLE: &[Rule] = &[
     rule(PATCH,  "/v1/groups/{group}",               OPERATORS,     Scope::Site),
     rule(DELETE, "/v1/groups/{group}",               OPERATORS,     Scope::Site),
 
+    rule(GET,    "/v1/quotas",                       EVERYONE,      Scope::Project),
+    rule(PUT,    "/v1/quotas",                       OPERATORS,     Scope::Site),
+
     rule(GET,    "/v1/sites",                        EVERYONE,      Scope::Open),
     rule(POST,   "/v1/sites",                        OPERATORS,     Scope::Site),
     rule(GET,    "/v1/sites/{site}",                 EVERYONE,      Scope::Open),

@@ -174,6 +174,7 @@ pub(crate) fn of_store(doing: &str, error: StoreError) -> Failure {
             Kind::Stale,
             format!("{doing}: {error}. Read it again and decide again"),
         ),
+        StoreError::OverQuota { .. } => Failure::new(Kind::OverQuota, error.to_string()),
         StoreError::Held { .. } | StoreError::Constraint { .. } => {
             Failure::new(Kind::Conflict, format!("{doing}: {error}"))
         }

@@ -84,6 +84,8 @@ pub enum Command {
     #[command(subcommand)]
     Project(people::Project),
     #[command(subcommand)]
+    Quota(quota::Quota),
+    #[command(subcommand)]
     User(user::User),
     #[command(subcommand)]
     Group(group::Group),

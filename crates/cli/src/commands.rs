@@ -15,6 +15,7 @@ pub mod machine;
 pub mod operation;
 pub mod people;
 pub mod place;
+pub mod quota;
 pub mod serve;
 pub mod ssh;
 pub mod token;
@@ -53,6 +54,7 @@ pub async fn run(command: Command, app: &App) -> Result<(), Failure> {
         Command::Project(command) => command.run(app).await,
         Command::Token(command) => command.run(app).await,
         Command::User(command) => command.run(app).await,
+        Command::Quota(command) => command.run(app).await,
         Command::Group(command) => command.run(app).await,
         Command::Evidence(command) => command.run(app).await,
         Command::Audit(command) => command.run(app).await,

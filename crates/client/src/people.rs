@@ -2,8 +2,9 @@
 
 use billet_model::{
     api::{
-        GroupChange, GroupView, NewGroup, NewOrganisation, NewProject, NewToken, NewUser,
-        ServerInfo, TokenChange, TokenMade, TokenRotation, UserChange, WhoAmI,
+        GroupChange, GroupView, NewGroup, NewOrganisation, NewProject, NewToken, NewUser, Page,
+        QuotaChange, QuotaView, ServerInfo, TokenChange, TokenMade, TokenRotation, UserChange,
+        WhoAmI,
     },
     people::{Organisation, Project, Token, User},
 };
@@ -124,6 +125,29 @@ impl Client {
     pub async fn rotate_token(&self, id: &str, rotation: &TokenRotation) -> Result<TokenMade> {
         self.post(format!("/v1/tokens/{}/rotate", part(id)))
             .body(rotation)
+            .json()
+            .await
+    }
+
+    /// Quotas that count for the caller's projects.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn quotas(&self, filters: &[(&str, &str)]) -> Result<Page<QuotaView>> {
+        let mut call = self.get("/v1/quotas");
+        for (name, value) in filters {
+            call = call.query(name, value);
+        }
+        call.json().await
+    }
+
+    /// Sets a quota, or takes it away.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn set_quota(&self, change: &QuotaChange) -> Result<Page<QuotaView>> {
+        self.call(Method::PUT, "/v1/quotas")
+            .body(change)
             .json()
             .await
     }

@@ -215,6 +215,37 @@ pub struct TokenChange {
     pub disabled: Option<bool>,
 }
 
+/// Set or take away a quota.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct QuotaChange {
+    /// Of this project, by name or id, or
+    #[serde(default)]
+    pub project: Option<String>,
+    /// of all projects of this organisation together.
+    #[serde(default)]
+    pub organisation: Option<String>,
+    /// Machine type.
+    pub machine_type: Name,
+    /// So many machines at most; null is without end.
+    pub most: Option<u32>,
+}
+
+/// A quota, and how much of it is used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct QuotaView {
+    /// Machine type.
+    pub machine_type: Name,
+    /// The organisation whose it is, or
+    pub organisation: Option<Name>,
+    /// the project.
+    pub project: Option<Name>,
+    /// So many at most.
+    pub most: u32,
+    /// So many are held: leases that are not over.
+    pub used: u32,
+}
+
 /// Change a token's secret for another.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]

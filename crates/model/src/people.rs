@@ -167,6 +167,20 @@ pub struct Grant {
     pub project: Option<ProjectId>,
 }
 
+/// How many machines of a type a project, or all projects of an organisation
+/// together, may hold at once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Quota {
+    /// Machine type.
+    pub machine_type: Name,
+    /// The organisation whose it is, or
+    pub organisation: Option<OrganisationId>,
+    /// the project.
+    pub project: Option<ProjectId>,
+    /// So many.
+    pub most: u32,
+}
+
 /// Who asked for a change, as the audit log has it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case", tag = "actor")]

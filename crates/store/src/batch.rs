@@ -2,7 +2,7 @@
 //! transaction, or not at all.
 
 use billet_model::{
-    EventId, GroupId, ImageId, LeaseId, MachineId, MachineTypeId, NetworkId, OrganisationId,
+    EventId, GroupId, ImageId, LeaseId, MachineId, MachineTypeId, Name, NetworkId, OrganisationId,
     ProjectId, SiteId, TokenId, UserId,
     event::AuditRow,
     evidence::Evidence,
@@ -10,7 +10,7 @@ use billet_model::{
     lease::Lease,
     machine::Machine,
     operation::Operation,
-    people::{Grant, Group, Organisation, Project, Token, User},
+    people::{Grant, Group, Organisation, Project, Quota, Token, User},
     site::{MachineType, Network, Site},
     step::{Boot, TaskRecord},
 };
@@ -136,6 +136,19 @@ pub enum Write {
     },
     /// Deletes a token.
     DeleteToken(TokenId),
+    /// A quota.
+    PutQuota(Quota),
+    /// Takes a quota away. It is no error if there was none.
+    DeleteQuota(Quota),
+    /// Refuses the batch with `OverQuota` where the project, or its
+    /// organisation, now holds more machines of this type than it may: to come
+    /// after the lease. Of several that are committed at once none goes beyond.
+    WithinQuota {
+        /// The project.
+        project: ProjectId,
+        /// The type.
+        machine_type: Name,
+    },
     /// A user.
     PutUser(User),
     /// Deletes a user and its tokens; refused while it owns service accounts.
@@ -265,6 +278,10 @@ impl Write {
             Self::PutToken { token, .. } | Self::RotateToken { token, .. } => {
                 ("token", token.name.to_string())
             }
+            Self::PutQuota(quota) | Self::DeleteQuota(quota) => {
+                ("quota of", quota.machine_type.to_string())
+            }
+            Self::WithinQuota { machine_type, .. } => ("quota of", machine_type.to_string()),
             Self::PutUser(user) => ("user", user.name.to_string()),
             Self::DeleteUser(id) => ("user", id.to_string()),
             Self::PutGroup(group) => ("group", group.name.to_string()),

@@ -68,6 +68,21 @@ impl Select {
         self.and(&condition)
     }
 
+    /// Adds that a condition holds for one of some values, where there are any to
+    /// be among; `?` in it stands for the value.
+    pub fn when_any<V: Into<Value> + Copy>(mut self, condition: &str, among: Option<&[V]>) -> Self {
+        let Some(among) = among else { return self };
+        let mut any = Vec::with_capacity(among.len());
+        for value in among {
+            self.args.push((*value).into());
+            any.push(condition.replace('?', &format!("${}", self.args.len())));
+        }
+        if any.is_empty() {
+            any.push("1 = 0".into());
+        }
+        self.and(&any.join(" OR "))
+    }
+
     /// Adds a condition with two values, `?1` and `?2`.
     pub fn when_pair(
         mut self,

@@ -12,6 +12,7 @@ mod offers;
 mod operations;
 mod people;
 mod places;
+mod quotas;
 mod service;
 mod tokens;
 mod users;
@@ -33,6 +34,7 @@ pub(crate) fn router() -> OpenApiRouter<App> {
         .merge(people::router())
         .merge(tokens::router())
         .merge(users::router())
+        .merge(quotas::router())
         .merge(groups::router())
         .merge(places::router())
         .merge(networks::router())

@@ -6,6 +6,7 @@ mod leases;
 mod machines;
 mod people;
 mod places;
+mod quotas;
 mod users;
 mod work;
 

@@ -5,9 +5,11 @@ mod leases;
 mod machines;
 mod named;
 mod people;
+mod quotas;
 mod tokens;
 mod work;
 
+pub(crate) use quotas::USED;
 use serde::Serialize;
 
 use crate::{
@@ -106,6 +108,12 @@ pub(crate) fn put(write: Write, recorded: bool, out: &mut Vec<Statement>) -> Res
                 .bind(id)
                 .no_row(NoRow::NotFound),
         ),
+        Write::PutQuota(quota) => out.push(quotas::put(&quota)),
+        Write::DeleteQuota(quota) => out.push(quotas::delete(&quota)),
+        Write::WithinQuota {
+            project,
+            machine_type,
+        } => quotas::within(project, &machine_type, out),
         Write::PutUser(user) => out.push(people::user(&user)?),
         Write::DeleteUser(id) => out.push(
             Statement::new("DELETE FROM users WHERE id = $1", "user", id)
