@@ -171,6 +171,9 @@ const DELETE: Method = Method::DELETE;
 /// Every endpoint there is.
 #[rustfmt::skip]
 pub static TABLE: &[Rule] = &[
+    rule(GET,    "/healthz",                         Who::Anyone,   Scope::Open),
+    rule(GET,    "/readyz",                          Who::Anyone,   Scope::Open),
+    rule(GET,    "/metrics",                         OVERSEERS,     Scope::Site),
     rule(GET,    "/v1/health",                       Who::Anyone,   Scope::Open),
     rule(GET,    "/v1/openapi.json",                 Who::Anyone,   Scope::Open),
     rule(GET,    "/v1/info",                         EVERYONE,      Scope::Open),
@@ -254,6 +257,7 @@ pub static TABLE: &[Rule] = &[
     rule(GET,    "/v1/evidence-keys",                Who::Anyone,   Scope::Open),
     rule(GET,    "/v1/audit",                        EVERYONE,      Scope::Project),
     rule(GET,    "/v1/audit/export",                 EVERYONE,      Scope::Project),
+    rule(GET,    "/v1/events",                       EVERYONE,      Scope::Project),
     rule(POST,   "/v1/backup",                       OPERATORS,     Scope::Site),
 
     rule(POST,   "/agent/v1/hello",                     Who::Machine, Scope::Open),

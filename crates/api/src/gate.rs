@@ -33,6 +33,7 @@ pub(crate) async fn gate(State(app): State<App>, request: Request, next: Next) -
         .to_owned();
     let method = request.method().clone();
     let span = tracing::info_span!("request", id, %method, path);
+    let (counting, known) = (app.clone(), (method.clone(), path.clone()));
     let began = Instant::now();
     let work = async move {
         let method = request.method().clone();
@@ -47,7 +48,20 @@ pub(crate) async fn gate(State(app): State<App>, request: Request, next: Next) -
         let response =
             outcome.unwrap_or_else(|| Failure::internal("the request", &"a panic").into_response());
         let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        tracing::info!(status = response.status().as_u16(), ms, "answered");
+        let (method, route) = known;
+        // A method that is nobody's is as made up as a path can be.
+        let method = match method {
+            Method::GET | Method::POST | Method::PUT | Method::PATCH | Method::DELETE => {
+                method.as_str()
+            }
+            Method::HEAD => "HEAD",
+            _ => "(other)",
+        };
+        let status = response.status().as_u16();
+        counting
+            .requests()
+            .answered(method, &route, status, began.elapsed());
+        tracing::info!(status, ms, "answered");
         response
     };
     let mut response = work.instrument(span).await;

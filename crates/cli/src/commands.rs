@@ -5,6 +5,7 @@ pub mod backup;
 pub mod bmc;
 pub mod build;
 pub mod completion;
+pub mod events;
 pub mod evidence;
 pub mod group;
 pub mod image;
@@ -57,6 +58,7 @@ pub async fn run(command: Command, app: &App) -> Result<(), Failure> {
         Command::Quota(command) => command.run(app).await,
         Command::Group(command) => command.run(app).await,
         Command::Evidence(command) => command.run(app).await,
+        Command::Events(command) => command.run(app).await,
         Command::Audit(command) => command.run(app).await,
         Command::Keys(command) => command.run(app).await,
         Command::Completion(command) => command.run(),

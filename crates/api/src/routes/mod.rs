@@ -1,6 +1,7 @@
 //! The REST API, one file for each group of nouns.
 
 mod audit;
+mod events;
 mod evidence;
 mod groups;
 mod images;
@@ -16,6 +17,7 @@ mod quotas;
 mod service;
 mod tokens;
 mod users;
+mod watch;
 
 use billet_store::StoreError;
 use serde::Deserialize;
@@ -46,6 +48,8 @@ pub(crate) fn router() -> OpenApiRouter<App> {
         .merge(operations::router())
         .merge(evidence::router())
         .merge(audit::router())
+        .merge(events::router())
+        .merge(watch::router())
 }
 
 /// A page of a list without filters.

@@ -9,6 +9,7 @@
 mod access;
 mod audit;
 mod document;
+mod events;
 mod images;
 mod keys;
 mod leases;

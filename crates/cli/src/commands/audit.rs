@@ -301,28 +301,37 @@ fn verify(file: &Path, keys: &TrustedKeys, origin: Option<&str>) -> Result<Value
 fn table(rows: &[SealedRow]) -> String {
     list(
         ["when", "who", "what", "to", "detail"],
-        rows.iter().map(|sealed| {
-            let row = &sealed.row;
-            let to = [
-                row.lease.map(|id| format!("lease {id}")),
-                row.machine.map(|id| format!("machine {id}")),
-                row.image.map(|id| format!("image {id}")),
-            ];
-            let to: Vec<String> = to.into_iter().flatten().collect();
-            let detail = match &row.detail {
-                Value::Null => String::new(),
-                Value::Object(map) if map.is_empty() => String::new(),
-                detail => detail.to_string(),
-            };
-            [
-                human::time(row.at),
-                who(&row.actor),
-                row.action.clone(),
-                to.join(", "),
-                detail,
-            ]
-        }),
+        rows.iter().map(line),
     )
+}
+
+/// What a row is about.
+fn subject(sealed: &SealedRow) -> String {
+    let row = &sealed.row;
+    let to = [
+        row.lease.map(|id| format!("lease {id}")),
+        row.machine.map(|id| format!("machine {id}")),
+        row.image.map(|id| format!("image {id}")),
+    ];
+    let to: Vec<String> = to.into_iter().flatten().collect();
+    to.join(", ")
+}
+
+/// A row as people read it.
+pub(super) fn line(sealed: &SealedRow) -> [String; 5] {
+    let row = &sealed.row;
+    let detail = match &row.detail {
+        Value::Null => String::new(),
+        Value::Object(map) if map.is_empty() => String::new(),
+        detail => detail.to_string(),
+    };
+    [
+        human::time(row.at),
+        who(&row.actor),
+        row.action.clone(),
+        subject(sealed),
+        detail,
+    ]
 }
 
 fn who(actor: &Actor) -> String {

@@ -260,6 +260,20 @@ async fn a_phantom_lives_its_whole_life() {
         verified.contains("phantom: this machine is not real silicon"),
         "{verified}"
     );
+    let seen = run(&["events", "--action", "lease.", "-o", "json"])
+        .await
+        .good();
+    let rows: Vec<serde_json::Value> = seen
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("a line is JSON"))
+        .collect();
+    assert_eq!(rows[0]["action"], "lease.create", "{rows:?}");
+    let next = rows[0]["index"].as_u64().expect("a place") + 1;
+    let rest = run(&["events", "--action", "lease.", "--from", &next.to_string()])
+        .await
+        .good();
+    assert_eq!(rest.stdout.lines().count(), rows.len() - 1);
     run(&["audit", "export", "--out", "audit.json"])
         .await
         .good();
@@ -272,7 +286,8 @@ async fn a_phantom_lives_its_whole_life() {
         "-o",
         "json",
     ];
-    assert!(home.run(&slice).await.good().json()["rows"].as_u64() > Some(2));
+    let said = home.run(&slice).await.good().json();
+    assert!(said["rows"].as_u64() > Some(2));
     assert_eq!(
         run(&["evidence", "export", id, "--out", "erase.json"])
             .await

@@ -93,6 +93,38 @@ impl Store {
             .collect()
     }
 
+    /// Sealed rows in the order of the log, from leaf `from` to before leaf `until`.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn audit_sealed(
+        &self,
+        filter: &AuditFilter,
+        from: u64,
+        until: u64,
+        limit: usize,
+    ) -> Result<Vec<SealedRow>> {
+        let select = Select::new(
+            WHAT,
+            "SELECT a.doc, l.leaf FROM audit_leaves l JOIN audit a ON a.seq = l.seq",
+        );
+        let select = filter
+            .conditions(select)
+            .when("l.leaf >= ?", i64::try_from(from).unwrap_or(i64::MAX))
+            .when("l.leaf < ?", i64::try_from(until).unwrap_or(i64::MAX))
+            .order_limit("l.leaf", limit);
+        let rows = self.fetch(select).await?;
+        rows.iter()
+            .map(|row| {
+                let leaf: i64 = column(WHAT, row, 1)?;
+                Ok(SealedRow {
+                    index: Some(leaf.unsigned_abs()),
+                    row: noun::<AuditRow>(WHAT, row)?,
+                })
+            })
+            .collect()
+    }
+
     /// Rows among the log's first `size`, from leaf `from` on, each with its
     /// salt and the proof that it is there: what an export of a slice is made of.
     ///

@@ -1,6 +1,7 @@
 //! Reading: one file for each group of nouns, all of them methods of [`crate::Store`].
 
 mod audit;
+mod counts;
 mod evidence;
 mod leases;
 mod machines;
