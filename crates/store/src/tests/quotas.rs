@@ -97,4 +97,12 @@ pub(super) async fn quotas_are_kept(world: World) {
     let read = store.quotas(None).await.expect("read");
     assert_eq!(read, [(own, 1)]);
     assert_eq!(store.quotas(Some(&[])).await.expect("read"), []);
+
+    // Who watches over all of it reads the same.
+    let leases = store.lease_counts().await.expect("read");
+    assert_eq!(leases.iter().map(|(_, count)| count).sum::<u64>(), 5);
+    assert!(leases.contains(&("released".to_owned(), 1)), "{leases:?}");
+    let machines = store.machine_counts().await.expect("read");
+    let kind = ground.machine_type.to_string();
+    assert_eq!(machines, [(kind, "enrolled".to_owned(), 14)]);
 }
