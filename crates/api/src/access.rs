@@ -10,7 +10,7 @@
 //! one that does not exist.
 
 use axum::http::Method;
-use billet_model::people::{Role, Token};
+use billet_model::{people::Role, scope::TokenScope};
 
 /// What a bearer is, as far as the table tells callers apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,16 +48,26 @@ impl Caller {
         }
     }
 
-    /// What the bearer of `token` is; none where role and project contradict
-    /// each other, as the store forbids.
-    pub fn of(token: &Token) -> Option<Self> {
-        match (token.role, token.project.is_some()) {
+    /// What somebody is who has `role`, in one project or everywhere; none where
+    /// the two contradict each other.
+    pub fn of(role: Role, in_a_project: bool) -> Option<Self> {
+        match (role, in_a_project) {
             (Role::Operator, false) => Some(Self::Operator),
             (Role::Auditor, false) => Some(Self::Auditor),
             (Role::Auditor, true) => Some(Self::ProjectAuditor),
             (Role::ProjectOwner, true) => Some(Self::ProjectOwner),
             (Role::Member, true) => Some(Self::Member),
             (Role::Operator, true) | (Role::ProjectOwner | Role::Member, false) => None,
+        }
+    }
+
+    /// The role.
+    pub fn role(self) -> Role {
+        match self {
+            Self::Operator => Role::Operator,
+            Self::Auditor | Self::ProjectAuditor => Role::Auditor,
+            Self::ProjectOwner => Role::ProjectOwner,
+            Self::Member => Role::Member,
         }
     }
 }
@@ -99,6 +109,35 @@ pub struct Rule {
     pub scope: Scope,
 }
 
+impl Rule {
+    /// The area that a token's scopes name it by: the first part of its path.
+    pub fn area(&self) -> &'static str {
+        let path = self.path.strip_prefix("/v1").unwrap_or(self.path);
+        path.split('/').nth(1).unwrap_or_default()
+    }
+
+    /// Whether a token that is cut down to `scopes` may call it. Who one is may
+    /// always be asked.
+    pub fn within(&self, scopes: &[TokenScope]) -> bool {
+        let writes = self.method != Method::GET;
+        scopes.is_empty()
+            || matches!(self.area(), "whoami" | "info")
+            || scopes.iter().any(|s| s.allows(self.area(), writes))
+    }
+}
+
+/// The areas that scopes can name, each once.
+pub fn areas() -> Vec<&'static str> {
+    let mut areas: Vec<&str> = TABLE
+        .iter()
+        .filter(|rule| matches!(rule.who, Who::Bearers(_)))
+        .map(Rule::area)
+        .collect();
+    areas.sort_unstable();
+    areas.dedup();
+    areas
+}
+
 use Caller::{Auditor, Member, Operator, ProjectAuditor, ProjectOwner};
 
 /// Every role.
@@ -132,6 +171,9 @@ const DELETE: Method = Method::DELETE;
 /// Every endpoint there is.
 #[rustfmt::skip]
 pub static TABLE: &[Rule] = &[
+    rule(GET,    "/healthz",                         Who::Anyone,   Scope::Open),
+    rule(GET,    "/readyz",                          Who::Anyone,   Scope::Open),
+    rule(GET,    "/metrics",                         OVERSEERS,     Scope::Site),
     rule(GET,    "/v1/health",                       Who::Anyone,   Scope::Open),
     rule(GET,    "/v1/openapi.json",                 Who::Anyone,   Scope::Open),
     rule(GET,    "/v1/info",                         EVERYONE,      Scope::Open),
@@ -150,6 +192,20 @@ pub static TABLE: &[Rule] = &[
     rule(GET,    "/v1/tokens/{token}",               TOKEN_READERS, Scope::Project),
     rule(PATCH,  "/v1/tokens/{token}",               OWNERS,        Scope::Project),
     rule(DELETE, "/v1/tokens/{token}",               OWNERS,        Scope::Project),
+    rule(POST,   "/v1/tokens/{token}/rotate",        OWNERS,        Scope::Project),
+    rule(GET,    "/v1/users",                        OVERSEERS,     Scope::Site),
+    rule(POST,   "/v1/users",                        OPERATORS,     Scope::Site),
+    rule(GET,    "/v1/users/{user}",                 OVERSEERS,     Scope::Site),
+    rule(PATCH,  "/v1/users/{user}",                 OPERATORS,     Scope::Site),
+    rule(DELETE, "/v1/users/{user}",                 OPERATORS,     Scope::Site),
+    rule(GET,    "/v1/groups",                       OVERSEERS,     Scope::Site),
+    rule(POST,   "/v1/groups",                       OPERATORS,     Scope::Site),
+    rule(GET,    "/v1/groups/{group}",               OVERSEERS,     Scope::Site),
+    rule(PATCH,  "/v1/groups/{group}",               OPERATORS,     Scope::Site),
+    rule(DELETE, "/v1/groups/{group}",               OPERATORS,     Scope::Site),
+
+    rule(GET,    "/v1/quotas",                       EVERYONE,      Scope::Project),
+    rule(PUT,    "/v1/quotas",                       OPERATORS,     Scope::Site),
 
     rule(GET,    "/v1/sites",                        EVERYONE,      Scope::Open),
     rule(POST,   "/v1/sites",                        OPERATORS,     Scope::Site),
@@ -205,6 +261,7 @@ pub static TABLE: &[Rule] = &[
     rule(GET,    "/v1/evidence-keys",                Who::Anyone,   Scope::Open),
     rule(GET,    "/v1/audit",                        EVERYONE,      Scope::Project),
     rule(GET,    "/v1/audit/export",                 EVERYONE,      Scope::Project),
+    rule(GET,    "/v1/events",                       EVERYONE,      Scope::Project),
     rule(POST,   "/v1/backup",                       OPERATORS,     Scope::Site),
 
     rule(POST,   "/agent/v1/hello",                     Who::Machine, Scope::Open),
@@ -254,6 +311,23 @@ mod tests {
                 .iter()
                 .find(|other| other.method == rule.method && other.path == rule.path);
             assert!(again.is_none(), "{} {}", rule.method, rule.path);
+        }
+    }
+
+    #[test]
+    fn every_endpoint_falls_into_an_area() {
+        let areas = areas();
+        assert!(areas.contains(&"leases") && areas.contains(&"machine-types"));
+        for rule in TABLE {
+            assert!(!rule.area().is_empty(), "{}", rule.path);
+            assert!(!rule.area().contains('{'), "{}", rule.path);
+            if matches!(rule.who, Who::Bearers(_)) {
+                // One that writes is never reached by a token that only reads.
+                let read = ["read".parse().expect("a scope")];
+                let reads = rule.method == Method::GET;
+                assert_eq!(rule.within(&read), reads, "{} {}", rule.method, rule.path);
+                assert!(rule.within(&[]));
+            }
         }
     }
 

@@ -8,9 +8,12 @@ use billet_store::{Batch, Store, StoreError, Write};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
+use tokio::sync::watch;
+
 use crate::{
     fetch::{Fetcher, Guard},
     images::Images,
+    metrics::Requests,
     problem::{Failure, Kind},
     serve::{ServeError, ServeOptions},
     signin::{Refused, SignIns},
@@ -30,6 +33,9 @@ struct Inner {
     log_origin: String,
     images: Images,
     signins: SignIns,
+    requests: Requests,
+    /// Becomes true when the server stops: what waits for ever ends then.
+    ending: watch::Receiver<bool>,
     /// Requests under way that have an idempotency key.
     under_way: std::sync::Mutex<HashSet<(TokenId, String)>>,
 }
@@ -39,6 +45,7 @@ impl App {
         control: Control,
         options: &ServeOptions,
         authority: &str,
+        ending: watch::Receiver<bool>,
     ) -> Result<Self, ServeError> {
         let fetcher = Fetcher::new(Guard::new(options.fetch_allow.clone()))
             .map_err(|e| ServeError::Fetch(e.to_string()))?;
@@ -49,6 +56,8 @@ impl App {
                 log_origin: format!("billet-{}/audit", &authority[..16]),
                 images,
                 signins: SignIns::default(),
+                requests: Requests::default(),
+                ending,
                 under_way: std::sync::Mutex::default(),
             }),
         })
@@ -73,6 +82,16 @@ impl App {
 
     pub(crate) fn images(&self) -> &Images {
         &self.inner.images
+    }
+
+    /// Requests that were answered.
+    pub(crate) fn requests(&self) -> &Requests {
+        &self.inner.requests
+    }
+
+    /// Becomes true when the server stops.
+    pub(crate) fn ending(&self) -> watch::Receiver<bool> {
+        self.inner.ending.clone()
     }
 
     /// Marks a request with a key as under way; none where it is already.
@@ -174,6 +193,7 @@ pub(crate) fn of_store(doing: &str, error: StoreError) -> Failure {
             Kind::Stale,
             format!("{doing}: {error}. Read it again and decide again"),
         ),
+        StoreError::OverQuota { .. } => Failure::new(Kind::OverQuota, error.to_string()),
         StoreError::Held { .. } | StoreError::Constraint { .. } => {
             Failure::new(Kind::Conflict, format!("{doing}: {error}"))
         }

@@ -33,6 +33,7 @@ pub(crate) async fn gate(State(app): State<App>, request: Request, next: Next) -
         .to_owned();
     let method = request.method().clone();
     let span = tracing::info_span!("request", id, %method, path);
+    let (counting, known) = (app.clone(), (method.clone(), path.clone()));
     let began = Instant::now();
     let work = async move {
         let method = request.method().clone();
@@ -47,7 +48,20 @@ pub(crate) async fn gate(State(app): State<App>, request: Request, next: Next) -
         let response =
             outcome.unwrap_or_else(|| Failure::internal("the request", &"a panic").into_response());
         let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        tracing::info!(status = response.status().as_u16(), ms, "answered");
+        let (method, route) = known;
+        // A method that is nobody's is as made up as a path can be.
+        let method = match method {
+            Method::GET | Method::POST | Method::PUT | Method::PATCH | Method::DELETE => {
+                method.as_str()
+            }
+            Method::HEAD => "HEAD",
+            _ => "(other)",
+        };
+        let status = response.status().as_u16();
+        counting
+            .requests()
+            .answered(method, &route, status, began.elapsed());
+        tracing::info!(status, ms, "answered");
         response
     };
     let mut response = work.instrument(span).await;
@@ -85,16 +99,32 @@ async fn pass(app: App, mut request: Request, next: Next) -> Response {
         .extensions()
         .get::<ConnectInfo<SocketAddr>>()
         .map(|info| info.0.ip());
-    let bearer = match auth::sign_in(&app, request.headers(), address).await {
+    let mut bearer = match auth::sign_in(&app, request.headers(), address).await {
         Ok(bearer) => bearer,
         Err(failure) => return failure.into_response(),
     };
-    if !roles.contains(&bearer.caller) {
+    let has: Vec<&str> = bearer.rights.iter().map(|r| r.caller.as_str()).collect();
+    if !bearer.keep(roles) {
         let names: Vec<&str> = roles.iter().map(|role| role.as_str()).collect();
+        let who = if has.is_empty() {
+            "a user who is in no group with a role".to_owned()
+        } else {
+            format!("a token of the role {}", has.join(", "))
+        };
+        let detail = format!("{who} cannot do this; it takes: {}", names.join(", "));
+        return Failure::new(Kind::Forbidden, detail).into_response();
+    }
+    if !rule.within(&bearer.token.scopes) {
+        let scopes: Vec<String> = bearer.token.scopes.iter().map(|s| s.to_string()).collect();
+        let verb = if rule.method == Method::GET {
+            "read"
+        } else {
+            "write"
+        };
         let detail = format!(
-            "a token of the role {} cannot do this; it takes: {}",
-            bearer.caller.as_str(),
-            names.join(", ")
+            "this token is cut down to {}; this takes {}:{verb}",
+            scopes.join(", "),
+            rule.area()
         );
         return Failure::new(Kind::Forbidden, detail).into_response();
     }

@@ -236,7 +236,7 @@ impl Images {
         let mut batch = Batch::new().audited(row);
         let filter = billet_store::OperationFilter {
             state: Some(OperationState::Running),
-            project: image.project,
+            projects: image.project.map(|project| vec![project]),
             ..Default::default()
         };
         let running = control.store().operations(&filter, None, 1000).await;

@@ -19,6 +19,7 @@ mod gate;
 mod idempotency;
 mod images;
 mod lookup;
+mod metrics;
 pub mod openapi;
 mod page;
 mod problem;

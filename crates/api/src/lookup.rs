@@ -10,7 +10,7 @@ use billet_model::{
     image::Image,
     lease::Lease,
     machine::Machine,
-    people::{Organisation, Project, Token},
+    people::{Group, Organisation, Project, Token, User},
     site::{MachineType, Network, Site},
 };
 use billet_store::{ImageFilter, LeaseFilter, StoreError};
@@ -65,6 +65,10 @@ by_name_or_id! {
     network, network_by_name: Network, "network";
     /// A machine.
     machine, machine_by_name: Machine, "machine";
+    /// A user.
+    user, user_by_name: User, "user";
+    /// A group.
+    group, group_by_name: Group, "group";
 }
 
 /// A project that the caller may see.
@@ -74,11 +78,8 @@ pub(crate) async fn project(app: &App, bearer: &Bearer, text: &str) -> Result<Pr
         Asked::Name(name) => app.store().project_by_name(&name).await,
     };
     let project = found("project", text, read)?;
-    if bearer.sees(Some(project.id)) {
-        Ok(project)
-    } else {
-        Err(Failure::not_found("project", text))
-    }
+    bearer.admit("project", text, Some(project.id))?;
+    Ok(project)
 }
 
 /// The project that a request is for: the caller's own, or the one it names.
@@ -87,28 +88,28 @@ pub(crate) async fn project_for(
     bearer: &Bearer,
     named: Option<&str>,
 ) -> Result<Project, Failure> {
-    match (named, bearer.bound_to()) {
+    match (named, bearer.bound_to().as_deref()) {
         (Some(named), _) => project(app, bearer, named)
             .await
             .map_err(|f| f.field("project")),
-        (None, Some(own)) => project(app, bearer, &own.to_string()).await,
-        (None, None) => Err(Failure::invalid(
+        (None, Some([own])) => project(app, bearer, &own.to_string()).await,
+        (None, _) => Err(Failure::invalid(
             "project",
             "your token is for no one project: say for which this is",
         )),
     }
 }
 
-/// The project that a list is cut to: the caller's own always; else the one
-/// asked for, if one is.
+/// The projects that a list is cut to: the one asked for, if one is; else all
+/// that the caller sees.
 pub(crate) async fn project_filter(
     app: &App,
     bearer: &Bearer,
     named: Option<&str>,
-) -> Result<Option<ProjectId>, Failure> {
+) -> Result<Option<Vec<ProjectId>>, Failure> {
     match named {
         None => Ok(bearer.bound_to()),
-        Some(named) => project(app, bearer, named).await.map(|p| Some(p.id)),
+        Some(named) => project(app, bearer, named).await.map(|p| Some(vec![p.id])),
     }
 }
 
@@ -118,23 +119,21 @@ pub(crate) async fn token(app: &App, bearer: &Bearer, text: &str) -> Result<Toke
         return Err(Failure::not_found("token", text));
     };
     let token = found("token", text, app.store().token(id).await)?;
-    if bearer.sees(token.project) {
-        Ok(token)
-    } else {
-        Err(Failure::not_found("token", text))
-    }
+    bearer.admit("token", text, token.project)?;
+    Ok(token)
 }
 
 /// A lease that the caller may see.
 pub(crate) async fn lease(app: &App, bearer: &Bearer, text: &str) -> Result<Lease, Failure> {
-    let lease = match (asked("lease", text)?, bearer.bound_to()) {
+    let lease = match (asked("lease", text)?, bearer.bound_to().as_deref()) {
         (Asked::Id(id), _) => found("lease", text, app.store().lease(id).await)?,
-        (Asked::Name(name), Some(own)) => {
-            let read = app.store().lease_by_name(own, &name).await;
+        (Asked::Name(name), Some([own])) => {
+            let read = app.store().lease_by_name(*own, &name).await;
             found("lease", text, read)?
         }
-        (Asked::Name(name), None) => {
+        (Asked::Name(name), own) => {
             let filter = LeaseFilter {
+                projects: own.map(<[ProjectId]>::to_vec),
                 name: Some(name),
                 live: Some(true),
                 ..LeaseFilter::default()
@@ -143,43 +142,46 @@ pub(crate) async fn lease(app: &App, bearer: &Bearer, text: &str) -> Result<Leas
             only("lease", text, read)?
         }
     };
-    if bearer.sees(Some(lease.project)) {
-        Ok(lease)
-    } else {
-        Err(Failure::not_found("lease", text))
-    }
+    bearer.admit("lease", text, Some(lease.project))?;
+    Ok(lease)
 }
 
 /// An image that the caller may use: its project's own, or the operator's.
 pub(crate) async fn image(app: &App, bearer: &Bearer, text: &str) -> Result<Image, Failure> {
     let image = match asked("image", text)? {
         Asked::Id(id) => found("image", text, app.store().image(id).await)?,
-        Asked::Name(name) => {
-            let own = match bearer.bound_to() {
-                None => None,
-                own => app.store().image_by_name(own, &name).await.transpose(),
-            };
-            let shared = match own {
-                None => app.store().image_by_name(None, &name).await.transpose(),
-                own => own,
-            };
-            match (shared, bearer.bound_to()) {
-                (None, None) => {
+        Asked::Name(name) => match bearer.bound_to() {
+            // The caller's own goes before the operator's of the same name.
+            own @ Some(_) => {
+                let filter = ImageFilter {
+                    visible_to: own,
+                    name: Some(name),
+                    ..ImageFilter::default()
+                };
+                let read = app.store().images(&filter, None, 3).await.map(|mut read| {
+                    if read.iter().any(|image| image.project.is_some()) {
+                        read.retain(|image| image.project.is_some());
+                    }
+                    read
+                });
+                only("image", text, read)?
+            }
+            None => match app.store().image_by_name(None, &name).await.transpose() {
+                Some(shared) => found("image", text, shared.map(Some))?,
+                None => {
                     let filter = ImageFilter {
                         name: Some(name),
                         ..ImageFilter::default()
                     };
                     only("image", text, app.store().images(&filter, None, 2).await)?
                 }
-                (read, _) => found("image", text, read.transpose())?,
-            }
-        }
+            },
+        },
     };
-    if image.project.is_none() || bearer.sees(image.project) {
-        Ok(image)
-    } else {
-        Err(Failure::not_found("image", text))
+    if image.project.is_some() {
+        bearer.admit("image", text, image.project)?;
     }
+    Ok(image)
 }
 
 /// The only one of a name that several projects may have used.

@@ -34,7 +34,7 @@ use crate::{
     ),
     tags(
         (name = "server", description = "The server itself"),
-        (name = "people", description = "Organisations, projects, tokens"),
+        (name = "people", description = "Organisations, projects, users, groups, tokens, quotas"),
         (name = "places", description = "Sites, machine types, networks"),
         (name = "machines", description = "Machines, for operators"),
         (name = "images", description = "What machines are written with"),

@@ -32,6 +32,8 @@ pub(crate) enum Kind {
     InUse,
     /// Nothing that fits is free.
     NoneFree,
+    /// A quota is used up.
+    OverQuota,
     /// It was changed since the caller looked.
     Stale,
     /// The body is too large.
@@ -67,6 +69,7 @@ impl Kind {
             Self::Conflict => (S::CONFLICT, "conflict", "not as things stand"),
             Self::InUse => (S::CONFLICT, "in-use", "it is still used"),
             Self::NoneFree => (S::CONFLICT, "none-free", "nothing that fits is free"),
+            Self::OverQuota => (S::CONFLICT, "over-quota", "a quota is used up"),
             Self::Stale => (S::PRECONDITION_FAILED, "stale", "it was changed meanwhile"),
             Self::TooLarge => (S::PAYLOAD_TOO_LARGE, "too-large", "the body is too large"),
             Self::MediaType => (
@@ -186,6 +189,7 @@ impl From<Refusal> for Failure {
             RefusalKind::Invalid => Kind::Invalid,
             RefusalKind::Conflict => Kind::Conflict,
             RefusalKind::Unavailable => Kind::NoneFree,
+            RefusalKind::OverQuota => Kind::OverQuota,
             RefusalKind::Precondition => Kind::Stale,
             RefusalKind::TooLarge => Kind::TooLarge,
             RefusalKind::Internal => return Self::internal("the request", &refusal.detail),

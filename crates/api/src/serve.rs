@@ -12,7 +12,7 @@ use axum_server::{
 };
 use billet_control::Control;
 use hyper_util::rt::TokioTimer;
-use tokio::task::JoinHandle;
+use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
     app::App,
@@ -86,6 +86,8 @@ pub enum ServeError {
 /// A server that listens.
 #[derive(Debug)]
 pub struct Server {
+    /// Told true at the end.
+    end: watch::Sender<bool>,
     address: SocketAddr,
     fingerprint: String,
     handle: Handle<SocketAddr>,
@@ -114,7 +116,8 @@ pub async fn serve(control: Control, options: ServeOptions) -> Result<Server, Se
     listener.set_nonblocking(true).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
 
-    let app = App::new(control.clone(), &options, &fingerprint)?;
+    let (end, ending) = watch::channel(false);
+    let app = App::new(control.clone(), &options, &fingerprint, ending)?;
     app.images().recover().await.map_err(ServeError::Images)?;
     let helpers = vec![
         tokio::spawn(renew(config.clone(), authority, options.names, control)),
@@ -145,6 +148,7 @@ pub async fn serve(control: Control, options: ServeOptions) -> Result<Server, Se
     let serving = tokio::spawn(server.serve(service));
     tracing::info!(%address, authority = fingerprint, "serving");
     Ok(Server {
+        end,
         address,
         fingerprint,
         handle,
@@ -169,6 +173,7 @@ impl Server {
     /// # Errors
     /// When it had ended by itself before.
     pub async fn stop(mut self, grace: Duration) -> Result<(), ServeError> {
+        let _ = self.end.send(true);
         self.handle.graceful_shutdown(Some(grace));
         self.ended().await
     }
@@ -192,6 +197,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        let _ = self.end.send(true);
         self.handle.shutdown();
         for helper in &self.helpers {
             helper.abort();

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use billet_client::{Client, Environment, Target};
 
 use crate::{
-    cli::{Cli, Command},
+    cli::{Cli, Command, LogFormat},
     commands,
     failure::{Code, Failure},
     output::{Output, say},
@@ -41,7 +41,8 @@ impl App {
 pub async fn run(cli: Cli) -> ExitCode {
     // What a server or a lab does by itself is told without being asked for.
     let runs = matches!(cli.command, Command::Serve(_) | Command::Lab(_));
-    logging(cli.global.verbose + u8::from(runs && !cli.global.quiet));
+    let verbose = cli.global.verbose + u8::from(runs && !cli.global.quiet);
+    logging(verbose, cli.global.log_format);
     let app = App {
         output: Output {
             format: cli.global.output,
@@ -65,7 +66,7 @@ pub async fn run(cli: Cli) -> ExitCode {
 }
 
 /// Logs go to stderr: warnings, or what BILLET_LOG asks for.
-fn logging(verbose: u8) {
+fn logging(verbose: u8, format: LogFormat) {
     use tracing_subscriber::EnvFilter;
     let default = match verbose {
         0 => "warn",
@@ -73,9 +74,11 @@ fn logging(verbose: u8) {
         _ => "debug",
     };
     let filter = EnvFilter::try_from_env("BILLET_LOG").unwrap_or_else(|_| EnvFilter::new(default));
-    let _ = tracing_subscriber::fmt()
+    let log = tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
-        .with_env_filter(filter)
-        .with_ansi(crate::output::watched())
-        .try_init();
+        .with_env_filter(filter);
+    let _ = match format {
+        LogFormat::Text => log.with_ansi(crate::output::watched()).try_init(),
+        LogFormat::Json => log.json().flatten_event(true).try_init(),
+    };
 }

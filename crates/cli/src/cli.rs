@@ -45,9 +45,28 @@ pub struct Global {
     /// Log more to stderr; twice for still more.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
+    /// How to log to stderr.
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "FORMAT"
+    )]
+    pub log_format: LogFormat,
     /// Ask this server, by the name given at `login --context`.
     #[arg(long, global = true, value_name = "NAME")]
     pub context: Option<String>,
+}
+
+/// In which form to log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// Lines for people.
+    #[default]
+    Text,
+    /// One JSON object a line, with its spans' fields, for programs.
+    Json,
 }
 
 /// What is to be done.
@@ -84,12 +103,19 @@ pub enum Command {
     #[command(subcommand)]
     Project(people::Project),
     #[command(subcommand)]
-    Token(people::Token),
+    Quota(quota::Quota),
+    #[command(subcommand)]
+    User(user::User),
+    #[command(subcommand)]
+    Group(group::Group),
+    #[command(subcommand)]
+    Token(token::Token),
 
     #[command(subcommand)]
     Evidence(evidence::Evidence),
     #[command(subcommand)]
     Audit(audit::Audit),
+    Events(events::Events),
     #[command(subcommand)]
     Keys(evidence::Keys),
 

@@ -5,7 +5,9 @@ pub mod backup;
 pub mod bmc;
 pub mod build;
 pub mod completion;
+pub mod events;
 pub mod evidence;
+pub mod group;
 pub mod image;
 pub mod lab;
 pub mod lease;
@@ -14,8 +16,11 @@ pub mod machine;
 pub mod operation;
 pub mod people;
 pub mod place;
+pub mod quota;
 pub mod serve;
 pub mod ssh;
+pub mod token;
+pub mod user;
 
 mod ask;
 mod certificate;
@@ -49,7 +54,11 @@ pub async fn run(command: Command, app: &App) -> Result<(), Failure> {
         Command::Organisation(command) => command.run(app).await,
         Command::Project(command) => command.run(app).await,
         Command::Token(command) => command.run(app).await,
+        Command::User(command) => command.run(app).await,
+        Command::Quota(command) => command.run(app).await,
+        Command::Group(command) => command.run(app).await,
         Command::Evidence(command) => command.run(app).await,
+        Command::Events(command) => command.run(app).await,
         Command::Audit(command) => command.run(app).await,
         Command::Keys(command) => command.run(app).await,
         Command::Completion(command) => command.run(),

@@ -23,11 +23,13 @@
 //! | ask | [`Client`] and its methods, one for each call of the API |
 //! | get long lists | [`Pages`] |
 //! | wait for an operation | [`Client::follow`] |
+//! | follow what happens | [`Client::events`] |
 
 mod call;
 mod client;
 mod config;
 mod error;
+mod events;
 mod follow;
 mod images;
 mod leases;
@@ -42,6 +44,7 @@ mod upload;
 pub use client::{Client, Patience};
 pub use config::{Config, ConfigError, Context, Environment, Server, Target};
 pub use error::ClientError;
+pub use events::Events;
 pub use follow::Followed;
 pub use machines::MachineVerb;
 pub use pages::Pages;

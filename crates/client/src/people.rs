@@ -1,8 +1,12 @@
-//! Organisations, projects, tokens, and who one is.
+//! Organisations, projects, users, groups, tokens, and who one is.
 
 use billet_model::{
-    api::{NewOrganisation, NewProject, NewToken, ServerInfo, TokenChange, TokenMade, WhoAmI},
-    people::{Organisation, Project, Token},
+    api::{
+        GroupChange, GroupView, NewGroup, NewOrganisation, NewProject, NewToken, NewUser, Page,
+        QuotaChange, QuotaView, ServerInfo, TokenChange, TokenMade, TokenRotation, UserChange,
+        WhoAmI,
+    },
+    people::{Organisation, Project, Token, User},
 };
 use reqwest::Method;
 
@@ -110,6 +114,125 @@ impl Client {
         self.call(Method::PATCH, format!("/v1/tokens/{}", part(id)))
             .body(change)
             .json()
+            .await
+    }
+
+    /// Changes a token's secret for another. The new one is in the answer, and
+    /// nowhere else ever after.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn rotate_token(&self, id: &str, rotation: &TokenRotation) -> Result<TokenMade> {
+        self.post(format!("/v1/tokens/{}/rotate", part(id)))
+            .body(rotation)
+            .json()
+            .await
+    }
+
+    /// Quotas that count for the caller's projects.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn quotas(&self, filters: &[(&str, &str)]) -> Result<Page<QuotaView>> {
+        let mut call = self.get("/v1/quotas");
+        for (name, value) in filters {
+            call = call.query(name, value);
+        }
+        call.json().await
+    }
+
+    /// Sets a quota, or takes it away.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn set_quota(&self, change: &QuotaChange) -> Result<Page<QuotaView>> {
+        self.call(Method::PUT, "/v1/quotas")
+            .body(change)
+            .json()
+            .await
+    }
+
+    /// Users.
+    pub fn users(&self) -> Pages<'_, User> {
+        self.pages("/v1/users", &[])
+    }
+
+    /// A user, by name or id.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn user(&self, name: &str) -> Result<User> {
+        self.get(format!("/v1/users/{}", part(name))).json().await
+    }
+
+    /// Makes a user.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn create_user(&self, new: &NewUser) -> Result<User> {
+        self.post("/v1/users").body(new).json().await
+    }
+
+    /// Changes a user.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn change_user(&self, name: &str, change: &UserChange) -> Result<User> {
+        self.call(Method::PATCH, format!("/v1/users/{}", part(name)))
+            .body(change)
+            .json()
+            .await
+    }
+
+    /// Deletes a user with its tokens.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn delete_user(&self, name: &str) -> Result<()> {
+        self.call(Method::DELETE, format!("/v1/users/{}", part(name)))
+            .done()
+            .await
+    }
+
+    /// Groups.
+    pub fn groups(&self) -> Pages<'_, GroupView> {
+        self.pages("/v1/groups", &[])
+    }
+
+    /// A group, by name or id.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn group(&self, name: &str) -> Result<GroupView> {
+        self.get(format!("/v1/groups/{}", part(name))).json().await
+    }
+
+    /// Makes a group.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn create_group(&self, new: &NewGroup) -> Result<GroupView> {
+        self.post("/v1/groups").body(new).json().await
+    }
+
+    /// Changes who is in a group, and what it may.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn change_group(&self, name: &str, change: &GroupChange) -> Result<GroupView> {
+        self.call(Method::PATCH, format!("/v1/groups/{}", part(name)))
+            .body(change)
+            .json()
+            .await
+    }
+
+    /// Deletes a group.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn delete_group(&self, name: &str) -> Result<()> {
+        self.call(Method::DELETE, format!("/v1/groups/{}", part(name)))
+            .done()
             .await
     }
 

@@ -261,3 +261,57 @@ async fn an_operation_is_followed_to_its_end() {
         ["", "wait=10&seen=tag0", "wait=10&seen=tag1"]
     );
 }
+
+/// A row as the stream has it, at `place`, split where a connection may break.
+fn event(place: u64) -> String {
+    let row = json!({
+        "index": place, "id": format!("01940000-0000-7000-8000-{place:012}"),
+        "at": "2026-11-22T15:00:00Z", "actor": { "actor": "billet" }, "action": "lease.create",
+        "machine": null, "lease": null, "image": null, "project": null, "detail": {},
+    });
+    format!("id: {place}\ndata: {row}\n\n")
+}
+
+#[tokio::test]
+async fn events_go_on_behind_the_last_one_when_the_connection_breaks() {
+    let seen = Seen::default();
+    let log = Arc::clone(&seen);
+    let fake = fake::serve(Router::new().route(
+        "/v1/events",
+        get(move |headers: HeaderMap| async move {
+            let last = headers.get("last-event-id");
+            let last = last.map_or("-", |l| l.to_str().expect("text")).to_owned();
+            let mut log = log.lock().expect("a lock");
+            log.push(last);
+            let half = event(9);
+            let body = match log.len() {
+                // Broken before the first event: it said where it begins.
+                1 => "id: 6\n\n".to_owned(),
+                2 => format!(":\n\n{}{}{}", event(7), event(8), &half[..half.len() / 2]),
+                3 => return StatusCode::BAD_GATEWAY.into_response(),
+                _ => format!("{half}{}", event(10)),
+            };
+            ([("content-type", "text/event-stream")], body).into_response()
+        }),
+    ));
+    let client = client(&fake, &fake.authority).await;
+    let mut events = client.events(&[("action", "lease.")], None, true);
+    let mut places = Vec::new();
+    while places.len() < 4 {
+        let row = events.next().await.expect("an event").expect("no end");
+        places.push(row.index.expect("a place"));
+    }
+    assert_eq!(places, [7, 8, 9, 10]);
+    assert_eq!(*seen.lock().expect("a lock"), ["-", "6", "8", "8"]);
+    // Without following it ends with what there is.
+    let mut events = client.events(&[], Some(3), false);
+    let mut count = 0;
+    while events.next().await.expect("an event").is_some() {
+        count += 1;
+    }
+    assert_eq!(count, 2);
+    assert_eq!(
+        seen.lock().expect("a lock").last().map(String::as_str),
+        Some("2")
+    );
+}

@@ -19,7 +19,12 @@ use crate::{Control, enroll::BMC_PASSWORD};
 #[derive(Default)]
 pub(crate) struct Bmcs {
     clients: Mutex<HashMap<MachineId, Known>>,
+    /// Requests by how they ended: how many, and seconds in all.
+    ended: Mutex<[(u64, f64); 3]>,
 }
+
+/// How a request can end, in words.
+const ENDS: [&str; 3] = ["done", "failed", "uncertain"];
 
 /// A client, and what it was made of.
 struct Known {
@@ -29,6 +34,29 @@ struct Known {
 }
 
 impl Control {
+    /// Requests to BMCs since the start, by how they ended: the word for it, how
+    /// many, and how many seconds they took in all.
+    pub fn bmc_requests(&self) -> Vec<(&'static str, u64, f64)> {
+        let ended = self.bmcs().ended.lock();
+        let ended = ended.unwrap_or_else(PoisonError::into_inner);
+        let ends = ENDS.iter().zip(ended.iter());
+        ends.map(|(word, (count, seconds))| (*word, *count, *seconds))
+            .collect()
+    }
+
+    /// Counts a request that ended.
+    pub(crate) fn count(&self, reply: &BmcReply, took: std::time::Duration) {
+        let end = match reply {
+            BmcReply::Done { .. } => 0,
+            BmcReply::Failed { .. } => 1,
+            BmcReply::Uncertain { .. } => 2,
+        };
+        let ended = self.bmcs().ended.lock();
+        let (count, seconds) = &mut ended.unwrap_or_else(PoisonError::into_inner)[end];
+        *count += 1;
+        *seconds += took.as_secs_f64();
+    }
+
     /// Carries out a request that was persisted.
     pub(crate) async fn carry_out(&self, machine: &Machine, pending: &Pending) -> BmcReply {
         let client = match self.client(machine).await {

@@ -182,6 +182,10 @@ impl Core {
                 units,
                 lease: lease.id,
             })
+            .with(Write::WithinQuota {
+                project: lease.project,
+                machine_type: lease.machine_type.clone(),
+            })
             .audited(row);
         match self.commit(batch).await {
             Ok(()) => {
@@ -193,8 +197,49 @@ impl Core {
                 Ok((lease, operation))
             }
             Err(StoreError::Conflict { .. } | StoreError::Held { .. }) => Err(GrantError::Lost),
+            Err(StoreError::OverQuota { .. }) => Err(self.over_quota(lease).await?.into()),
             Err(error) => Err(Refusal::from(error).into()),
         }
+    }
+
+    /// Which quota is used up, how far, and who can raise it.
+    async fn over_quota(&self, lease: &Lease) -> Result<Refusal, Refusal> {
+        let quotas = self.store.quotas(Some(&[lease.project])).await?;
+        let full = quotas
+            .into_iter()
+            .find(|(q, used)| q.machine_type == lease.machine_type && *used >= q.most);
+        let Some((quota, used)) = full else {
+            // Someone let go of a machine meanwhile.
+            let detail = "the quota was used up a moment ago: try again";
+            return Ok(Refusal::new(RefusalKind::OverQuota, detail));
+        };
+        let (whose, flag) = match (quota.organisation, quota.project) {
+            (Some(id), _) => {
+                let found = self.store.organisation(id).await?;
+                let name = found.map_or_else(|| id.to_string(), |o| o.name.to_string());
+                (
+                    format!("organisation {name}"),
+                    format!("--organisation {name}"),
+                )
+            }
+            (None, _) => {
+                let found = self.store.project(lease.project).await?;
+                let name = found.map_or_else(|| lease.project.to_string(), |p| p.name.to_string());
+                (format!("project {name}"), format!("--project {name}"))
+            }
+        };
+        Ok(Refusal {
+            field: Some("machine_type".into()),
+            ..Refusal::new(
+                RefusalKind::OverQuota,
+                format!(
+                    "{whose} may hold {} machines of type {} at once and holds {used}: release one, \
+                     or ask an operator, who can raise it with `billet quota set {flag} --type {} \
+                     --most COUNT`",
+                    quota.most, quota.machine_type, quota.machine_type
+                ),
+            )
+        })
     }
 
     pub(crate) async fn image_for(

@@ -26,6 +26,8 @@ pub enum RefusalKind {
     Conflict,
     /// None is free.
     Unavailable,
+    /// A quota is used up.
+    OverQuota,
     /// It was changed since the caller read it.
     Precondition,
     /// Too much of something.
@@ -72,6 +74,7 @@ impl From<StoreError> for Refusal {
             | StoreError::Held { .. }
             | StoreError::Duplicate { .. }
             | StoreError::Referenced { .. } => RefusalKind::Conflict,
+            StoreError::OverQuota { .. } => RefusalKind::OverQuota,
             StoreError::NotFound { .. } => RefusalKind::NotFound,
             _ => RefusalKind::Internal,
         };

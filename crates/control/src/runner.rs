@@ -171,6 +171,7 @@ impl Control {
     async fn asked(&self, machine: &Machine, pending: &Pending) -> BmcReply {
         let began = std::time::Instant::now();
         let reply = self.carry_out(machine, pending).await;
+        self.count(&reply, began.elapsed());
         tracing::debug!(
             machine = %machine.name,
             number = pending.number,

@@ -52,6 +52,8 @@ new_ids!(
     OrganisationId,
     ProjectId,
     TokenId,
+    UserId,
+    GroupId,
     SiteId,
     NetworkId,
     MachineTypeId,

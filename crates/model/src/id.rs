@@ -56,6 +56,10 @@ ids! {
     ProjectId;
     /// An access token (the id is not the secret).
     TokenId;
+    /// A user: a person, or a service account.
+    UserId;
+    /// A group of users.
+    GroupId;
     /// A site.
     SiteId;
     /// A network.

@@ -16,6 +16,7 @@ pub mod machine;
 pub mod name;
 pub mod operation;
 pub mod people;
+pub mod scope;
 pub mod secret;
 pub mod site;
 pub mod step;

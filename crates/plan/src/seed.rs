@@ -74,7 +74,8 @@ const BOUNDARY: &str = "==billet==";
 /// the system's own trust is not touched. A stage of cloud-init cannot be given
 /// an environment once it runs, and newer ones are all one process: so it is a
 /// unit of its own, queued behind the last stage. What is left after the first
-/// boot is an empty file among cloud-init's own.
+/// boot is an empty file among cloud-init's own. `CLOUD_CFG` goes before all
+/// other configuration in every version; the option for that has moved.
 const HOOK: &str = r#"#!/bin/sh
 done=/var/lib/cloud/instance/sem/billet_phone_home
 [ -e "$done" ] && exit 0
@@ -94,7 +95,8 @@ After=cloud-final.service network-online.target
 Type=oneshot
 TimeoutStartSec=infinity
 Environment=REQUESTS_CA_BUNDLE=/run/billet/authority.pem
-ExecStart=/usr/bin/env cloud-init --file /run/billet/phone-home.cfg single --name phone_home --frequency always
+Environment=CLOUD_CFG=/run/billet/phone-home.cfg
+ExecStart=/usr/bin/env cloud-init single --name phone_home --frequency always
 ExecStart=/bin/touch $done
 ExecStart=/bin/rm -rf /run/billet
 EOF

@@ -2,15 +2,15 @@
 //! transaction, or not at all.
 
 use billet_model::{
-    EventId, ImageId, LeaseId, MachineId, MachineTypeId, NetworkId, OrganisationId, ProjectId,
-    SiteId, TokenId,
+    EventId, GroupId, ImageId, LeaseId, MachineId, MachineTypeId, Name, NetworkId, OrganisationId,
+    ProjectId, SiteId, TokenId, UserId,
     event::AuditRow,
     evidence::Evidence,
     image::Image,
     lease::Lease,
     machine::Machine,
     operation::Operation,
-    people::{Organisation, Project, Token},
+    people::{Grant, Group, Organisation, Project, Quota, Token, User},
     site::{MachineType, Network, Site},
     step::{Boot, TaskRecord},
 };
@@ -118,6 +118,15 @@ pub enum Write {
         /// SHA-256 of its secret, for a new one.
         hash: Option<[u8; 32]>,
     },
+    /// A token has another secret.
+    RotateToken {
+        /// The token, as it is then.
+        token: Token,
+        /// SHA-256 of the new secret.
+        hash: [u8; 32],
+        /// Until when the secret before it works on; `None` is not at all.
+        old_until: Option<Timestamp>,
+    },
     /// A token was used. Needs no audit row; it is no error if the token is gone.
     TouchToken {
         /// Which.
@@ -127,6 +136,55 @@ pub enum Write {
     },
     /// Deletes a token.
     DeleteToken(TokenId),
+    /// A quota.
+    PutQuota(Quota),
+    /// Takes a quota away. It is no error if there was none.
+    DeleteQuota(Quota),
+    /// Refuses the batch with `OverQuota` where the project, or its
+    /// organisation, now holds more machines of this type than it may: to come
+    /// after the lease. Of several that are committed at once none goes beyond.
+    WithinQuota {
+        /// The project.
+        project: ProjectId,
+        /// The type.
+        machine_type: Name,
+    },
+    /// A user.
+    PutUser(User),
+    /// Deletes a user and its tokens; refused while it owns service accounts.
+    DeleteUser(UserId),
+    /// A group's name; its members and grants stay as they are.
+    PutGroup(Group),
+    /// Deletes a group.
+    DeleteGroup(GroupId),
+    /// Puts a user into a group. It is no error if it was there.
+    AddMember {
+        /// The group.
+        group: GroupId,
+        /// The user.
+        user: UserId,
+    },
+    /// Takes a user out of a group. It is no error if it was not there.
+    RemoveMember {
+        /// The group.
+        group: GroupId,
+        /// The user.
+        user: UserId,
+    },
+    /// Gives a group a role. It is no error if it had it.
+    AddGrant {
+        /// The group.
+        group: GroupId,
+        /// The role and where.
+        grant: Grant,
+    },
+    /// Takes a role from a group. It is no error if it had it not.
+    RemoveGrant {
+        /// The group.
+        group: GroupId,
+        /// The role and where.
+        grant: Grant,
+    },
     /// Evidence: new, and never changed.
     PutEvidence(Box<Evidence>),
     /// A secret, encrypted by the caller.
@@ -217,7 +275,21 @@ impl Write {
             Self::PutSite(s) => ("site", s.name.to_string()),
             Self::PutMachineType(t) => ("machine type", t.name.to_string()),
             Self::PutNetwork(n) => ("network", n.name.to_string()),
-            Self::PutToken { token, .. } => ("token", token.name.to_string()),
+            Self::PutToken { token, .. } | Self::RotateToken { token, .. } => {
+                ("token", token.name.to_string())
+            }
+            Self::PutQuota(quota) | Self::DeleteQuota(quota) => {
+                ("quota of", quota.machine_type.to_string())
+            }
+            Self::WithinQuota { machine_type, .. } => ("quota of", machine_type.to_string()),
+            Self::PutUser(user) => ("user", user.name.to_string()),
+            Self::DeleteUser(id) => ("user", id.to_string()),
+            Self::PutGroup(group) => ("group", group.name.to_string()),
+            Self::DeleteGroup(id) => ("group", id.to_string()),
+            Self::AddMember { group, .. }
+            | Self::RemoveMember { group, .. }
+            | Self::AddGrant { group, .. }
+            | Self::RemoveGrant { group, .. } => ("group", group.to_string()),
             Self::TouchToken { id, .. } | Self::DeleteToken(id) => ("token", id.to_string()),
             Self::PutEvidence(e) => ("evidence", e.id.to_string()),
             Self::PutSecret { owner, .. } | Self::DeleteSecret { owner, .. } => {

@@ -22,6 +22,12 @@ pub enum StoreError {
         /// The machine.
         machine: String,
     },
+    /// A quota of machines of this type would be gone beyond.
+    #[error("no more machines of type {machine_type} may be held: a quota is used up")]
+    OverQuota {
+        /// The type.
+        machine_type: String,
+    },
     /// There is one already.
     #[error("there is already {what} {value:?}")]
     Duplicate {
@@ -141,6 +147,9 @@ impl StoreError {
                 id,
                 why: "it names something that does not exist, or something still needs it".into(),
             },
+            Some("275" | "23514") if message.contains("quotas_kept") => {
+                Self::OverQuota { machine_type: id }
+            }
             // Check.
             Some("275" | "23514") => Self::Constraint {
                 what,

@@ -35,6 +35,18 @@ const MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("migrations/0002_audit.sqlite.sql"),
         postgres: include_str!("migrations/0002_audit.postgres.sql"),
     },
+    Migration {
+        version: 3,
+        sql: include_str!("migrations/0003_people.sql"),
+        sqlite: "",
+        postgres: "",
+    },
+    Migration {
+        version: 4,
+        sql: include_str!("migrations/0004_quotas.sql"),
+        sqlite: "",
+        postgres: "",
+    },
 ];
 
 /// The newest version of the schema that this Billet knows.

@@ -41,6 +41,48 @@ impl Select {
         }
     }
 
+    /// Adds that a column is one of some values, where there are any to be among.
+    pub fn when_among<V: Into<Value> + Copy>(self, column: &str, among: Option<&[V]>) -> Self {
+        self.when_among_or("", column, among)
+    }
+
+    /// Adds that `or` holds, or a column is one of some values.
+    pub fn when_among_or<V: Into<Value> + Copy>(
+        mut self,
+        or: &str,
+        column: &str,
+        among: Option<&[V]>,
+    ) -> Self {
+        let Some(among) = among else { return self };
+        let mut condition = or.to_owned();
+        for value in among {
+            self.args.push((*value).into());
+            if !condition.is_empty() {
+                condition.push_str(" OR ");
+            }
+            condition.push_str(&format!("{column} = ${}", self.args.len()));
+        }
+        if condition.is_empty() {
+            condition.push_str("1 = 0");
+        }
+        self.and(&condition)
+    }
+
+    /// Adds that a condition holds for one of some values, where there are any to
+    /// be among; `?` in it stands for the value.
+    pub fn when_any<V: Into<Value> + Copy>(mut self, condition: &str, among: Option<&[V]>) -> Self {
+        let Some(among) = among else { return self };
+        let mut any = Vec::with_capacity(among.len());
+        for value in among {
+            self.args.push((*value).into());
+            any.push(condition.replace('?', &format!("${}", self.args.len())));
+        }
+        if any.is_empty() {
+            any.push("1 = 0".into());
+        }
+        self.and(&any.join(" OR "))
+    }
+
     /// Adds a condition with two values, `?1` and `?2`.
     pub fn when_pair(
         mut self,

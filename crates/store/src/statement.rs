@@ -107,6 +107,7 @@ macro_rules! text_ids {
 
 text_ids! {
     MachineId LeaseId ImageId OperationId TaskId OrganisationId ProjectId TokenId
+    UserId GroupId
     SiteId NetworkId MachineTypeId EvidenceId EventId BootId
 }
 

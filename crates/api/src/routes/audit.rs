@@ -58,7 +58,7 @@ async fn list_audit(
 ) -> Result<Json<Page<SealedRow>>, Failure> {
     let asked = Asked::<EventId>::new(query.limit, query.after.as_deref())?;
     let filter = AuditFilter {
-        project: lookup::project_filter(&app, &bearer, query.project.as_deref()).await?,
+        projects: lookup::project_filter(&app, &bearer, query.project.as_deref()).await?,
         machine: lookup::machine_filter(&app, &bearer, query.machine.as_deref()).await?,
         lease: lookup::lease_filter(&app, &bearer, query.lease.as_deref()).await?,
         since: query.since,
@@ -79,6 +79,9 @@ struct ExportQuery {
     limit: Option<usize>,
     /// Rows from this index on: one more than the last of the export before.
     from: Option<u64>,
+    /// The log as it was when it had so many rows: with the size of the first
+    /// page's checkpoint all pages have the same one, and are one export.
+    size: Option<u64>,
     /// Of this project's slice, by name or id.
     project: Option<String>,
     /// About this machine, by id, or for operators by name.
@@ -106,7 +109,7 @@ async fn export_audit(
 ) -> Result<Json<Export>, Failure> {
     let asked = Asked::<u64>::new(query.limit, None)?;
     let filter = AuditFilter {
-        project: lookup::project_filter(&app, &bearer, query.project.as_deref()).await?,
+        projects: lookup::project_filter(&app, &bearer, query.project.as_deref()).await?,
         machine: lookup::machine_filter(&app, &bearer, query.machine.as_deref()).await?,
         lease: lookup::lease_filter(&app, &bearer, query.lease.as_deref()).await?,
         since: query.since,
@@ -117,10 +120,20 @@ async fn export_audit(
     // What was committed until now is part of it.
     see("the audit log", app.store().seal(app.now()).await)?;
     let head = see("the audit log", app.store().audit_head().await)?;
+    let size = query.size.unwrap_or(head.size);
+    if size > head.size {
+        let detail = format!("the log has {} rows so far", head.size);
+        return Err(Failure::invalid("size", detail));
+    }
+    let root = if size == head.size {
+        head.root
+    } else {
+        see("the audit log", app.store().audit_root(size).await)?
+    };
     let checkpoint = Checkpoint {
         origin: app.log_origin().to_owned(),
-        size: head.size,
-        root: head.root,
+        size,
+        root,
     };
     let checkpoint = checkpoint
         .sign(app.control().keys.evidence())
@@ -128,7 +141,7 @@ async fn export_audit(
     let from = query.from.unwrap_or(0);
     let rows = app
         .store()
-        .audit_export(&filter, from, head.size, asked.limit())
+        .audit_export(&filter, from, size, asked.limit())
         .await;
     let rows = see("the audit log", rows)?;
     Ok(Json(Export { checkpoint, rows }))

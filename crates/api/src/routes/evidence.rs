@@ -58,7 +58,7 @@ async fn list_evidence(
 ) -> Result<Json<Page<Evidence>>, Failure> {
     let asked = Asked::<EvidenceId>::new(query.limit, query.after.as_deref())?;
     let filter = EvidenceFilter {
-        project: lookup::project_filter(&app, &bearer, query.project.as_deref()).await?,
+        projects: lookup::project_filter(&app, &bearer, query.project.as_deref()).await?,
         lease: lookup::lease_filter(&app, &bearer, query.lease.as_deref()).await?,
         machine: lookup::machine_filter(&app, &bearer, query.machine.as_deref()).await?,
         kind: query.kind,

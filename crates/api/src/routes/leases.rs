@@ -71,7 +71,7 @@ async fn list_leases(
 ) -> Result<Json<Page<LeaseView>>, Failure> {
     let asked = Asked::<LeaseId>::new(query.limit, query.after.as_deref())?;
     let filter = LeaseFilter {
-        project: lookup::project_filter(&app, &bearer, query.project.as_deref()).await?,
+        projects: lookup::project_filter(&app, &bearer, query.project.as_deref()).await?,
         name: query.name,
         state: query.state,
         live: query.live,

@@ -1,7 +1,9 @@
 //! The REST API, one file for each group of nouns.
 
 mod audit;
+mod events;
 mod evidence;
+mod groups;
 mod images;
 mod leases;
 mod machine_requests;
@@ -11,8 +13,11 @@ mod offers;
 mod operations;
 mod people;
 mod places;
+mod quotas;
 mod service;
 mod tokens;
+mod users;
+mod watch;
 
 use billet_store::StoreError;
 use serde::Deserialize;
@@ -30,6 +35,9 @@ pub(crate) fn router() -> OpenApiRouter<App> {
         .merge(service::router())
         .merge(people::router())
         .merge(tokens::router())
+        .merge(users::router())
+        .merge(quotas::router())
+        .merge(groups::router())
         .merge(places::router())
         .merge(networks::router())
         .merge(machines::router())
@@ -40,6 +48,8 @@ pub(crate) fn router() -> OpenApiRouter<App> {
         .merge(operations::router())
         .merge(evidence::router())
         .merge(audit::router())
+        .merge(events::router())
+        .merge(watch::router())
 }
 
 /// A page of a list without filters.

@@ -67,7 +67,7 @@ async fn list_operations(
 ) -> Result<Json<Page<Operation>>, Failure> {
     let asked = Asked::<OperationId>::new(query.limit, query.after.as_deref())?;
     let filter = OperationFilter {
-        project: lookup::project_filter(&app, &bearer, query.project.as_deref()).await?,
+        projects: lookup::project_filter(&app, &bearer, query.project.as_deref()).await?,
         machine: lookup::machine_filter(&app, &bearer, query.machine.as_deref()).await?,
         lease: lookup::lease_filter(&app, &bearer, query.lease.as_deref()).await?,
         state: query.state,

@@ -103,7 +103,7 @@ async fn delete_organisation(
 
 /// List projects
 ///
-/// A token for one project sees that one.
+/// Callers see those that they have a role in.
 #[utoipa::path(get, path = "/v1/projects", tag = "people", params(PageQuery),
     responses((status = 200, body = Page<Project>)))]
 async fn list_projects(
@@ -112,18 +112,11 @@ async fn list_projects(
     Query(query): Query<PageQuery>,
 ) -> Result<Json<Page<Project>>, Failure> {
     let asked = Asked::<ProjectId>::new(query.limit, query.after.as_deref())?;
-    let read = match bearer.bound_to() {
-        Some(own) if asked.after.is_none_or(|after| own > after) => {
-            see("projects", app.store().project(own).await)?
-                .into_iter()
-                .collect()
-        }
-        Some(_) => Vec::new(),
-        None => {
-            let read = app.store().projects(asked.after, asked.read()).await;
-            see("projects", read)?
-        }
-    };
+    let read = app
+        .store()
+        .projects(bearer.bound_to().as_deref(), asked.after, asked.read())
+        .await;
+    let read = see("projects", read)?;
     Ok(asked.page(read, |p| p.id.to_string()))
 }
 

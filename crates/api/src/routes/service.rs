@@ -6,7 +6,7 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use billet_model::api::{BackupMade, ServerInfo, WhoAmI};
+use billet_model::api::{BackupMade, RightView, ServerInfo, WhoAmI};
 use billet_store::Batch;
 use serde::Serialize;
 use serde_json::json;
@@ -66,13 +66,24 @@ async fn info(State(app): State<App>) -> Result<Json<ServerInfo>, Failure> {
 /// Tell who the bearer of the token is
 #[utoipa::path(get, path = "/v1/whoami", tag = "server", responses((status = 200, body = WhoAmI)))]
 async fn whoami(State(app): State<App>, bearer: Bearer) -> Result<Json<WhoAmI>, Failure> {
-    let project = match bearer.bound_to() {
-        Some(id) => see("the project", app.store().project(id).await)?,
-        None => None,
-    };
+    let mut rights = Vec::with_capacity(bearer.rights.len());
+    for right in &bearer.rights {
+        let project = match right.project {
+            Some(id) => see("the project", app.store().project(id).await)?,
+            None => None,
+        };
+        rights.push(RightView {
+            role: right.caller.role(),
+            project: right.project,
+            project_name: project.map(|p| p.name),
+        });
+    }
+    let own = |right: &&RightView| right.project == bearer.token.project;
     Ok(Json(WhoAmI {
+        project_name: rights.iter().find(own).and_then(|r| r.project_name.clone()),
         token: bearer.token,
-        project_name: project.map(|p| p.name),
+        user: bearer.user,
+        rights,
     }))
 }
 

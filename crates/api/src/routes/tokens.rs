@@ -7,9 +7,10 @@ use axum::{
     response::Response,
 };
 use billet_model::{
-    TokenId,
-    api::{NewToken, Page, TokenChange, TokenMade},
+    ProjectId, TokenId, UserId,
+    api::{NewToken, Page, TokenChange, TokenMade, TokenRotation},
     people::{Role, Token},
+    scope::TokenScope,
 };
 use billet_store::{Batch, Write};
 use serde::Deserialize;
@@ -19,7 +20,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::see;
 use crate::{
-    access::Caller,
+    access,
     app::{About as _, App},
     auth::{self, Bearer},
     extract::{Body, Of, Query},
@@ -34,7 +35,11 @@ pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(list_tokens, create_token))
         .routes(routes!(show_token, change_token, delete_token))
+        .routes(routes!(rotate_token))
 }
+
+/// For how many seconds an old secret may work on: a week.
+const MOST_GRACE: u64 = 7 * 86_400;
 
 /// Which tokens.
 #[derive(Deserialize, IntoParams)]
@@ -60,8 +65,11 @@ async fn list_tokens(
     Query(query): Query<TokenQuery>,
 ) -> Result<Json<Page<Token>>, Failure> {
     let asked = Asked::<TokenId>::new(query.limit, query.after.as_deref())?;
-    let project = lookup::project_filter(&app, &bearer, query.project.as_deref()).await?;
-    let read = app.store().tokens(project, asked.after, asked.read()).await;
+    let projects = lookup::project_filter(&app, &bearer, query.project.as_deref()).await?;
+    let read = app
+        .store()
+        .tokens(projects.as_deref(), asked.after, asked.read())
+        .await;
     Ok(asked.page(see("tokens", read)?, |t| t.id.to_string()))
 }
 
@@ -76,24 +84,15 @@ async fn create_token(
     bearer: Bearer,
     Body(new): Body<NewToken>,
 ) -> Result<Response, Failure> {
-    let named = new.project.as_ref().map(|name| name.as_str());
-    let wants_project = match (bearer.caller, new.role, named) {
-        (Caller::Operator, Role::Operator, Some(_)) => {
-            let detail = "an operator's token is for all projects: leave the project out";
-            return Err(Failure::invalid("project", detail));
+    let (role, project, user) = stands_for(&app, &bearer, &new).await?;
+    within_own(&bearer, &new.scopes)?;
+    for (n, scope) in new.scopes.iter().enumerate() {
+        let known = access::areas();
+        if scope.area().is_some_and(|area| !known.contains(&area)) {
+            let detail = format!("{scope} names no area that there is: {}", known.join(", "));
+            return Err(Failure::invalid(&format!("scopes[{n}]"), detail));
         }
-        (Caller::Operator, Role::Operator, None) | (Caller::Operator, Role::Auditor, None) => false,
-        (_, Role::Operator, _) => {
-            let detail = "only an operator makes operators' tokens";
-            return Err(Failure::new(Kind::Forbidden, detail).field("role"));
-        }
-        _ => true,
-    };
-    let project = if wants_project {
-        Some(lookup::project_for(&app, &bearer, named).await?.id)
-    } else {
-        None
-    };
+    }
     if new.expires_at.is_some_and(|end| end <= app.now()) {
         let detail = "this time is past already: choose one to come, or none";
         return Err(Failure::invalid("expires_at", detail));
@@ -102,19 +101,22 @@ async fn create_token(
     let token = Token {
         id: app.control().new_id(),
         name: new.name,
-        role: new.role,
+        role,
         project,
+        user,
+        scopes: new.scopes,
         expires_at: new.expires_at,
         disabled: false,
         created_at: app.now(),
         last_used_at: None,
+        rotated_at: None,
     };
     let row = app
         .row(&bearer.actor(), "token.create")
         .project(project)
         .detail(json!({
-            "token": token.id, "name": token.name, "role": token.role,
-            "expires_at": token.expires_at,
+            "token": token.id, "name": token.name, "role": token.role, "user": token.user,
+            "scopes": token.scopes, "expires_at": token.expires_at,
         }));
     let write = Write::PutToken {
         token: token.clone(),
@@ -130,6 +132,68 @@ async fn create_token(
     let mut response = respond::changed(StatusCode::CREATED, &made, None, Some(location))?;
     response.extensions_mut().insert(HoldsSecret);
     Ok(response)
+}
+
+/// What a new token stands for: a role and its project, or a user.
+async fn stands_for(
+    app: &App,
+    bearer: &Bearer,
+    new: &NewToken,
+) -> Result<(Option<Role>, Option<ProjectId>, Option<UserId>), Failure> {
+    let named = new.project.as_ref().map(|name| name.as_str());
+    let role = match (new.role, &new.user) {
+        (Some(role), None) => role,
+        (None, Some(user)) if named.is_none() && bearer.is_operator() => {
+            let user = lookup::user(app, user.as_str()).await;
+            return Ok((None, None, Some(user.map_err(|f| f.field("user"))?.id)));
+        }
+        (None, Some(_)) if named.is_some() => {
+            let detail =
+                "what a user's token may is what the user's groups may: leave the project out";
+            return Err(Failure::invalid("project", detail));
+        }
+        (None, Some(_)) => {
+            let detail = "only an operator makes users' tokens";
+            return Err(Failure::new(Kind::Forbidden, detail).field("user"));
+        }
+        (Some(_), Some(_)) | (None, None) => {
+            let detail = "a token has either a role of its own or a user: say one of the two";
+            return Err(Failure::invalid("role", detail));
+        }
+    };
+    let wants_project = match (bearer.is_operator(), role, named) {
+        (true, Role::Operator, Some(_)) => {
+            let detail = "an operator's token is for all projects: leave the project out";
+            return Err(Failure::invalid("project", detail));
+        }
+        (true, Role::Operator | Role::Auditor, None) => false,
+        (false, Role::Operator, _) => {
+            let detail = "only an operator makes operators' tokens";
+            return Err(Failure::new(Kind::Forbidden, detail).field("role"));
+        }
+        _ => true,
+    };
+    let project = if wants_project {
+        Some(lookup::project_for(app, bearer, named).await?.id)
+    } else {
+        None
+    };
+    Ok((Some(role), project, None))
+}
+
+/// Refuses to hand out more than the bearer's own token is cut down to.
+fn within_own(bearer: &Bearer, scopes: &[TokenScope]) -> Result<(), Failure> {
+    let own = &bearer.token.scopes;
+    let covered = |scope: &TokenScope| own.iter().any(|o| o.covers(scope));
+    if own.is_empty() || (!scopes.is_empty() && scopes.iter().all(covered)) {
+        return Ok(());
+    }
+    let own: Vec<String> = own.iter().map(TokenScope::to_string).collect();
+    let detail = format!(
+        "your token is cut down to {}: it hands out no token that can do more",
+        own.join(", ")
+    );
+    Err(Failure::new(Kind::Forbidden, detail).field("scopes"))
 }
 
 /// Show a token
@@ -174,6 +238,53 @@ async fn change_token(
     respond::changed(StatusCode::OK, &token, None, None)
 }
 
+/// Change a token's secret for another
+///
+/// The answer has the new secret, which is not shown again. The old one works on
+/// for `grace_seconds`, so that what uses it can be changed over.
+#[utoipa::path(post, path = "/v1/tokens/{token}/rotate", tag = "people",
+    request_body = TokenRotation, responses((status = 200, body = TokenMade)))]
+async fn rotate_token(
+    State(app): State<App>,
+    bearer: Bearer,
+    Of(text): Of,
+    Body(rotation): Body<TokenRotation>,
+) -> Result<Response, Failure> {
+    let mut token = lookup::token(&app, &bearer, &text).await?;
+    within_own(&bearer, &token.scopes)?;
+    let now = app.now();
+    if token.disabled || token.expires_at.is_some_and(|end| end <= now) {
+        let detail = "this token no longer works: make another";
+        return Err(Failure::new(Kind::Conflict, detail));
+    }
+    if rotation.grace_seconds > MOST_GRACE {
+        let detail = format!("the old secret may work on for {MOST_GRACE} seconds at most");
+        return Err(Failure::invalid("grace_seconds", detail));
+    }
+    let grace = i64::try_from(rotation.grace_seconds).unwrap_or(0);
+    let old_until = (grace > 0).then(|| now + jiff::SignedDuration::from_secs(grace));
+    let (secret, hash) = auth::fresh_secret(app.control());
+    token.rotated_at = Some(now);
+    let row = app
+        .row(&bearer.actor(), "token.rotate")
+        .project(token.project)
+        .detail(json!({ "token": token.id, "name": token.name, "old_until": old_until }));
+    let write = Write::RotateToken {
+        token: token.clone(),
+        hash,
+        old_until,
+    };
+    let batch = Batch::new().with(write).audited(row);
+    app.commit("changing the token's secret", batch).await?;
+    let made = TokenMade {
+        token,
+        secret: secret.expose().to_owned(),
+    };
+    let mut response = respond::changed(StatusCode::OK, &made, None, None)?;
+    response.extensions_mut().insert(HoldsSecret);
+    Ok(response)
+}
+
 /// Delete a token
 #[utoipa::path(delete, path = "/v1/tokens/{token}", tag = "people", responses((status = 204)))]
 async fn delete_token(
@@ -196,7 +307,10 @@ async fn delete_token(
 async fn keep_an_operator(app: &App, token: &Token) -> Result<(), Failure> {
     let now = app.now();
     let works = |t: &Token| {
-        t.role == Role::Operator && !t.disabled && t.expires_at.is_none_or(|end| end > now)
+        t.role == Some(Role::Operator)
+            && t.scopes.is_empty()
+            && !t.disabled
+            && t.expires_at.is_none_or(|end| end > now)
     };
     if !works(token) {
         return Ok(());

@@ -134,4 +134,28 @@ async fn an_export_is_checked_without_the_server() {
         }
     }
     assert_eq!(seen, 8);
+
+    // Pages of the log as it was are one export, whatever comes meanwhile.
+    let mut one = Export {
+        checkpoint: whole.checkpoint.clone(),
+        rows: Vec::new(),
+    };
+    loop {
+        site.post(
+            "/v1/organisations",
+            json!({ "name": format!("o{}", one.rows.len()) }),
+        )
+        .await
+        .ok();
+        let (from, size) = (one.rows.len(), checkpoint.size);
+        let path = format!("/v1/audit/export?limit=3&from={from}&size={size}");
+        let page: Export = site.get(&path).await.ok().json();
+        assert_eq!(page.checkpoint, whole.checkpoint);
+        if page.rows.is_empty() {
+            break;
+        }
+        one.rows.extend(page.rows);
+    }
+    assert_eq!(one, whole);
+    site.get("/v1/audit/export?size=9999").await.problem(422);
 }

@@ -213,3 +213,74 @@ async fn an_image_of_another_project_cannot_be_leased_with() {
         .await;
     assert_eq!(problem.problem(422).field.as_deref(), Some("project"));
 }
+
+#[tokio::test]
+async fn a_quota_is_kept_and_says_who_can_raise_it() {
+    let site = Site::new().await;
+    site.furnish().await;
+    site.image("debian", None).await;
+    let member = site.token("m", "member", Some("a")).await;
+    let set = async |body: serde_json::Value| {
+        site.call_as(&site.operator, Method::PUT, "/v1/quotas", body)
+            .await
+    };
+    set(json!({ "project": "a", "machine_type": "box", "most": 1 }))
+        .await
+        .ok();
+    site.lease("first").await;
+    site.machine("spare").await;
+    let ask = async || {
+        let body = json!({ "machine_type": "box", "image": "debian" });
+        site.call_as(&member, Method::POST, "/v1/leases", body)
+            .await
+    };
+    let problem = ask().await.problem(409);
+    assert!(problem.kind.ends_with("over-quota"), "{problem:?}");
+    for told in [
+        "project a may hold 1 machines of type box at once and holds 1",
+        "an operator",
+        "billet quota set --project a --type box",
+    ] {
+        assert!(problem.detail.contains(told), "{problem:?}");
+    }
+    // Nothing of it is left: the machine is free, and there is no lease.
+    let seen = site
+        .get_as(&member, "/v1/leases?live=true")
+        .await
+        .ok()
+        .value();
+    assert_eq!(seen["items"].as_array().expect("items").len(), 1);
+    let seen = site.get_as(&member, "/v1/quotas").await.ok().value();
+    assert_eq!(
+        (&seen["items"][0]["used"], &seen["items"][0]["most"]),
+        (&json!(1), &json!(1))
+    );
+
+    set(json!({ "project": "a", "machine_type": "box", "most": null }))
+        .await
+        .ok();
+    set(json!({ "organisation": "acme", "machine_type": "box", "most": 1 }))
+        .await
+        .ok();
+    let problem = ask().await.problem(409);
+    assert!(
+        problem.detail.contains("organisation acme may hold 1"),
+        "{problem:?}"
+    );
+    set(json!({ "organisation": "acme", "machine_type": "box", "most": 2 }))
+        .await
+        .ok();
+    ask().await.ok();
+    for (body, field) in [
+        (json!({ "machine_type": "box", "most": 1 }), "project"),
+        (
+            json!({ "project": "a", "organisation": "acme", "machine_type": "box", "most": 1 }),
+            "project",
+        ),
+    ] {
+        assert_eq!(set(body).await.problem(422).field.as_deref(), Some(field));
+    }
+    set(json!({ "project": "a", "machine_type": "none", "most": 1 }))
+        .await
+        .problem(404);
+}

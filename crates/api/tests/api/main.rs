@@ -9,6 +9,7 @@
 mod access;
 mod audit;
 mod document;
+mod events;
 mod images;
 mod keys;
 mod leases;
@@ -17,3 +18,4 @@ mod people;
 mod problems;
 mod site;
 mod tls;
+mod users;

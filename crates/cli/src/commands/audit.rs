@@ -1,7 +1,11 @@
 //! The audit log.
 
-use std::path::PathBuf;
+use std::{
+    io::Write as _,
+    path::{Path, PathBuf},
+};
 
+use billet_client::Client;
 use billet_evidence::{
     TrustedKeys,
     audit::{Export, verify_export},
@@ -11,12 +15,12 @@ use clap::Subcommand;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::evidence::{trusted, write_out};
+use super::evidence::trusted;
 use crate::{
     app::App,
     failure::{Failure, chain},
     human,
-    output::{card, list},
+    output::{card, list, print},
 };
 
 /// What happened, and who asked for it.
@@ -49,10 +53,11 @@ pub enum Audit {
         #[arg(long, value_name = "TIME")]
         until: Option<Timestamp>,
     },
-    /// Export a slice of the log that anybody can check.
+    /// Export the log, so that anybody can check it.
     ///
-    /// The rows you may see, each with its proof, and the signed head of the log. It shows nothing
-    /// of anyone else's. `billet audit verify` checks it without a server.
+    /// All rows that you may see, each with its proof, and the signed head of the log as it was when
+    /// the export began. It shows nothing of anyone else's. `billet audit verify` checks it without
+    /// a server.
     #[command(after_help = "Examples:\n  billet audit export --out audit.json")]
     Export {
         /// Only this project's.
@@ -61,17 +66,17 @@ pub enum Audit {
         /// From this row on: one more than the last of the export before.
         #[arg(long, value_name = "INDEX", default_value_t = 0)]
         from: u64,
-        /// At most so many rows, 1 to 1000.
-        #[arg(long, value_name = "COUNT", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=1000))]
-        limit: u64,
+        /// At most so many rows; all of them where absent.
+        #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
+        limit: Option<u64>,
         /// Write to this file; else to stdout.
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
-    /// Check an exported slice of the log, without a server.
+    /// Check an exported log or slice of it, without a server.
     ///
-    /// Every row must be in the log that the signed head stands for, unchanged and in order. It
-    /// cannot show that no row was left out of the slice.
+    /// Every row must be in the log that the signed head stands for, unchanged and in order. Whether
+    /// that is all of the log is said: of a slice it cannot be shown that no row was left out.
     #[command(after_help = "Examples:\n  billet audit verify audit.json --trust site-key.pem")]
     Verify {
         /// The exported file.
@@ -118,25 +123,13 @@ impl Audit {
                 out,
             } => {
                 let client = app.client().await?;
-                let (from, most) = (from.to_string(), limit.to_string());
-                let filters = super::filters(&[
-                    ("project", project.as_deref()),
-                    ("from", Some(&from)),
-                    ("limit", Some(&most)),
-                ]);
-                let export = client.audit_export(&filters).await?;
-                write_out(app, &export, out.as_deref())?;
-                let rows = export["rows"]
-                    .as_array()
-                    .map(Vec::as_slice)
-                    .unwrap_or_default();
-                if rows.len() as u64 == limit
-                    && let Some(last) = rows.last().and_then(|row| row["index"].as_u64())
-                {
-                    let next = last + 1;
-                    app.output
-                        .note(format!("There may be more: go on with --from {next}."));
-                }
+                let project = project.as_deref();
+                let rows = export(&client, project, from, limit, out.as_deref()).await?;
+                let rows = human::count(usize::try_from(rows).unwrap_or(usize::MAX), "row");
+                app.output.note(match out {
+                    Some(path) => format!("{rows} written to {}.", path.display()),
+                    None => format!("{rows}."),
+                });
                 Ok(())
             }
             Self::Verify {
@@ -157,6 +150,15 @@ impl Audit {
                             "yes: every row is in the log, unchanged and in order".to_owned(),
                         ),
                         ("rows", text("rows")),
+                        (
+                            "complete",
+                            if said["complete"] == true {
+                                "yes: no row of the log is missing".to_owned()
+                            } else {
+                                "no: it is a slice, and what else is in the log is not known"
+                                    .to_owned()
+                            },
+                        ),
                         ("log", text("origin")),
                         ("log's rows", text("size")),
                         ("signed by", text("keyid")),
@@ -167,11 +169,110 @@ impl Audit {
     }
 }
 
-fn verify(
-    file: &std::path::Path,
-    keys: &TrustedKeys,
-    origin: Option<&str>,
-) -> Result<Value, Failure> {
+/// Writes an export page by page, as one: the memory for it does not grow with the log.
+async fn export(
+    client: &Client,
+    project: Option<&str>,
+    mut from: u64,
+    limit: Option<u64>,
+    out: Option<&Path>,
+) -> Result<u64, Failure> {
+    let mut sink = Sink::open(out)?;
+    let (mut written, mut size) = (0, None::<String>);
+    loop {
+        let page = limit.map_or(PAGE, |limit| (limit - written).min(PAGE));
+        let (first, most) = (from.to_string(), page.to_string());
+        let filters = super::filters(&[
+            ("project", project),
+            ("from", Some(&first)),
+            ("limit", Some(&most)),
+            ("size", size.as_deref()),
+        ]);
+        let part = client.audit_export(&filters).await?;
+        let part: Export = serde_json::from_value(part)
+            .map_err(|e| Failure::failed(format!("the server's export cannot be read: {e}")))?;
+        if size.is_none() {
+            // The head's second line; all further pages are of the log as it was then.
+            size = Some(
+                part.checkpoint
+                    .lines()
+                    .nth(1)
+                    .unwrap_or_default()
+                    .to_owned(),
+            );
+            sink.write(&format!(
+                "{{\"checkpoint\":{},\"rows\":[",
+                json!(part.checkpoint)
+            ))?;
+        }
+        for row in &part.rows {
+            let text = serde_json::to_string(row)
+                .map_err(|e| Failure::failed(format!("writing JSON: {e}")))?;
+            sink.write(if written == 0 { "\n" } else { ",\n" })?;
+            sink.write(&text)?;
+            written += 1;
+            from = row.index + 1;
+        }
+        if (part.rows.len() as u64) < page || limit == Some(written) {
+            sink.write("\n]}\n")?;
+            sink.end()?;
+            return Ok(written);
+        }
+    }
+}
+
+/// Most rows that a server gives at once.
+const PAGE: u64 = 1000;
+
+/// Where an export goes: stdout, or a file that is there when it is whole.
+enum Sink {
+    Stdout,
+    File(std::io::BufWriter<std::fs::File>, PathBuf, PathBuf),
+}
+
+impl Sink {
+    fn open(out: Option<&Path>) -> Result<Self, Failure> {
+        let Some(path) = out else {
+            return Ok(Self::Stdout);
+        };
+        if path.exists() {
+            let there = std::io::Error::from(std::io::ErrorKind::AlreadyExists);
+            return Err(Failure::file("writing", path, &there)
+                .hint("it is there already: evidence is not written over"));
+        }
+        let mut part = path.as_os_str().to_owned();
+        part.push(".part");
+        let part = PathBuf::from(part);
+        let file = std::fs::File::create(&part);
+        let file = file.map_err(|error| Failure::file("writing", &part, &error))?;
+        Ok(Self::File(
+            std::io::BufWriter::new(file),
+            part,
+            path.to_owned(),
+        ))
+    }
+
+    fn write(&mut self, text: &str) -> Result<(), Failure> {
+        match self {
+            Self::Stdout => print(text),
+            Self::File(file, part, _) => file
+                .write_all(text.as_bytes())
+                .map_err(|error| Failure::file("writing", part, &error)),
+        }
+    }
+
+    fn end(self) -> Result<(), Failure> {
+        let Self::File(mut file, part, path) = self else {
+            return Ok(());
+        };
+        file.flush()
+            .and_then(|()| file.get_ref().sync_all())
+            .and_then(|()| std::fs::rename(&part, &path))
+            .map_err(|error| Failure::file("writing", &path, &error))
+    }
+}
+
+fn verify(file: &Path, keys: &TrustedKeys, origin: Option<&str>) -> Result<Value, Failure> {
     let doubt = |why: String| Failure::failed(format!("{} does not hold: {why}", file.display()));
     let bytes = std::fs::read(file).map_err(|error| Failure::file("reading", file, &error))?;
     let export: Export = serde_json::from_slice(&bytes)
@@ -191,6 +292,8 @@ fn verify(
         "origin": checkpoint.origin,
         "size": checkpoint.size,
         "rows": export.rows.len(),
+        // Indexes rise and are all below the size: so many of them are all of them.
+        "complete": export.rows.len() as u64 == checkpoint.size,
         "keyid": keyid,
     }))
 }
@@ -198,28 +301,37 @@ fn verify(
 fn table(rows: &[SealedRow]) -> String {
     list(
         ["when", "who", "what", "to", "detail"],
-        rows.iter().map(|sealed| {
-            let row = &sealed.row;
-            let to = [
-                row.lease.map(|id| format!("lease {id}")),
-                row.machine.map(|id| format!("machine {id}")),
-                row.image.map(|id| format!("image {id}")),
-            ];
-            let to: Vec<String> = to.into_iter().flatten().collect();
-            let detail = match &row.detail {
-                Value::Null => String::new(),
-                Value::Object(map) if map.is_empty() => String::new(),
-                detail => detail.to_string(),
-            };
-            [
-                human::time(row.at),
-                who(&row.actor),
-                row.action.clone(),
-                to.join(", "),
-                detail,
-            ]
-        }),
+        rows.iter().map(line),
     )
+}
+
+/// What a row is about.
+fn subject(sealed: &SealedRow) -> String {
+    let row = &sealed.row;
+    let to = [
+        row.lease.map(|id| format!("lease {id}")),
+        row.machine.map(|id| format!("machine {id}")),
+        row.image.map(|id| format!("image {id}")),
+    ];
+    let to: Vec<String> = to.into_iter().flatten().collect();
+    to.join(", ")
+}
+
+/// A row as people read it.
+pub(super) fn line(sealed: &SealedRow) -> [String; 5] {
+    let row = &sealed.row;
+    let detail = match &row.detail {
+        Value::Null => String::new(),
+        Value::Object(map) if map.is_empty() => String::new(),
+        detail => detail.to_string(),
+    };
+    [
+        human::time(row.at),
+        who(&row.actor),
+        row.action.clone(),
+        subject(sealed),
+        detail,
+    ]
 }
 
 fn who(actor: &Actor) -> String {

@@ -74,7 +74,7 @@ impl Login {
         app.output.note(format!(
             "Signed in to {url} as {} ({}); kept in {} as context {name}.",
             who.token.name,
-            who.token.role.as_str(),
+            rights(&who),
             path.display()
         ));
         Ok(())
@@ -136,7 +136,8 @@ impl Whoami {
         app.output.result(&who, |who: &WhoAmI| {
             card([
                 ("name", who.token.name.to_string()),
-                ("role", who.token.role.as_str().to_owned()),
+                ("role", rights(who)),
+                ("user", maybe(who.user.as_ref().map(|user| &user.name))),
                 ("project", maybe(who.project_name.as_ref())),
                 ("token", who.token.id.to_string()),
                 (
@@ -149,4 +150,17 @@ impl Whoami {
             ])
         })
     }
+}
+
+/// What the bearer may, in a few words: `member in vision, auditor`.
+fn rights(who: &WhoAmI) -> String {
+    // An older server knows of no rights beside the token's role.
+    if who.rights.is_empty() {
+        return maybe(who.token.role.map(|role| role.as_str()));
+    }
+    let words = who.rights.iter().map(|right| match &right.project_name {
+        Some(project) => format!("{} in {project}", right.role.as_str()),
+        None => right.role.as_str().to_owned(),
+    });
+    words.collect::<Vec<_>>().join(", ")
 }

@@ -212,6 +212,7 @@ async fn a_phantom_lives_its_whole_life() {
         4,
         "the name is taken, and none is free"
     );
+    users_and_quotas(&home, machine_type).await;
     let tagged = run(&[
         "lease", "tag", "first", "c=d", "--remove", "a", "-o", "json",
     ])
@@ -352,6 +353,20 @@ async fn a_phantom_lives_its_whole_life() {
         verified.contains("phantom: this machine is not real silicon"),
         "{verified}"
     );
+    let seen = run(&["events", "--action", "lease.", "-o", "json"])
+        .await
+        .good();
+    let rows: Vec<serde_json::Value> = seen
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("a line is JSON"))
+        .collect();
+    assert_eq!(rows[0]["action"], "lease.create", "{rows:?}");
+    let next = rows[0]["index"].as_u64().expect("a place") + 1;
+    let rest = run(&["events", "--action", "lease.", "--from", &next.to_string()])
+        .await
+        .good();
+    assert_eq!(rest.stdout.lines().count(), rows.len() - 1);
     run(&["audit", "export", "--out", "audit.json"])
         .await
         .good();
@@ -364,7 +379,8 @@ async fn a_phantom_lives_its_whole_life() {
         "-o",
         "json",
     ];
-    assert!(home.run(&slice).await.good().json()["rows"].as_u64() > Some(2));
+    let said = home.run(&slice).await.good().json();
+    assert!(said["rows"].as_u64() > Some(2));
     assert_eq!(
         run(&["evidence", "export", id, "--out", "erase.json"])
             .await
@@ -432,4 +448,61 @@ async fn a_phantom_lives_its_whole_life() {
     }
     server.stop().await;
     lab.stop().await;
+}
+
+/// A user in a group asks with a token of its own, cut down; and a quota is set, while the lease
+/// `first` is held.
+async fn users_and_quotas(home: &Home, machine_type: &str) {
+    let run = async |line: &str| {
+        let mut arguments: Vec<&str> = line.split(' ').collect();
+        arguments.extend(["--context", "default"]);
+        home.run(&arguments).await
+    };
+    run("user create bob").await.good();
+    run("user create robot --service --owner bob --expires 30d")
+        .await
+        .good();
+    run("group create team").await.good();
+    run("group add team bob robot").await.good();
+    let shown = run("group grant team --role member --project vision")
+        .await
+        .good();
+    assert!(
+        shown.stdout.contains("member in project vision"),
+        "{}",
+        shown.stdout
+    );
+    let made = run("token create t --user robot --scope leases:read --scope tokens:read -o json");
+    let made = made.await.good().json();
+    let id = made["token"]["id"].as_str().expect("an id").to_owned();
+    let asks = async |secret: &str, line: &str| {
+        let mut command = home.command(&line.split(' ').collect::<Vec<_>>());
+        let output = command.env("BILLET_TOKEN", secret).output().await;
+        output.expect("it runs").status.code()
+    };
+    let secret = made["secret"].as_str().expect("a secret").to_owned();
+    assert_eq!(asks(&secret, "lease show first").await, Some(0));
+    assert_eq!(asks(&secret, "offers").await, Some(4), "it is cut down");
+    let rotated = run(&format!("token rotate {id}")).await.good().stdout;
+    assert_eq!(asks(&secret, "lease show first").await, Some(6));
+    assert_eq!(asks(rotated.trim(), "lease show first").await, Some(0));
+    run("user disable bob").await.good();
+    assert_eq!(
+        asks(rotated.trim(), "lease show first").await,
+        Some(6),
+        "nobody answers for it"
+    );
+
+    run(&format!(
+        "quota set --project vision --type {machine_type} --most 1"
+    ))
+    .await
+    .good();
+    let quotas = run("quota list -o json").await.good().json();
+    assert_eq!(quotas["items"][0]["used"], 1, "{quotas}");
+    run(&format!(
+        "quota delete --project vision --type {machine_type}"
+    ))
+    .await
+    .good();
 }

@@ -17,8 +17,8 @@ use crate::{
 /// Which rows; what is `None` is not asked.
 #[derive(Clone, Debug, Default)]
 pub struct AuditFilter {
-    /// Of this project's slice.
-    pub project: Option<ProjectId>,
+    /// Of one of these projects' slices.
+    pub projects: Option<Vec<ProjectId>>,
     /// About this machine.
     pub machine: Option<MachineId>,
     /// About this lease.
@@ -38,7 +38,7 @@ const WHAT: &str = "audit row";
 impl AuditFilter {
     fn conditions(&self, select: Select) -> Select {
         let mut select = select
-            .when_some("a.project = ?", self.project)
+            .when_among("a.project", self.projects.as_deref())
             .when_some("a.machine = ?", self.machine)
             .when_some("a.lease = ?", self.lease)
             .when_some("a.at >= ?", self.since)
@@ -87,6 +87,38 @@ impl Store {
                 let leaf: Option<i64> = column(WHAT, row, 1)?;
                 Ok(SealedRow {
                     index: leaf.map(i64::unsigned_abs),
+                    row: noun::<AuditRow>(WHAT, row)?,
+                })
+            })
+            .collect()
+    }
+
+    /// Sealed rows in the order of the log, from leaf `from` to before leaf `until`.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn audit_sealed(
+        &self,
+        filter: &AuditFilter,
+        from: u64,
+        until: u64,
+        limit: usize,
+    ) -> Result<Vec<SealedRow>> {
+        let select = Select::new(
+            WHAT,
+            "SELECT a.doc, l.leaf FROM audit_leaves l JOIN audit a ON a.seq = l.seq",
+        );
+        let select = filter
+            .conditions(select)
+            .when("l.leaf >= ?", i64::try_from(from).unwrap_or(i64::MAX))
+            .when("l.leaf < ?", i64::try_from(until).unwrap_or(i64::MAX))
+            .order_limit("l.leaf", limit);
+        let rows = self.fetch(select).await?;
+        rows.iter()
+            .map(|row| {
+                let leaf: i64 = column(WHAT, row, 1)?;
+                Ok(SealedRow {
+                    index: Some(leaf.unsigned_abs()),
                     row: noun::<AuditRow>(WHAT, row)?,
                 })
             })

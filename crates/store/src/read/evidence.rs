@@ -9,8 +9,8 @@ use crate::{Store, error::Result, select::Select, statement::Statement};
 pub struct EvidenceFilter {
     /// About this lease.
     pub lease: Option<LeaseId>,
-    /// That this project may see.
-    pub project: Option<ProjectId>,
+    /// That one of these projects may see.
+    pub projects: Option<Vec<ProjectId>>,
     /// About this machine.
     pub machine: Option<MachineId>,
     /// Of this predicate type.
@@ -40,7 +40,7 @@ impl Store {
     ) -> Result<Vec<Evidence>> {
         let select = Select::new("evidence", "SELECT doc FROM evidence")
             .when_some("lease = ?", filter.lease)
-            .when_some("project = ?", filter.project)
+            .when_among("project", filter.projects.as_deref())
             .when_some("machine = ?", filter.machine)
             .when_some("kind = ?", filter.kind.as_deref())
             .when_some("id > ?", after)

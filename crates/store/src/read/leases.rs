@@ -11,8 +11,8 @@ use crate::{Store, error::Result, select::Select, statement::Statement};
 /// Which leases; what is `None` or empty is not asked.
 #[derive(Clone, Debug, Default)]
 pub struct LeaseFilter {
-    /// Of this project.
-    pub project: Option<ProjectId>,
+    /// Of one of these projects.
+    pub projects: Option<Vec<ProjectId>>,
     /// With this name.
     pub name: Option<Name>,
     /// In this state.
@@ -69,7 +69,7 @@ impl Store {
         limit: usize,
     ) -> Result<Vec<Lease>> {
         let mut select = Select::new(WHAT, "SELECT doc FROM leases")
-            .when_some("project = ?", filter.project)
+            .when_among("project", filter.projects.as_deref())
             .when_some("name = ?", filter.name.as_ref())
             .when_some("state = ?", filter.state.map(LeaseState::as_str))
             .when_some("machine = ?", filter.machine)

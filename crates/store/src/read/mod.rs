@@ -1,11 +1,14 @@
 //! Reading: one file for each group of nouns, all of them methods of [`crate::Store`].
 
 mod audit;
+mod counts;
 mod evidence;
 mod leases;
 mod machines;
 mod people;
 mod places;
+mod quotas;
+mod users;
 mod work;
 
 pub use audit::AuditFilter;

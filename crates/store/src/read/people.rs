@@ -5,6 +5,7 @@ use billet_model::{
     image::{Image, ImageState},
     people::{Organisation, Project, Token},
 };
+use jiff::Timestamp;
 use sqlx::any::AnyRow;
 use uuid::Uuid;
 
@@ -18,8 +19,8 @@ use crate::{
 /// Which images; what is `None` is not asked.
 #[derive(Clone, Debug, Default)]
 pub struct ImageFilter {
-    /// That this project may use: its own and the operator's.
-    pub visible_to: Option<ProjectId>,
+    /// That these projects may use: their own and the operator's.
+    pub visible_to: Option<Vec<ProjectId>>,
     /// Of this project only.
     pub project: Option<ProjectId>,
     /// With this name.
@@ -101,12 +102,18 @@ impl Store {
             .await
     }
 
-    /// Projects in order of their ids, those after `after`.
+    /// Projects, some or all, in order of their ids, those after `after`.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn projects(&self, after: Option<ProjectId>, limit: usize) -> Result<Vec<Project>> {
+    pub async fn projects(
+        &self,
+        among: Option<&[ProjectId]>,
+        after: Option<ProjectId>,
+        limit: usize,
+    ) -> Result<Vec<Project>> {
         let select = Select::new("project", "SELECT doc FROM projects")
+            .when_among("id", among)
             .when_some("id > ?", after)
             .order_limit("id", limit);
         self.nouns("project", select).await
@@ -123,29 +130,31 @@ impl Store {
     }
 
     /// The token whose secret has this SHA-256, whether it is still good or not.
+    /// A secret that was changed for another counts as long as it was let.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn token_by_hash(&self, hash: &[u8; 32]) -> Result<Option<Token>> {
-        const SQL: &str = "SELECT doc, last_used_at FROM tokens WHERE hash = $1";
+    pub async fn token_by_hash(&self, hash: &[u8; 32], now: Timestamp) -> Result<Option<Token>> {
+        const SQL: &str = "SELECT doc, last_used_at FROM tokens WHERE hash = $1 \
+                           OR (old_hash = $1 AND old_until > $2)";
         let rows = self
-            .fetch(Statement::read(SQL, "token").bind(hash.to_vec()))
+            .fetch(Statement::read(SQL, "token").bind(hash.to_vec()).bind(now))
             .await?;
         rows.first().map(token).transpose()
     }
 
-    /// Tokens, of a project or all, in order of their ids, those after `after`.
+    /// Tokens, of some projects or all, in order of their ids, those after `after`.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn tokens(
         &self,
-        project: Option<ProjectId>,
+        projects: Option<&[ProjectId]>,
         after: Option<TokenId>,
         limit: usize,
     ) -> Result<Vec<Token>> {
         let select = Select::new("token", "SELECT doc, last_used_at FROM tokens")
-            .when_some("project = ?", project)
+            .when_among("project", projects)
             .when_some("id > ?", after)
             .order_limit("id", limit);
         self.fetch(select).await?.iter().map(token).collect()
@@ -194,7 +203,7 @@ impl Store {
             None => None,
         };
         let select = Select::new("image", "SELECT doc FROM images")
-            .when_some("project IS NULL OR project = ?", filter.visible_to)
+            .when_among_or("project IS NULL", "project", filter.visible_to.as_deref())
             .when_some("project = ?", filter.project)
             .when_some("name = ?", filter.name.as_ref())
             .when_some("state = ?", state)

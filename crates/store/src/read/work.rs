@@ -11,8 +11,8 @@ use crate::{Store, error::Result, select::Select, statement::Statement};
 /// Which operations; what is `None` is not asked.
 #[derive(Clone, Debug, Default)]
 pub struct OperationFilter {
-    /// That this project may see.
-    pub project: Option<ProjectId>,
+    /// That one of these projects may see.
+    pub projects: Option<Vec<ProjectId>>,
     /// On this machine.
     pub machine: Option<MachineId>,
     /// For this lease.
@@ -43,7 +43,7 @@ impl Store {
         limit: usize,
     ) -> Result<Vec<Operation>> {
         let select = Select::new("operation", "SELECT doc FROM operations")
-            .when_some("project = ?", filter.project)
+            .when_among("project", filter.projects.as_deref())
             .when_some("machine = ?", filter.machine)
             .when_some("lease = ?", filter.lease)
             .when_some("state = ?", filter.state.map(OperationState::as_str))

@@ -147,12 +147,15 @@ pub(crate) fn token(project: Option<ProjectId>, called: &str) -> Token {
     Token {
         id: new_id!(TokenId),
         name: name(called),
-        role: Role::Operator,
+        role: Some(Role::Operator),
         project,
+        user: None,
+        scopes: Vec::new(),
         expires_at: Some(at(1000)),
         disabled: false,
         created_at: at(6),
         last_used_at: None,
+        rotated_at: None,
     }
 }
 

@@ -5,9 +5,9 @@ use crate::{
     Batch, Store, StoreError, StoreUrl, Write, engine::Engine, migrate, statement::Statement, write,
 };
 
-async fn statement(store: &Store, sql: &'static str) {
+async fn statement(store: &Store, sql: impl Into<std::borrow::Cow<'static, str>>) {
     store
-        .execute(Statement::new(sql, "test", ""))
+        .execute(Statement::read(sql, "test"))
         .await
         .expect("carried out");
 }
@@ -17,15 +17,16 @@ async fn older(world: &World, version: i64) -> Option<(StoreUrl, Store)> {
     let url = match &world.url {
         StoreUrl::SqliteInMemory => return None,
         StoreUrl::Sqlite { .. } => StoreUrl::Sqlite {
-            path: world.folder.path().join("older.db"),
+            path: world.folder.path().join(format!("older{version}.db")),
         },
         StoreUrl::Postgres { url } => {
-            statement(&world.store, "CREATE DATABASE older").await;
+            let sql = format!("CREATE DATABASE older{version}");
+            statement(&world.store, sql).await;
             // The database's name stands between the last slash before `?` and it.
             let (start, host) = url.split_once('?').expect("a host");
             let (start, _) = start.rsplit_once('/').expect("a name");
             StoreUrl::Postgres {
-                url: format!("{start}/older?{host}"),
+                url: format!("{start}/older{version}?{host}"),
             }
         }
     };
@@ -51,6 +52,23 @@ pub(super) async fn older_data_is_brought_along(world: World) {
             write::put(write, true, &mut statements).expect("statements");
         }
         old.engine.transact(&statements).await.expect("kept");
+        // A token as it was written before there were users and scopes.
+        let token = token(None, "old");
+        let doc = serde_json::json!({
+            "id": token.id, "name": "old", "role": "operator", "project": null,
+            "expires_at": token.expires_at, "disabled": false,
+            "created_at": token.created_at, "last_used_at": null,
+        });
+        let insert = Statement::new(
+            "INSERT INTO tokens (id, hash, doc) VALUES ($1, $2, $3)",
+            "token",
+            "old",
+        );
+        let insert = insert
+            .bind(token.id)
+            .bind(vec![5; 32])
+            .bind(doc.to_string());
+        old.execute(insert).await.expect("kept");
         old.close().await;
         drop(old);
 
@@ -63,6 +81,8 @@ pub(super) async fn older_data_is_brought_along(world: World) {
         );
         let found = new.machine_type_by_name(&kind.name).await;
         assert_eq!(found.expect("read"), Some(kind));
+        let found = new.token_by_hash(&[5; 32], at(0)).await;
+        assert_eq!(found.expect("read"), Some(token));
         new.commit(Batch::new().audited(row("test.later")))
             .await
             .expect("what is new works");

@@ -9,10 +9,12 @@ mod nouns;
 mod paging;
 mod postgres;
 mod property;
+mod quotas;
 mod races;
 mod recorded;
 mod rules;
 mod sealing;
+mod users;
 mod work;
 
 use crate::{EngineKind, Store, StoreUrl};
@@ -92,6 +94,8 @@ suite! {
         what_is_named_exists what_lives_keeps_what_it_needs the_audit_log_only_grows
         stale_versions_conflict one_holder;
     recorded: changes_need_an_audit_row progress_needs_none machines_change_on_record;
+    users: users_and_groups_round_trip rights_are_the_union secrets_are_changed;
+    quotas: quotas_are_kept;
     races: one_hold_wins updates_are_not_lost one_claim_wins sealers_do_not_collide;
     crash: a_dropped_transaction_leaves_nothing a_commit_dropped_anywhere_is_whole;
     migrations: older_data_is_brought_along a_newer_database_is_refused opening_again_changes_nothing;

@@ -202,7 +202,7 @@ pub(super) async fn work_round_trips(world: World) {
         let filter = OperationFilter {
             state: Some(state),
             machine: Some(machine.id),
-            project: Some(ground.project),
+            projects: Some(vec![ground.project]),
             lease: None,
         };
         let operations = store.operations(&filter, None, 10).await.expect("read");
@@ -247,7 +247,7 @@ pub(super) async fn people_round_trip(world: World) {
         store.project_by_name(&name("sight")).await.expect("read"),
         Some(project.clone())
     );
-    assert_eq!(store.projects(None, 10).await.expect("read").len(), 2);
+    assert_eq!(store.projects(None, None, 10).await.expect("read").len(), 2);
 
     let mut token = token(Some(ground.project), "ci");
     let hash = [1; 32];
@@ -259,10 +259,13 @@ pub(super) async fn people_round_trip(world: World) {
         .await
         .expect("made");
     assert_eq!(
-        store.token_by_hash(&hash).await.expect("read"),
+        store.token_by_hash(&hash, at(0)).await.expect("read"),
         Some(token.clone())
     );
-    assert_eq!(store.token_by_hash(&[2; 32]).await.expect("read"), None);
+    assert_eq!(
+        store.token_by_hash(&[2; 32], at(0)).await.expect("read"),
+        None
+    );
     // Used: to the microsecond, never backwards, and off the record.
     for (seen, kept) in [(50, 50), (40, 50), (60, 60)] {
         let touch = Write::TouchToken {
@@ -283,16 +286,16 @@ pub(super) async fn people_round_trip(world: World) {
         hash: None,
     };
     store.commit(put(change)).await.expect("disabled");
-    let found = store.token_by_hash(&hash).await.expect("read");
+    let found = store.token_by_hash(&hash, at(0)).await.expect("read");
     assert!(found.expect("the secret still finds it").disabled);
-    let of_project = store.tokens(Some(ground.project), None, 10).await;
+    let of_project = store.tokens(Some(&[ground.project]), None, 10).await;
     assert_eq!(of_project.expect("read").len(), 1);
     assert_eq!(store.tokens(None, None, 10).await.expect("read").len(), 2);
     store
         .commit(put(Write::DeleteToken(token.id)))
         .await
         .expect("deleted");
-    assert_eq!(store.token_by_hash(&hash).await.expect("read"), None);
+    assert_eq!(store.token_by_hash(&hash, at(0)).await.expect("read"), None);
     let gone = store.commit(put(Write::DeleteToken(token.id))).await;
     assert!(
         matches!(gone, Err(StoreError::NotFound { what: "token", .. })),
@@ -383,7 +386,7 @@ pub(super) async fn images_round_trip(world: World) {
         images.into_iter().map(|i| i.id).collect::<Vec<_>>()
     };
     let filter = ImageFilter {
-        visible_to: Some(ground.project),
+        visible_to: Some(vec![ground.project]),
         ..ImageFilter::default()
     };
     assert_eq!(seen(filter).await, [operators.id, own.id]);
@@ -425,7 +428,7 @@ pub(super) async fn evidence_round_trips(world: World) {
     );
     for (project, found) in [(ground.project, 1), (ground.other_project, 0)] {
         let filter = EvidenceFilter {
-            project: Some(project),
+            projects: Some(vec![project]),
             lease: evidence.lease,
             machine: Some(machine.id),
             kind: Some(evidence.kind.clone()),

@@ -163,7 +163,7 @@ pub(super) async fn filters_choose(world: World) {
         ),
         (
             AuditFilter {
-                project: Some(ground.project),
+                projects: Some(vec![ground.project]),
                 ..everything()
             },
             0,

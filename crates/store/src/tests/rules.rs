@@ -259,7 +259,7 @@ pub(super) async fn what_lives_keeps_what_it_needs(world: World) {
     ] {
         store.commit(put(write)).await.expect("nothing needs it");
     }
-    let token = store.token_by_hash(&[1; 32]).await.expect("read");
+    let token = store.token_by_hash(&[1; 32], at(0)).await.expect("read");
     assert_eq!(token, None, "a project's tokens go with it");
     let history = store.lease(lease.id).await.expect("read");
     assert!(history.is_some(), "what it had stays on record");

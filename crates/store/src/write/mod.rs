@@ -4,9 +4,12 @@ mod audit;
 mod leases;
 mod machines;
 mod named;
+mod people;
+mod quotas;
 mod tokens;
 mod work;
 
+pub(crate) use quotas::USED;
 use serde::Serialize;
 
 use crate::{
@@ -94,12 +97,39 @@ pub(crate) fn put(write: Write, recorded: bool, out: &mut Vec<Statement>) -> Res
                 .no_row(NoRow::NotFound),
         ),
         Write::PutToken { token, hash } => out.push(tokens::token(&token, hash)?),
+        Write::RotateToken {
+            token,
+            hash,
+            old_until,
+        } => out.push(tokens::rotate(&token, hash, old_until)?),
         Write::TouchToken { id, at } => out.push(tokens::touch(id, at)),
         Write::DeleteToken(id) => out.push(
             Statement::new("DELETE FROM tokens WHERE id = $1", "token", id)
                 .bind(id)
                 .no_row(NoRow::NotFound),
         ),
+        Write::PutQuota(quota) => out.push(quotas::put(&quota)),
+        Write::DeleteQuota(quota) => out.push(quotas::delete(&quota)),
+        Write::WithinQuota {
+            project,
+            machine_type,
+        } => quotas::within(project, &machine_type, out),
+        Write::PutUser(user) => out.push(people::user(&user)?),
+        Write::DeleteUser(id) => out.push(
+            Statement::new("DELETE FROM users WHERE id = $1", "user", id)
+                .bind(id)
+                .no_row(NoRow::NotFound),
+        ),
+        Write::PutGroup(group) => out.push(people::group(&group)?),
+        Write::DeleteGroup(id) => out.push(
+            Statement::new("DELETE FROM groups WHERE id = $1", "group", id)
+                .bind(id)
+                .no_row(NoRow::NotFound),
+        ),
+        Write::AddMember { group, user } => out.push(people::add_member(group, user)),
+        Write::RemoveMember { group, user } => out.push(people::remove_member(group, user)),
+        Write::AddGrant { group, grant } => out.push(people::add_grant(group, &grant)),
+        Write::RemoveGrant { group, grant } => out.push(people::remove_grant(group, &grant)),
         Write::PutEvidence(e) => out.push(work::evidence(&e)?),
         Write::PutSecret {
             owner,

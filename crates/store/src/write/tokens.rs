@@ -15,8 +15,8 @@ pub(super) fn token(token: &Token, hash: Option<[u8; 32]>) -> Result<Statement> 
     let written = doc("token", token)?;
     Ok(match hash {
         Some(hash) => Statement::new(
-            "INSERT INTO tokens (id, project, doc, last_used_at, hash) \
-             VALUES ($1, $2, $3, $4, $5)",
+            "INSERT INTO tokens (id, project, doc, last_used_at, hash, holder) \
+             VALUES ($1, $2, $3, $4, $5, $6)",
             "token",
             &token.name,
         )
@@ -25,6 +25,7 @@ pub(super) fn token(token: &Token, hash: Option<[u8; 32]>) -> Result<Statement> 
         .bind(written)
         .bind(token.last_used_at)
         .bind(hash.to_vec())
+        .bind(token.user)
         .unique(&[
             Unique {
                 index: "tokens_hash",
@@ -48,6 +49,30 @@ pub(super) fn token(token: &Token, hash: Option<[u8; 32]>) -> Result<Statement> 
         .bind(token.last_used_at)
         .no_row(NoRow::NotFound),
     })
+}
+
+/// A token has another secret; the one before may work on for a while.
+pub(super) fn rotate(
+    token: &Token,
+    hash: [u8; 32],
+    old_until: Option<Timestamp>,
+) -> Result<Statement> {
+    Ok(Statement::new(
+        // What stands on the right is what was there before, on both engines.
+        "UPDATE tokens SET old_hash = hash, old_until = $3, hash = $2, doc = $4 WHERE id = $1",
+        "token",
+        &token.name,
+    )
+    .bind(token.id)
+    .bind(hash.to_vec())
+    .bind(old_until)
+    .bind(doc("token", token)?)
+    .unique(&[Unique {
+        index: "tokens_hash",
+        columns: "tokens.hash",
+        means: Duplicate("a token with the same secret as", 0),
+    }])
+    .no_row(NoRow::NotFound))
 }
 
 /// A token was used: its time only ever rises.
