@@ -108,7 +108,7 @@ mod tests {
             ("runcmd:\n - echo\n", "#cloud-config"),
             ("", "#cloud-config"),
             ("#cloud-config\nruncmd: [a\nb: }\n", "not YAML"),
-            ("#cloud-config\n\tkey: x\n", "not YAML"),
+            ("#cloud-config\nruncmd:\n\t- echo\n", "not YAML"),
             ("#cloud-config\n- a\n", "not a mapping"),
             (
                 "#cloud-config\nvendor_data: {enabled: false}\n",

@@ -112,6 +112,29 @@ async fn machines_outlive_kills_and_a_power_cut() {
     assert_eq!(drives_with(&site, &machine, &pattern).await, 2);
     site.note("the tenant's pattern is on both drives");
 
+    // Billet's own ramdisk lets in who the lease does, with the drives as they were left.
+    let rescue = ["lease", "rescue", "first"];
+    site.by("acme", &rescue).await.good();
+    let inside = "id -un; uname -r; cat /proc/cmdline; grep -c PATTERN /dev/nvme?n1";
+    let inside = inside.replace("PATTERN", &pattern);
+    let said = ssh(&site, "acme", "first", &inside).await;
+    assert!(said.starts_with("root\n"), "{said}");
+    assert!(
+        !said.contains("billet.e2e=1"),
+        "the ramdisk's kernel: {said}"
+    );
+    for drive in ["/dev/nvme0n1:", "/dev/nvme1n1:"] {
+        let count = said.lines().find_map(|l| l.strip_prefix(drive));
+        let count: u64 = count.and_then(|c| c.parse().ok()).expect("a count");
+        assert!(count > 0, "the pattern is on {drive} {said}");
+    }
+    site.by("acme", &[&rescue[..], &["--end"]].concat())
+        .await
+        .good();
+    let up = ssh(&site, "acme", "first", "cat /root/left /proc/cmdline").await;
+    assert!(up.starts_with("left by the user data\n"), "{up}");
+    site.note("the first lease was rescued, and is as it was");
+
     // Given back; the control plane is killed in the erase, and in its read-back.
     let release = ["lease", "release", "first", "--no-wait"];
     site.ask_by("acme", &release).await;

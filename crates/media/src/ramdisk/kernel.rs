@@ -68,7 +68,10 @@ impl KernelPackage {
     /// Debian and Ubuntu are known. Takes about ten seconds and half a gigabyte.
     pub fn fetch(directory: &Path, progress: OnProgress<'_>) -> Result<Self, KernelError> {
         let unpacked = directory.join("unpacked");
-        if let Ok(found) = Self::open(&unpacked) {
+        // One that was unpacked before rescues had a shell is fetched anew.
+        if let Ok(found) = Self::open(&unpacked)
+            && found.busybox.is_some()
+        {
             return Ok(found);
         }
         let downloads = directory.join("packages");
