@@ -9,7 +9,11 @@ mod shell;
 use std::{
     collections::HashMap,
     net::{Ipv4Addr, Ipv6Addr, TcpListener},
-    sync::{Arc, Condvar, Mutex, PoisonError, mpsc},
+    sync::{
+        Arc, Condvar, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
     thread,
     time::Duration,
 };
@@ -53,6 +57,13 @@ pub enum RescueError {
     },
 }
 
+static UP: AtomicBool = AtomicBool::new(false);
+
+/// Whether a tenant may be at work here.
+pub fn is_up() -> bool {
+    UP.load(Ordering::Relaxed)
+}
+
 /// Lets these keys in as root, once for the life of the ramdisk. Returns the
 /// host keys, the same when asked again.
 ///
@@ -71,7 +82,10 @@ pub fn start(keys: &[String]) -> Result<Vec<String>, RescueError> {
             doing: "listening for SSH",
             source,
         })?;
+    // The agent has it in memory; whoever is let in needs none of it.
+    let _ = std::fs::remove_dir_all("/.extra");
     let host_keys = serve(listener, keys, shell)?;
+    UP.store(true, Ordering::Relaxed);
     say("the tenant is let in by SSH");
     *started = Some(host_keys.clone());
     Ok(host_keys)

@@ -15,7 +15,7 @@ use crate::{
     channel::{Channel, ChannelError},
     console::say,
     desk::Desk,
-    halt, work,
+    halt, rescue, work,
 };
 
 /// How long the control plane may be silent before the machine is turned off.
@@ -86,7 +86,8 @@ fn patiently_or<T>(
         match call() {
             Err(error) if error.passes() => {
                 say(format!("{what}: {error}"));
-                if began.elapsed() > GIVE_UP {
+                // A tenant at work in a rescue is not cut off.
+                if began.elapsed() > GIVE_UP && !rescue::is_up() {
                     halt::power_off("the control plane was silent for too long");
                 }
                 thread::sleep(pause);

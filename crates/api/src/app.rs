@@ -34,6 +34,9 @@ struct Inner {
     images: Images,
     signins: SignIns,
     requests: Requests,
+    /// Held by whoever changes a token or a user, from reading it to the commit:
+    /// both are written back whole, and what was switched off must stay off.
+    credentials: tokio::sync::Mutex<()>,
     /// Becomes true when the server stops: what waits for ever ends then.
     ending: watch::Receiver<bool>,
     /// Requests under way that have an idempotency key.
@@ -41,6 +44,11 @@ struct Inner {
 }
 
 impl App {
+    /// Alone among those who change tokens and users, until it is dropped.
+    pub(crate) async fn credentials(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.inner.credentials.lock().await
+    }
+
     pub(crate) fn new(
         control: Control,
         options: &ServeOptions,
@@ -56,6 +64,7 @@ impl App {
                 log_origin: format!("billet-{}/audit", &authority[..16]),
                 images,
                 signins: SignIns::default(),
+                credentials: tokio::sync::Mutex::default(),
                 requests: Requests::default(),
                 ending,
                 under_way: std::sync::Mutex::default(),

@@ -60,7 +60,8 @@ pub(crate) fn check(data: &str) -> Result<(), Refusal> {
         Value::Object(map) => {
             let vendor = map.get("vendor_data").and_then(|v| v.get("enabled"));
             match vendor {
-                Some(Value::Bool(false)) => Err(invalid(
+                // cloud-init takes other words and numbers for a no.
+                Some(value) if *value != Value::Bool(true) => Err(invalid(
                     "user data switches vendor_data off, which is what says that the first boot is done: leave it on, nothing of it stays".into(),
                 )),
                 _ => Ok(()),
@@ -112,6 +113,10 @@ mod tests {
             ("#cloud-config\n- a\n", "not a mapping"),
             (
                 "#cloud-config\nvendor_data: {enabled: false}\n",
+                "vendor_data",
+            ),
+            (
+                "#cloud-config\nvendor_data: {enabled: '0'}\n",
                 "vendor_data",
             ),
         ] {

@@ -32,6 +32,7 @@ pub mod seed;
 mod shelve;
 pub mod tenant;
 pub mod term;
+mod told;
 pub mod verdict;
 mod visit;
 mod working;

@@ -7,7 +7,7 @@ use billet_model::{
 };
 
 use crate::{
-    Decision, Facts, decision::Draft, disk, procedure, ramdisk, rest, shelve, visit, working,
+    Decision, Facts, decision::Draft, disk, procedure, ramdisk, rest, shelve, told, visit, working,
 };
 
 /// What came of the request that was pending, if anything did.
@@ -85,6 +85,7 @@ fn pauses(step: &Step, request: &BmcRequest) -> bool {
 /// Takes what a reply says of power and trouble, whatever the step.
 fn absorb(draft: &mut Draft<'_>, request: &BmcRequest, reply: &BmcReply) {
     let now = draft.now();
+    let words = told::words(draft, reply);
     let machine = draft.machine();
     match reply {
         BmcReply::Done { fact } => {
@@ -99,7 +100,7 @@ fn absorb(draft: &mut Draft<'_>, request: &BmcRequest, reply: &BmcReply) {
         }
         BmcReply::Failed { kind, detail } => {
             machine.notes.failures += 1;
-            machine.notes.last_failure = Some(detail.clone());
+            machine.notes.last_failure = words;
             let since = machine
                 .bmc_trouble
                 .as_ref()
@@ -111,9 +112,9 @@ fn absorb(draft: &mut Draft<'_>, request: &BmcRequest, reply: &BmcReply) {
                 since,
             });
         }
-        BmcReply::Uncertain { detail } => {
+        BmcReply::Uncertain { .. } => {
             machine.notes.failures += 1;
-            machine.notes.last_failure = Some(detail.clone());
+            machine.notes.last_failure = words;
             if request.is_change() {
                 machine.uncertain_since = Some(now);
             }
@@ -126,7 +127,7 @@ fn refused_for_good(draft: &mut Draft<'_>, came: &Came<'_>) -> bool {
     if !draft.m().lifecycle.is_working() {
         return false;
     }
-    let Some((_, BmcReply::Failed { kind, detail })) = came else {
+    let Some((_, reply @ BmcReply::Failed { kind, .. })) = came else {
         return false;
     };
     let hold = match kind {
@@ -134,7 +135,8 @@ fn refused_for_good(draft: &mut Draft<'_>, came: &Came<'_>) -> bool {
         BmcFailure::Certificate => HoldKind::BmcCertificate,
         _ => return false,
     };
-    let detail = format!("the BMC: {detail}");
+    let said = told::words(draft, reply).unwrap_or_default();
+    let detail = format!("the BMC: {said}");
     if draft.m().lifecycle == Lifecycle::Deploying {
         let why = "its machine's BMC could not be used";
         if visit::lasts(draft) {

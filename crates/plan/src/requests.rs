@@ -395,13 +395,26 @@ fn confirm(facts: &Facts<'_>) -> Result<Decision, Refused> {
     m.epoch += 1_000_000;
     m.notes = StepNotes::default();
     m.wake_at = now;
+    let lifecycle = m.lifecycle;
+    // What was handed over stays its tenant's, whatever was being done there.
+    let state = draft.lease().map(|l| l.state);
+    let tenants = state.is_some_and(LeaseState::is_tenants);
+    if tenants && lifecycle != Lifecycle::Active {
+        let to = match state {
+            Some(LeaseState::Maintenance) => Lifecycle::Maintenance,
+            _ => Lifecycle::Active,
+        };
+        draft.lifecycle(to, "restored from a backup, and its tenant's");
+        draft.machine().hold = None;
+    }
     let settled = matches!(
-        m.lifecycle,
+        lifecycle,
         Lifecycle::Active | Lifecycle::Enrolled | Lifecycle::Retired
     );
-    if settled {
+    let m = draft.machine();
+    if tenants || settled {
         m.waiting = None;
-        if m.lifecycle == Lifecycle::Active {
+        if tenants || lifecycle == Lifecycle::Active {
             // Yesterday's wish to change the power is nobody's today.
             m.power_request = None;
             m.step = Step::Rest;
@@ -409,11 +422,9 @@ fn confirm(facts: &Facts<'_>) -> Result<Decision, Refused> {
                 OperationState::Failed,
                 "given up: restored from a backup of the time when it was asked for",
             );
-            if draft.lease().is_some_and(|l| l.state == LeaseState::Rescue) {
-                visit::broken(
-                    &mut draft,
-                    "restored from a backup of the time when its machine was in rescue",
-                );
+            if let Some(state @ (LeaseState::Rescue | LeaseState::Reinstalling)) = state {
+                let why = format!("restored from a backup of the time when it was {state}");
+                visit::broken(&mut draft, &why);
             }
         }
     } else {

@@ -14,7 +14,7 @@ use crate::{
     decision::Draft,
     inspection,
     next::{Came, was_done},
-    procedure, requests, term,
+    procedure, requests, term, told,
 };
 
 /// A machine of a restored database: it is looked at, and nothing else.
@@ -255,8 +255,9 @@ pub(crate) fn change_power(draft: &mut Draft<'_>, came: &Came<'_>, action: Power
             draft.ask(BmcRequest::Power { action });
             return;
         }
-        Some((BmcRequest::Power { .. }, BmcReply::Failed { detail, .. })) => {
-            let told = format!("power {action} was not done: {detail}");
+        Some((BmcRequest::Power { .. }, reply @ BmcReply::Failed { .. })) => {
+            let said = told::words(draft, reply).unwrap_or_default();
+            let told = format!("power {action} was not done: {said}");
             back_to_rest(draft, OperationState::Failed, &told);
             return;
         }

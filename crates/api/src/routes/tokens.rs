@@ -217,6 +217,7 @@ async fn change_token(
     Of(text): Of,
     Body(change): Body<TokenChange>,
 ) -> Result<Response, Failure> {
+    let _alone = app.credentials().await;
     let mut token = lookup::token(&app, &bearer, &text).await?;
     let Some(disabled) = change.disabled.filter(|d| *d != token.disabled) else {
         return respond::changed(StatusCode::OK, &token, None, None);
@@ -250,6 +251,7 @@ async fn rotate_token(
     Of(text): Of,
     Body(rotation): Body<TokenRotation>,
 ) -> Result<Response, Failure> {
+    let _alone = app.credentials().await;
     let mut token = lookup::token(&app, &bearer, &text).await?;
     within_own(&bearer, &token.scopes)?;
     let now = app.now();
@@ -292,6 +294,7 @@ async fn delete_token(
     bearer: Bearer,
     Of(text): Of,
 ) -> Result<StatusCode, Failure> {
+    let _alone = app.credentials().await;
     let token = lookup::token(&app, &bearer, &text).await?;
     keep_an_operator(&app, &token).await?;
     let row = app

@@ -115,6 +115,7 @@ async fn change_user(
     Of(text): Of,
     Body(change): Body<UserChange>,
 ) -> Result<Response, Failure> {
+    let _alone = app.credentials().await;
     let before = lookup::user(&app, &text).await?;
     let mut user = before.clone();
     if let Some(disabled) = change.disabled {
@@ -153,6 +154,7 @@ async fn delete_user(
     bearer: Bearer,
     Of(text): Of,
 ) -> Result<StatusCode, Failure> {
+    let _alone = app.credentials().await;
     let user = lookup::user(&app, &text).await?;
     let row = app
         .row(&bearer.actor(), "user.delete")

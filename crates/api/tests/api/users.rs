@@ -298,3 +298,30 @@ async fn a_secret_is_changed_without_a_gap() {
         .await
         .problem(404);
 }
+
+/// Whoever holds a leaked token cannot keep it by changing its secret all the time.
+#[tokio::test]
+async fn what_is_disabled_while_it_is_rotated_stays_disabled() {
+    let site = Site::new().await;
+    site.furnish().await;
+    for round in 0..20 {
+        let name = format!("t{round}");
+        let secret = site.token(&name, "member", Some("a")).await;
+        let me = site.get_as(&secret, "/v1/whoami").await.ok().value();
+        let path = format!("/v1/tokens/{}", me["token"]["id"].as_str().expect("an id"));
+        let rotate = format!("{path}/rotate");
+        let (disabled, _) = tokio::join!(
+            site.call_as(
+                &site.operator,
+                Method::PATCH,
+                &path,
+                json!({ "disabled": true })
+            ),
+            site.post(&rotate, json!({}))
+        );
+        disabled.ok();
+        let token = site.get(&path).await.ok().value();
+        assert_eq!(token["disabled"], true, "{token}");
+        site.post(&rotate, json!({})).await.problem(409);
+    }
+}

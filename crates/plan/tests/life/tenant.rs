@@ -336,3 +336,106 @@ fn what_is_given_back_during_a_repair_is_erased_after_it() {
     assert_eq!(state(&world), LeaseState::Released);
     assert_eq!(world.machine.lifecycle, Lifecycle::Available);
 }
+
+/// A backup is restored while something of Billet's is at work on a machine that was handed over.
+#[test]
+fn what_was_handed_over_stays_its_tenants_over_a_restore() {
+    use requests::MachineRequest::{BreakFix, Confirm, Repair};
+    for what in ["break/fix", "reinstall", "rescue", "rescued"] {
+        let mut world = leased();
+        match what {
+            "break/fix" => {
+                let reason = "a fan".to_owned();
+                assert!(ask(&mut world, &BreakFix { reason }));
+                world.run();
+            }
+            "reinstall" => {
+                world.decide(None, false, |facts| {
+                    tenant::reinstall(facts, &with(false)).expect("it is reinstalled")
+                });
+            }
+            "rescue" => {
+                world.decide(None, false, |facts| {
+                    tenant::rescue(facts).expect("it is rescued")
+                });
+            }
+            _ => rescue(&mut world),
+        }
+        world.machine.unconfirmed = true;
+        assert!(ask(&mut world, &Confirm), "{what}");
+        world.run();
+        if world.machine.lifecycle == Lifecycle::Maintenance {
+            assert_eq!(state(&world), LeaseState::Maintenance, "{what}");
+            assert!(ask(&mut world, &Repair), "{what}");
+            world.run();
+            assert_eq!(state(&world), LeaseState::Active, "{what}");
+        } else {
+            assert_eq!(state(&world), LeaseState::Broken, "{what}");
+        }
+        assert_eq!(world.machine.lifecycle, Lifecycle::Active, "{what}");
+        assert!(world.machine.may_hold_data && world.machine.lease.is_some());
+        assert!(
+            world.works.iter().all(|w| !matches!(w, Work::Erase(_))),
+            "{what}: {:?}",
+            world.works
+        );
+        let certificates = world.certificates.len();
+        assert_eq!(certificates, 1, "{what}: of the take-over alone");
+    }
+}
+
+/// A tenant reads what went wrong, and nothing of how the operator's BMC is reached.
+#[test]
+fn a_bmcs_own_words_are_not_told_to_a_tenant() {
+    use billet_model::bmc::{BmcFailure, BmcReply};
+    let secret = "https://10.1.2.3/redfish/v1/Systems/1: no admin there";
+    let replies = [
+        BmcFailure::Unreachable,
+        BmcFailure::Credentials,
+        BmcFailure::Certificate,
+        BmcFailure::Refused,
+        BmcFailure::Malformed,
+    ]
+    .map(|kind| BmcReply::Failed {
+        kind,
+        detail: secret.into(),
+    });
+    let uncertain = BmcReply::Uncertain {
+        detail: secret.into(),
+    };
+    for reply in replies.into_iter().chain([uncertain]) {
+        let mut world = leased();
+        world.decide(None, false, |facts| {
+            tenant::reinstall(facts, &with(true)).expect("it is reinstalled")
+        });
+        for _ in 0..3000 {
+            let done = world.machine.step == Step::Rest;
+            if done {
+                break;
+            }
+            world.decide(None, false, next_step);
+            world.now += jiff::SignedDuration::from_secs(2);
+            if world.machine.pending.is_some() {
+                world.decide(Some(&reply), false, next_step);
+            }
+        }
+        assert_eq!(state(&world), LeaseState::Broken, "{reply:?}");
+        let lease = serde_json::to_string(&world.lease).expect("JSON");
+        let operations: Vec<_> = world.operations.values().collect();
+        let operations = serde_json::to_string(&operations).expect("JSON");
+        let audit = world.audit.join("\n");
+        for said in [&lease, &operations, &audit] {
+            assert!(!said.contains("10.1.2.3"), "{reply:?}: {said}");
+        }
+        let hold = world.machine.hold.as_ref().map(|h| &h.detail);
+        assert!(!hold.is_some_and(|d| d.contains("10.1.2.3")), "{hold:?}");
+        if matches!(reply, BmcReply::Failed { .. }) {
+            let trouble = world
+                .machine
+                .bmc_trouble
+                .as_ref()
+                .expect("for the operator");
+            assert_eq!(trouble.detail, secret);
+        }
+    }
+}

@@ -38,6 +38,8 @@ pub struct World {
     pub medium: Option<BootId>,
     pub cd_next: bool,
     pub certificates: Vec<EraseCertificate>,
+    /// What went on record, in JSON.
+    pub audit: Vec<String>,
     /// Canaries that the agent plants, if fewer than ordered.
     pub canaries: Option<u32>,
     /// Blocks that the agent samples, if fewer than ordered.
@@ -158,6 +160,7 @@ impl World {
             power: Power::On,
             medium: None,
             cd_next: false,
+            audit: Vec::new(),
             certificates: vec![],
             canaries: None,
             samples: None,
@@ -226,6 +229,8 @@ impl World {
             decision.lease.is_none() || !decision.audit.is_empty(),
             "a change of a lease is on record"
         );
+        let told = decision.audit.iter().map(|a| a.detail.to_string());
+        self.audit.extend(told);
         self.machine = decision.machine;
         if let Some(lease) = decision.lease {
             self.lease = Some(lease);
