@@ -10,7 +10,7 @@ use tokio::process::Command;
 
 use crate::{
     site::Site,
-    support::{items, text, word},
+    support::{Ran, items, text, word},
 };
 
 const USER_DATA: &str = "#cloud-config
@@ -141,7 +141,8 @@ async fn machines_outlive_kills_and_a_power_cut() {
     site.by("acme", &[&rescue[..], &["--end"]].concat())
         .await
         .good();
-    let up = ssh(&site, "acme", "first", "cat /root/left /proc/cmdline").await;
+    // Ended when the drive is booted; its system takes a while to come up.
+    let up = ssh_once_up(&site, "acme", "first", "cat /root/left").await;
     assert!(up.starts_with("left by the user data\n"), "{up}");
     site.note("the first lease was rescued, and is as it was");
 
@@ -234,12 +235,29 @@ async fn active(site: &Site, project: &str, name: &str) -> Value {
 
 /// What a command says, run as root on a lease's machine with the host keys that it sent.
 async fn ssh(site: &Site, project: &str, lease: &str, command: &str) -> String {
+    try_ssh(site, project, lease, command).await.good().stdout
+}
+
+/// The same, tried until the system is up.
+async fn ssh_once_up(site: &Site, project: &str, lease: &str, command: &str) -> String {
+    for _ in 0..120 {
+        let ran = try_ssh(site, project, lease, command).await;
+        // ssh's own code for that it could not get in.
+        if ran.code != 255 {
+            return ran.good().stdout;
+        }
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+    ssh(site, project, lease, command).await
+}
+
+async fn try_ssh(site: &Site, project: &str, lease: &str, command: &str) -> Ran {
     let port = site.machines[0]["ssh"]
         .as_str()
         .and_then(|a| a.rsplit_once(':'));
     let (_, port) = port.expect("the port of SSH");
     let arguments = ["ssh", lease, "-i", "id_ed25519", "-p", port, "--", command];
-    site.by(project, &arguments).await.good().stdout
+    site.by(project, &arguments).await
 }
 
 /// What a command says, run as root on a machine that sent no host keys.
