@@ -24,7 +24,7 @@ pub struct SeedFacts<'a> {
 /// cloud-init takes a tenant's `bootcmd` or `phone_home` in place of the
 /// vendor's. So the phone-home is no key of the configuration but a hook of its
 /// own beside it, which leaves a unit that runs the same module of cloud-init
-/// once the last stage is over: see [`HOOK`].
+/// once the last stage is over.
 pub fn seed(facts: &SeedFacts<'_>) -> Seed {
     let lease = facts.lease;
     let hostname = lease
