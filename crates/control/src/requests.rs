@@ -50,6 +50,21 @@ fn stale(version: i64) -> Refusal {
 }
 
 impl Core {
+    /// Decides something that a tenant asked for on a lease's machine, as long
+    /// as it is that lease's: the lease and the operation to follow.
+    pub(crate) async fn begin_on_lease(
+        &self,
+        machine: MachineId,
+        actor: &Actor,
+        id: LeaseId,
+        decide: impl Fn(&Facts<'_>) -> Result<Decision, Refused>,
+    ) -> Result<(Lease, Operation), Refusal> {
+        let (_, lease, operation) = self
+            .decide_on(machine, actor, None, |facts| decide(&of_lease(facts, id)))
+            .await?;
+        lease.zip(operation).ok_or_else(no_operation)
+    }
+
     pub(crate) async fn decide_on(
         &self,
         id: MachineId,
@@ -309,15 +324,8 @@ impl Core {
         if_match: Option<i64>,
     ) -> Result<(Lease, Operation), Refusal> {
         let machine = self.machine_of(id, if_match).await?;
-        let (_, lease, operation) = self
-            .decide_on(machine, actor, None, |facts| {
-                requests::release(&of_lease(facts, id))
-            })
-            .await?;
-        Ok((
-            lease.ok_or_else(no_operation)?,
-            operation.ok_or_else(no_operation)?,
-        ))
+        self.begin_on_lease(machine, actor, id, requests::release)
+            .await
     }
 
     /// Changes the power of a lease's machine.
@@ -331,15 +339,10 @@ impl Core {
         action: PowerAction,
     ) -> Result<(Lease, Operation), Refusal> {
         let machine = self.machine_of(id, None).await?;
-        let (_, lease, operation) = self
-            .decide_on(machine, actor, None, |facts| {
-                requests::lease_power(&of_lease(facts, id), action)
-            })
-            .await?;
-        Ok((
-            lease.ok_or_else(no_operation)?,
-            operation.ok_or_else(no_operation)?,
-        ))
+        self.begin_on_lease(machine, actor, id, |facts| {
+            requests::lease_power(facts, action)
+        })
+        .await
     }
 
     /// Changes a lease's tags, names or end.
@@ -428,12 +431,12 @@ impl Core {
 
 /// The facts, with the machine's lease only if it is this one: a machine may
 /// have gone to another since.
-pub(crate) fn of_lease<'a>(facts: &Facts<'a>, id: LeaseId) -> Facts<'a> {
+fn of_lease<'a>(facts: &Facts<'a>, id: LeaseId) -> Facts<'a> {
     let mut facts = facts.clone();
     facts.lease = facts.lease.filter(|l| l.id == id);
     facts
 }
 
-pub(crate) fn no_operation() -> Refusal {
+fn no_operation() -> Refusal {
     Refusal::new(RefusalKind::Internal, "the decision brought no operation")
 }

@@ -6,7 +6,6 @@ use billet_plan::tenant;
 use crate::{
     Core, Refusal,
     grants::{check_kernel_args, check_keys, check_user_data, fits, suits},
-    requests::{no_operation, of_lease},
 };
 
 impl Core {
@@ -75,15 +74,10 @@ impl Core {
                 ),
             ));
         }
-        let (_, lease, operation) = self
-            .decide_on(machine, actor, None, |facts| {
-                tenant::reinstall(&of_lease(facts, id), &wanted)
-            })
-            .await?;
-        Ok((
-            lease.ok_or_else(no_operation)?,
-            operation.ok_or_else(no_operation)?,
-        ))
+        self.begin_on_lease(machine, actor, id, |facts| {
+            tenant::reinstall(facts, &wanted)
+        })
+        .await
     }
 
     /// Boots the ramdisk for a lease's tenant.
@@ -97,15 +91,8 @@ impl Core {
         if_match: Option<i64>,
     ) -> Result<(Lease, Operation), Refusal> {
         let machine = self.machine_of(id, if_match).await?;
-        let (_, lease, operation) = self
-            .decide_on(machine, actor, None, |facts| {
-                tenant::rescue(&of_lease(facts, id))
-            })
-            .await?;
-        Ok((
-            lease.ok_or_else(no_operation)?,
-            operation.ok_or_else(no_operation)?,
-        ))
+        self.begin_on_lease(machine, actor, id, tenant::rescue)
+            .await
     }
 
     /// Ends a rescue: the drive is booted again.
@@ -119,14 +106,7 @@ impl Core {
         if_match: Option<i64>,
     ) -> Result<(Lease, Operation), Refusal> {
         let machine = self.machine_of(id, if_match).await?;
-        let (_, lease, operation) = self
-            .decide_on(machine, actor, None, |facts| {
-                tenant::end_rescue(&of_lease(facts, id))
-            })
-            .await?;
-        Ok((
-            lease.ok_or_else(no_operation)?,
-            operation.ok_or_else(no_operation)?,
-        ))
+        self.begin_on_lease(machine, actor, id, tenant::end_rescue)
+            .await
     }
 }
