@@ -37,7 +37,7 @@ pub async fn measure(report: &mut Report) {
         "ms",
         Some(Target::Most(5.0)),
         format!(
-            "{MACHINES} at once in {:.1} s; Ironic is said to need 170",
+            "{MACHINES} at once in {:.1} s",
             began.elapsed().as_secs_f64()
         ),
     );
@@ -86,7 +86,7 @@ async fn power_checks(site: &Site, pid: u32, report: &mut Report) {
         "ms",
         Some(Target::Most(0.5)),
         format!(
-            "{looked} in {} s, everything else that the control plane did counted in; Ironic is said to need 15",
+            "{looked} in {} s, everything else that the control plane did counted in",
             window.as_secs()
         ),
     );
