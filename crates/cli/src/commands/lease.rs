@@ -189,6 +189,8 @@ pub enum Lease {
     /// Boot Billet's ramdisk on a lease's machine, to mend what is on its drives.
     ///
     /// Root gets in by SSH with the lease's keys: `billet ssh NAME`. Billet writes to no drive.
+    /// There is a busybox shell, which mounts ext4, FAT and ISO 9660; other tools are brought
+    /// along over the same SSH.
     /// With --end the drive is booted again, and the lease is active. That the ramdisk ran stays
     /// on the lease and on its erase certificate.
     #[command(after_help = "Examples:
