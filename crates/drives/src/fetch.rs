@@ -76,6 +76,13 @@ pub(crate) fn fetch(
             );
             if let Err(error) = result {
                 keep_first(&failure, error);
+                // All may fail at once: who sends must not wait for anybody then.
+                while receiver
+                    .lock()
+                    .unwrap_or_else(|e| e.into_inner())
+                    .recv()
+                    .is_ok()
+                {}
             }
         };
         for _ in 0..workers {
