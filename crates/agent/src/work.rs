@@ -12,9 +12,10 @@ use billet_hardware::{NvmeIoctl, Tree};
 use billet_model::{
     image::ImageManifest,
     inventory::{Drive, Inventory},
+    measure::Measured,
     work::{
-        DriveRef, EraseOrder, Progress, TpmClear, VerifyOrder, Work, WorkFailure, WorkOutcome,
-        WriteOrder, WriteReport,
+        DriveRef, EraseOrder, MeasureOrder, Progress, TpmClear, VerifyOrder, Work, WorkFailure,
+        WorkOutcome, WriteOrder, WriteReport,
     },
 };
 
@@ -79,6 +80,13 @@ pub fn perform(work: &Work, images: &dyn ImageSource, watch: &dyn Watch) -> Work
             Ok(host_keys) => WorkOutcome::Rescuing { host_keys },
             Err(error) => WorkOutcome::Failed {
                 kind: WorkFailure::Other,
+                detail: error.to_string(),
+            },
+        },
+        Work::Measure(order) => match machine.measure(order, images, watch) {
+            Ok(found) => WorkOutcome::Measured(found),
+            Err(error) => WorkOutcome::Failed {
+                kind: error.kind(),
                 detail: error.to_string(),
             },
         },
@@ -194,6 +202,20 @@ impl Machine {
         let mounted = |args: &[String]| billet_drives::mounted::set_kernel_args(&device, args);
         say(format!("writing an image to /dev/{}", drive.name));
         billet_drives::write_image(&device, order, images, &mounted, watch)
+    }
+
+    fn measure(
+        &self,
+        order: &MeasureOrder,
+        images: &dyn ImageSource,
+        watch: &dyn Watch,
+    ) -> Result<Measured, WriteError> {
+        let drives = self.drives_with(&[&order.drive]);
+        let drive = billet_drives::find(&drives, &order.drive)
+            .ok_or_else(|| WriteError::Missing(order.drive.clone()))?;
+        let device = BlockDevice::open_to_read(drive)?;
+        say(format!("comparing /dev/{} with its image", drive.name));
+        billet_drives::measure(&device, order, images, watch)
     }
 
     fn erase(&self, order: &EraseOrder, watch: &dyn Watch) -> WorkOutcome {

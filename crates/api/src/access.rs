@@ -253,6 +253,7 @@ pub static TABLE: &[Rule] = &[
     rule(POST,   "/v1/leases/{lease}/reinstall",     USERS,         Scope::Project),
     rule(POST,   "/v1/leases/{lease}/rescue",        USERS,         Scope::Project),
     rule(POST,   "/v1/leases/{lease}/rescue/end",    USERS,         Scope::Project),
+    rule(POST,   "/v1/leases/{lease}/measure",       USERS,         Scope::Project),
 
     rule(GET,    "/v1/operations",                   EVERYONE,      Scope::Project),
     rule(GET,    "/v1/operations/{operation}",       EVERYONE,      Scope::Project),

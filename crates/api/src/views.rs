@@ -166,6 +166,7 @@ impl<'a> Views<'a> {
             active_because: lease.active_because,
             host_keys: lease.host_keys,
             rescue: lease.rescue,
+            measurements: lease.measurements,
             visits: lease.visits,
             kernel_args: lease.spec.kernel_args,
             tags: lease.tags,

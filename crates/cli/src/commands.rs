@@ -13,6 +13,7 @@ pub mod lab;
 pub mod lease;
 pub mod login;
 pub mod machine;
+mod measured;
 pub mod operation;
 pub mod people;
 pub mod place;

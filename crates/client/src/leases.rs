@@ -84,6 +84,16 @@ impl Client {
             .await
     }
 
+    /// Compares a lease's drive with its image.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn measure_lease(&self, name: &str) -> Result<LeaseStarted> {
+        self.post(format!("/v1/leases/{}/measure", part(name)))
+            .json()
+            .await
+    }
+
     /// Ends a rescue: the drive is booted again.
     ///
     /// # Errors

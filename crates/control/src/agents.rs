@@ -269,6 +269,7 @@ impl Core {
         let record = self.store.task(task).await?.ok_or(AgentError::NotYours)?;
         match record.task.work {
             Work::Write(order) if order.image == digest => Ok(()),
+            Work::Measure(order) if order.image == digest => Ok(()),
             _ => Err(AgentError::NotYours),
         }
     }

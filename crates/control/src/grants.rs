@@ -106,6 +106,7 @@ impl Core {
             warned_at: None,
             visits: Vec::new(),
             rescue: None,
+            measurements: Vec::new(),
             version: 0,
         };
         // Each round sees what is free now; who loses a race tries the next.

@@ -95,6 +95,22 @@ impl Core {
             .await
     }
 
+    /// Compares a lease's drive with its image, in the ramdisk, and boots the
+    /// drive again.
+    ///
+    /// # Errors
+    /// When the lease is not active, or something else is at work on its machine.
+    pub async fn measure_lease(
+        &self,
+        actor: &Actor,
+        id: LeaseId,
+        if_match: Option<i64>,
+    ) -> Result<(Lease, Operation), Refusal> {
+        let machine = self.machine_of(id, if_match).await?;
+        self.begin_on_lease(machine, actor, id, tenant::measure)
+            .await
+    }
+
     /// Ends a rescue: the drive is booted again.
     ///
     /// # Errors

@@ -49,6 +49,23 @@ pub(crate) fn check<T: ReadWriteSeek>(disk: T, extra: &[String]) -> io::Result<b
     Ok(true)
 }
 
+/// Every entry and what it says.
+///
+/// # Errors
+/// When the file system cannot be read.
+pub(crate) fn read<T: ReadWriteSeek>(disk: T) -> io::Result<Vec<(String, String)>> {
+    let fs = FileSystem::new(disk, FsOptions::new())?;
+    let mut read = Vec::new();
+    if let Some(entries) = entries(&fs.root_dir())? {
+        for name in names(&entries)? {
+            let mut text = String::new();
+            entries.open_file(&name)?.read_to_string(&mut text)?;
+            read.push((name, text));
+        }
+    }
+    Ok(read)
+}
+
 fn entries<'a, T: ReadWriteSeek>(root: &Dir<'a, T>) -> io::Result<Option<Dir<'a, T>>> {
     match root.open_dir("loader/entries") {
         Ok(dir) => Ok(Some(dir)),

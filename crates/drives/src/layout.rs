@@ -3,14 +3,18 @@
 
 use std::io;
 
-use billet_model::work::Seed;
+use billet_model::{
+    measure::{ChangeKind, DriveChange},
+    work::Seed,
+};
 
 use crate::{
     aligned::Aligned,
-    canary::random,
+    canary::{random, sha256},
     device::Device,
     error::{DriveError, WriteError},
     gpt::{BASIC_DATA, Partition, Table},
+    measure::digest_of,
     seed,
     view::View,
     watch::Watch,
@@ -18,13 +22,18 @@ use crate::{
 
 /// What partitions begin and end at multiples of.
 const GRAIN: u64 = 1 << 20;
+/// Blocks at the drive's beginning that hold the table: protective record, header
+/// and 128 entries of 128 bytes, where blocks have 512.
+const TABLE_BLOCKS: u64 = 34;
 /// Room at the end that the backup table and rounding may take.
 pub(crate) const SLACK: u64 = 2 * GRAIN;
 
 /// What the layout became.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Layout {
     pub root_bytes: Option<u64>,
+    /// What was written for it, read back.
+    pub changes: Vec<DriveChange>,
 }
 
 /// Lays the drive out.
@@ -42,13 +51,20 @@ pub(crate) fn lay_out(
     table.fit(device.size());
     let end_of_data = before.iter().map(|p| p.last).max().unwrap_or(0);
     let mut free_end = table.last_usable() + 1;
+    let mut layout = Layout::default();
     if let Some(seed) = seed {
         let first = (free_end * block - seed::BYTES) / GRAIN * GRAIN / block;
         if first <= end_of_data {
             let text = "the image leaves no room for cloud-init's seed at the drive's end";
             return Err(WriteError::Unsuitable(text.into()));
         }
-        put_seed(device, seed, first * block)?;
+        let sha256 = put_seed(device, seed, first * block)?;
+        layout.changes.push(DriveChange {
+            what: ChangeKind::Seed,
+            place: place(first * block, seed::BYTES),
+            bytes: seed::BYTES,
+            sha256,
+        });
         let partition = Partition {
             number: 0,
             kind: BASIC_DATA,
@@ -62,7 +78,6 @@ pub(crate) fn lay_out(
     }
     // Grown only where nothing stands behind it.
     let root = root.and_then(|number| before.iter().find(|p| p.number == number));
-    let mut layout = Layout::default();
     if let Some(root) = root {
         let mut last = root.last;
         if root.last == end_of_data {
@@ -79,11 +94,28 @@ pub(crate) fn lay_out(
     if again.partitions() != table.partitions() {
         return Err(DriveError::Differs { offset: 0 }.into());
     }
+    let tail = device.size() - (TABLE_BLOCKS - 1) * block;
+    for (what, start, length) in [
+        (ChangeKind::PartitionTable, 0, TABLE_BLOCKS * block),
+        (ChangeKind::BackupTable, tail, (TABLE_BLOCKS - 1) * block),
+    ] {
+        layout.changes.push(DriveChange {
+            what,
+            place: place(start, length),
+            bytes: length,
+            sha256: digest_of(device, start, length)
+                .map_err(DriveError::io("reading the partition table back", start))?,
+        });
+    }
     Ok(layout)
 }
 
-/// Writes the seed's file system, and reads it back.
-fn put_seed(device: &dyn Device, seed: &Seed, offset: u64) -> Result<(), WriteError> {
+fn place(start: u64, length: u64) -> String {
+    format!("bytes {start} to {} of the drive", start + length - 1)
+}
+
+/// Writes the seed's file system, and reads it back: its SHA-256 as read.
+fn put_seed(device: &dyn Device, seed: &Seed, offset: u64) -> Result<String, WriteError> {
     let image =
         seed::image(seed).map_err(|e| WriteError::Unsuitable(format!("cloud-init's seed: {e}")))?;
     let mut buffer = Aligned::zeroed(image.len());
@@ -99,7 +131,7 @@ fn put_seed(device: &dyn Device, seed: &Seed, offset: u64) -> Result<(), WriteEr
     if buffer[..] != image[..] || seed::check(&buffer, seed).is_err() {
         return Err(DriveError::Differs { offset }.into());
     }
-    Ok(())
+    Ok(sha256(&buffer))
 }
 
 /// A GUID of version 4, as on disk.

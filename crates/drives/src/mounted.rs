@@ -11,10 +11,14 @@ use std::{
 
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
+use billet_model::measure::{ChangeKind, DriveChange};
+
 use crate::{
     block::BlockDevice,
+    canary::sha256,
     error::{DriveError, WriteError},
     grub::{self, Changed},
+    write::Placed,
 };
 
 /// File systems, and what stands where in one of them.
@@ -34,14 +38,16 @@ const AT: &str = "/run/billet-image";
 pub fn set_kernel_args(
     device: &BlockDevice,
     args: &[String],
-) -> Result<Option<String>, WriteError> {
+) -> Result<Option<Placed>, WriteError> {
     let failed = |e: io::Error| WriteError::from(DriveError::io("reading partitions anew", 0)(e));
     device.reread_partitions().map_err(failed)?;
     let mut all = Changed::default();
+    let mut files = Vec::new();
     for partition in partitions(device.path()).map_err(failed)? {
-        let changed = in_file_system(&partition, args).map_err(|e| {
+        let (changed, read_back) = in_file_system(&partition, args).map_err(|e| {
             WriteError::Unsuitable(format!("kernel arguments in {}: {e}", partition.display()))
         })?;
+        files.extend(read_back);
         all.boots.extend(changed.boots);
         all.updates.extend(changed.updates);
     }
@@ -52,7 +58,10 @@ pub fn set_kernel_args(
     if !all.updates.is_empty() {
         said.push(format!("for updates {}", all.updates.join(", ")));
     }
-    Ok(Some(said.join(", ")))
+    Ok(Some(Placed {
+        said: said.join(", "),
+        files,
+    }))
 }
 
 /// The block devices of a drive's partitions. The kernel makes them a moment
@@ -78,9 +87,9 @@ fn partitions(drive: &Path) -> io::Result<Vec<PathBuf>> {
 
 /// Mounts, changes, unmounts. What is no file system of a known kind is left, and
 /// what has nothing to change is mounted for reading alone.
-fn in_file_system(partition: &Path, args: &[String]) -> io::Result<Changed> {
+fn in_file_system(partition: &Path, args: &[String]) -> io::Result<(Changed, Vec<DriveChange>)> {
     let Some(kind) = kind(partition)? else {
-        return Ok(Changed::default());
+        return Ok(Default::default());
     };
     fs::create_dir_all(AT)?;
     let flags = MountFlags::NODEV | MountFlags::NOSUID | MountFlags::NOEXEC;
@@ -88,12 +97,27 @@ fn in_file_system(partition: &Path, args: &[String]) -> io::Result<Changed> {
     let concerned = grub::concerned(Path::new(AT));
     unmount(AT, UnmountFlags::empty())?;
     if !concerned {
-        return Ok(Changed::default());
+        return Ok(Default::default());
     }
     mount(partition, AT, kind, flags, None)?;
     let changed = grub::set(Path::new(AT), args);
     unmount(AT, UnmountFlags::empty())?;
-    changed
+    let changed = changed?;
+    // Mounted anew, so that it is read from the drive and not from memory.
+    mount(partition, AT, kind, flags | MountFlags::RDONLY, None)?;
+    let name = partition.file_name().unwrap_or_default().to_string_lossy();
+    let files = changed.boots.iter().chain(&changed.updates).map(|file| {
+        let bytes = fs::read(Path::new(AT).join(file.trim_start_matches('/')))?;
+        Ok(DriveChange {
+            what: ChangeKind::KernelArguments,
+            place: format!("{name}: {file}"),
+            bytes: bytes.len() as u64,
+            sha256: sha256(&bytes),
+        })
+    });
+    let files: io::Result<Vec<_>> = files.collect();
+    unmount(AT, UnmountFlags::empty())?;
+    Ok((changed, files?))
 }
 
 /// The kind of file system on a partition, by its magic number.

@@ -18,16 +18,18 @@ use crate::{
     device::Device,
     error::{DriveError, WriteError},
     fetch::padded,
+    measure::Found,
     watch::{Watch, bytes},
 };
 
 /// Reads the image back. Ranges that were discarded and do not read as zero are
-/// zeroed. Returns the bytes found to be the image's.
+/// zeroed. Returns the bytes found to be the image's, and each chunk's hash as it
+/// was read.
 pub(crate) fn read_back(
     device: &dyn Device,
     manifest: &ImageManifest,
     watch: &dyn Watch,
-) -> Result<u64, WriteError> {
+) -> Result<(u64, Found), WriteError> {
     let hashes: HashMap<u64, &str> = manifest
         .chunks
         .iter()
@@ -36,6 +38,7 @@ pub(crate) fn read_back(
     let count = manifest.virtual_bytes.div_ceil(manifest.chunk_bytes);
     let next = AtomicU64::new(0);
     let done = AtomicU64::new(0);
+    let found: Mutex<Found> = Mutex::new(vec![None; count as usize]);
     let stop = AtomicBool::new(false);
     let failure: Mutex<Option<WriteError>> = Mutex::new(None);
     let workers = thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 8));
@@ -50,7 +53,8 @@ pub(crate) fn read_back(
                     }
                     let hash = hashes.get(&index).copied();
                     match check(device, manifest, index, hash, &mut buffer, watch) {
-                        Ok(length) => {
+                        Ok((length, read)) => {
+                            found.lock().unwrap_or_else(|e| e.into_inner())[index as usize] = read;
                             let so_far = done.fetch_add(length, Ordering::Relaxed) + length;
                             let total = manifest.virtual_bytes;
                             watch.progress(bytes("reading back", so_far, total));
@@ -69,11 +73,14 @@ pub(crate) fn read_back(
     });
     match failure.into_inner().unwrap_or_else(|e| e.into_inner()) {
         Some(error) => Err(error),
-        None => Ok(done.into_inner()),
+        None => Ok((
+            done.into_inner(),
+            found.into_inner().unwrap_or_else(|e| e.into_inner()),
+        )),
     }
 }
 
-/// Checks one chunk; returns its length.
+/// Checks one chunk; returns its length, and its hash where it is not empty.
 fn check(
     device: &dyn Device,
     manifest: &ImageManifest,
@@ -81,7 +88,7 @@ fn check(
     hash: Option<&str>,
     buffer: &mut Aligned,
     watch: &dyn Watch,
-) -> Result<u64, WriteError> {
+) -> Result<(u64, Option<String>), WriteError> {
     let offset = index * manifest.chunk_bytes;
     let length = manifest.plain_len(index);
     let whole = padded(length);
@@ -92,10 +99,11 @@ fn check(
     };
     read(buffer)?;
     if let Some(hash) = hash {
-        if sha256(&buffer[..length as usize]) != hash {
+        let read = sha256(&buffer[..length as usize]);
+        if read != hash {
             return Err(DriveError::Differs { offset }.into());
         }
-        return Ok(length);
+        return Ok((length, Some(read)));
     }
     if !is_zero(&buffer[..whole as usize]) {
         watch.may_write()?;
@@ -111,5 +119,5 @@ fn check(
             return Err(DriveError::Differs { offset }.into());
         }
     }
-    Ok(length)
+    Ok((length, None))
 }

@@ -5,6 +5,7 @@ use std::{io::Read, thread, time::Duration};
 
 use billet_model::{
     image::{BootKind, ImageChunk, ImageManifest},
+    measure::{ChangeKind, DriveChange},
     work::{WriteOrder, WriteReport},
 };
 
@@ -15,7 +16,7 @@ use crate::{
     error::{DriveError, WriteError},
     fetch::{self, padded},
     gpt::{self, Table},
-    layout, readback, seed,
+    layout, measure, readback, seed,
     source::{ImageSource, SourceError},
     view::View,
     watch::Watch,
@@ -28,9 +29,18 @@ const DISCARD_STEP: u64 = 1 << 30;
 /// How often the first chunk is asked for again, a second apart.
 const LOOKS: u32 = 120;
 
+/// Where kernel arguments were put.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Placed {
+    /// In words.
+    pub said: String,
+    /// The files, read back.
+    pub files: Vec<DriveChange>,
+}
+
 /// Changes kernel arguments in file systems that only the kernel can mount.
 /// Returns where it put them.
-pub type Mounted<'a> = &'a dyn Fn(&[String]) -> Result<Option<String>, WriteError>;
+pub type Mounted<'a> = &'a dyn Fn(&[String]) -> Result<Option<Placed>, WriteError>;
 
 /// Writes an image to `device`, which is the drive that the order names.
 /// `mounted` sets kernel arguments where GRUB reads them.
@@ -53,7 +63,7 @@ pub fn write_image(
     discard_all(device, watch)?;
     let fetched = fetch::fetch(device, &order.image, &manifest, source, watch)?;
     device.flush().map_err(DriveError::io("flushing", 0))?;
-    let verified_bytes = readback::read_back(device, &manifest, watch)?;
+    let (verified_bytes, found) = readback::read_back(device, &manifest, watch)?;
 
     let mut report = WriteReport {
         image: order.image.clone(),
@@ -63,21 +73,31 @@ pub fn write_image(
         resumed: fetched.resumed,
         root_bytes: None,
         kernel_args: None,
+        measured: Some(Box::new(measure::compared(
+            device,
+            &order.image,
+            &manifest,
+            &found,
+        ))),
+        changes: Vec::new(),
     };
     if has_table(device)? {
         let laid = layout::lay_out(device, manifest.root_partition, order.seed.as_ref(), watch)?;
         report.root_bytes = laid.root_bytes;
+        report.changes = laid.changes;
     }
     if !order.kernel_args.is_empty() {
         watch.may_write()?;
-        report.kernel_args = Some(kernel_args(device, order, mounted)?);
+        let placed = kernel_args(device, order, mounted)?;
+        report.kernel_args = Some(placed.said);
+        report.changes.extend(placed.files);
         device.flush().map_err(DriveError::io("flushing", 0))?;
     }
     Ok(report)
 }
 
 /// Whether the manifest is the one that was ordered, and makes sense.
-fn check_manifest(digest: &str, manifest: &ImageManifest) -> Result<(), WriteError> {
+pub(crate) fn check_manifest(digest: &str, manifest: &ImageManifest) -> Result<(), WriteError> {
     let corrupt = |detail: &str| WriteError::Corrupt {
         image: digest.into(),
         detail: detail.into(),
@@ -229,11 +249,12 @@ fn kernel_args(
     device: &dyn Device,
     order: &WriteOrder,
     mounted: Mounted<'_>,
-) -> Result<String, WriteError> {
+) -> Result<Placed, WriteError> {
     let block = u64::from(device.block_bytes());
     let reading = DriveError::io("reading the partition table", 0);
     let table = Table::read(&mut View::whole(device), block).map_err(reading)?;
     let mut places = Vec::new();
+    let mut files = Vec::new();
     for partition in table.partitions() {
         if partition.kind != gpt::ESP && partition.kind != gpt::XBOOTLDR {
             continue;
@@ -255,11 +276,23 @@ fn kernel_args(
             if !bls::check(view(), &order.kernel_args).map_err(unsuitable)? {
                 return Err(DriveError::Differs { offset: start }.into());
             }
+            for (name, text) in bls::read(view()).map_err(unsuitable)? {
+                files.push(DriveChange {
+                    what: ChangeKind::KernelArguments,
+                    place: format!("partition {}: /loader/entries/{name}", partition.number),
+                    bytes: text.len() as u64,
+                    sha256: sha256(text.as_bytes()),
+                });
+            }
             places.push(format!("boot loader entries {}", changed.join(", ")));
         }
     }
     match mounted(&order.kernel_args) {
-        Ok(place) => places.extend(place),
+        Ok(Some(placed)) => {
+            places.push(placed.said);
+            files.extend(placed.files);
+        }
+        Ok(None) => {}
         // Boot loader entries suffice for this boot; files for later updates are extra.
         Err(_) if !places.is_empty() => {}
         Err(error) => return Err(error),
@@ -269,7 +302,10 @@ fn kernel_args(
             "no boot loader entry and no GRUB configuration was found for kernel arguments".into(),
         ));
     }
-    Ok(places.join("; "))
+    Ok(Placed {
+        said: places.join("; "),
+        files,
+    })
 }
 
 #[cfg(test)]

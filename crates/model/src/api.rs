@@ -14,6 +14,7 @@ use crate::{
     inventory::{Emulation, Inventory},
     lease::{ActiveBecause, LeaseMode, LeaseState, RescueAccess, Visit},
     lifecycle::{Health, Hold, Lifecycle, PowerReading, Waiting},
+    measure::Measurement,
     operation::Operation,
     people::{Group, Role, Token, User, UserKind},
     scope::TokenScope,
@@ -585,6 +586,10 @@ pub struct LeaseView {
     pub image: Name,
     /// Digest of the image, as written and read back.
     pub image_digest: Option<String>,
+    /// What its drive was found to hold beside its image: first as it was written,
+    /// then each time that the tenant asked.
+    #[serde(default)]
+    pub measurements: Vec<Measurement>,
     /// Power.
     pub power: Option<PowerReading>,
     /// The machine's own address on each network.

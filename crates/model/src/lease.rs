@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use crate::{
     ImageId, LeaseId, MachineId, Name, OperationId, ProjectId, bmc::FirmwareSettings,
-    work::WriteReport,
+    measure::Measurement, work::WriteReport,
 };
 
 /// Which of the two configurations.
@@ -34,6 +34,8 @@ pub enum LeaseState {
     Reinstalling,
     /// Billet's ramdisk runs on its machine, for the tenant, or comes up or goes.
     Rescue,
+    /// Its drive is read and compared with its image, at the tenant's wish.
+    Measuring,
     /// Its machine boots nothing that is known to work, and is off; the reason
     /// says why. It is the tenant's still: reinstalled, rescued or released.
     Broken,
@@ -55,6 +57,7 @@ impl LeaseState {
             Self::Active => "active",
             Self::Reinstalling => "reinstalling",
             Self::Rescue => "rescue",
+            Self::Measuring => "measuring",
             Self::Broken => "broken",
             Self::Maintenance => "maintenance",
             Self::Releasing => "releasing",
@@ -67,7 +70,12 @@ impl LeaseState {
     pub fn is_tenants(self) -> bool {
         matches!(
             self,
-            Self::Active | Self::Reinstalling | Self::Rescue | Self::Broken | Self::Maintenance
+            Self::Active
+                | Self::Reinstalling
+                | Self::Rescue
+                | Self::Measuring
+                | Self::Broken
+                | Self::Maintenance
         )
     }
 
@@ -115,6 +123,8 @@ pub enum VisitKind {
     Reinstall,
     /// The tenant had the ramdisk booted.
     Rescue,
+    /// The tenant had its drive compared with its image.
+    Measure,
     /// An operator worked on the machine, and its drives were not erased.
     BreakFix,
 }
@@ -124,6 +134,7 @@ impl std::fmt::Display for VisitKind {
         f.pad(match self {
             Self::Reinstall => "reinstall",
             Self::Rescue => "rescue",
+            Self::Measure => "measurement",
             Self::BreakFix => "break/fix",
         })
     }
@@ -209,6 +220,10 @@ pub struct Lease {
     /// How the ramdisk is reached, while it runs for the tenant.
     #[serde(default)]
     pub rescue: Option<RescueAccess>,
+    /// What its drive was found to hold beside its image: first as it was written,
+    /// then the last [`Lease::MEASUREMENTS`] times that the tenant asked.
+    #[serde(default)]
+    pub measurements: Vec<Measurement>,
     /// Grows with every change: for optimistic concurrency.
     pub version: i64,
 }
@@ -216,6 +231,9 @@ pub struct Lease {
 impl Lease {
     /// Most visits kept; the audit log has them all.
     pub const VISITS: usize = 50;
+
+    /// Most measurements kept that the tenant asked for; the audit log has them all.
+    pub const MEASUREMENTS: usize = 10;
 
     /// The visit that lasts, if one does.
     pub fn visit(&mut self) -> Option<&mut Visit> {

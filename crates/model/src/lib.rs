@@ -13,6 +13,7 @@ pub mod inventory;
 pub mod lease;
 pub mod lifecycle;
 pub mod machine;
+pub mod measure;
 pub mod name;
 pub mod operation;
 pub mod people;

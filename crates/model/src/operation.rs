@@ -30,6 +30,8 @@ pub enum OperationKind {
     Reinstall,
     /// Bringing the ramdisk up for a tenant, or the drive again.
     Rescue,
+    /// Comparing a lease's drive with its image.
+    Measure,
     /// Taking an image in.
     ImportImage,
 }
@@ -48,6 +50,7 @@ impl OperationKind {
             Self::Power => "power",
             Self::Reinstall => "reinstall",
             Self::Rescue => "rescue",
+            Self::Measure => "measure",
             Self::ImportImage => "import_image",
         }
     }

@@ -3,7 +3,12 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{LeaseId, TaskId, inventory::Inventory, site::Address};
+use crate::{
+    LeaseId, TaskId,
+    inventory::Inventory,
+    measure::{DriveChange, Measured},
+    site::Address,
+};
 
 /// A number that grows with every new thing done to a machine. A task carries
 /// it, and an agent may write only while the machine's is still the same.
@@ -31,6 +36,8 @@ pub enum Work {
     Wipe(EraseOrder),
     /// Let the tenant in by SSH, and touch nothing.
     Rescue(RescueOrder),
+    /// Read a tenant's drive and compare it with the image, and write nothing.
+    Measure(MeasureOrder),
 }
 
 impl Work {
@@ -44,6 +51,7 @@ impl Work {
             Self::Verify(_) => WorkKind::Verify,
             Self::Wipe(_) => WorkKind::Wipe,
             Self::Rescue(_) => WorkKind::Rescue,
+            Self::Measure(_) => WorkKind::Measure,
         }
     }
 }
@@ -66,6 +74,8 @@ pub enum WorkKind {
     Wipe,
     /// [`Work::Rescue`].
     Rescue,
+    /// [`Work::Measure`].
+    Measure,
 }
 
 impl WorkKind {
@@ -85,6 +95,7 @@ impl std::fmt::Display for WorkKind {
             Self::Verify => "verify",
             Self::Wipe => "wipe",
             Self::Rescue => "rescue",
+            Self::Measure => "measure",
         })
     }
 }
@@ -141,6 +152,15 @@ pub struct EraseOrder {
 pub struct RescueOrder {
     /// SSH public keys, in OpenSSH's form.
     pub ssh_keys: Vec<String>,
+}
+
+/// Compare this drive with that image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MeasureOrder {
+    /// The image's digest: its manifest is fetched by it.
+    pub image: String,
+    /// Which drive.
+    pub drive: DriveRef,
 }
 
 /// Read these canaries back.
@@ -330,6 +350,8 @@ pub enum WorkOutcome {
         /// SSH host keys, in OpenSSH's form.
         host_keys: Vec<String>,
     },
+    /// A drive was compared with an image.
+    Measured(Measured),
     /// Drives were read back.
     Verified {
         /// One for each drive ordered.
@@ -363,6 +385,12 @@ pub struct WriteReport {
     pub root_bytes: Option<u64>,
     /// Where kernel arguments were put, if any were asked for.
     pub kernel_args: Option<String>,
+    /// What the read-back found; `None` from agents of before it was told.
+    #[serde(default)]
+    pub measured: Option<Box<Measured>>,
+    /// What was put on the drive after that, read back too.
+    #[serde(default)]
+    pub changes: Vec<DriveChange>,
 }
 
 /// Ways in which work fails.

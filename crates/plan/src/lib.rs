@@ -13,6 +13,7 @@
 //! available ── lease ──► ReadSettings ─► Ramdisk(Write) ─► Working(Write) ─► DiskBoot ─► FirstBoot ─► active
 //! active ── reinstall ──► Ramdisk(Wipe) ─► Working(Wipe) ─► Working(Write) ─► DiskBoot ─► FirstBoot ─► active
 //!    │                      │ drives kept: Ramdisk(Write)                        │ failed: parked off, lease broken
+//!    ├── measure ─► Ramdisk(Measure) ─► Working(Measure) ─► DiskBoot ─► FirstBoot ─► active
 //!    └── rescue ──► Ramdisk(Rescue) ─► Working(Rescue) ─► Rescue ── end ──► DiskBoot ─► FirstBoot ─► active
 //! ```
 

@@ -5,7 +5,9 @@ use billet_model::{
     bmc::{BmcFact, BmcReply, BmcRequest, BootTarget},
     lifecycle::{HoldKind, Power},
     step::{RamdiskStep, Step},
-    work::{EraseOrder, RescueOrder, VerifyOrder, Work, WorkKind, WriteOrder},
+    work::{
+        DriveRef, EraseOrder, MeasureOrder, RescueOrder, VerifyOrder, Work, WorkKind, WriteOrder,
+    },
 };
 
 use crate::{
@@ -152,23 +154,16 @@ pub(crate) fn work(draft: &Draft<'_>, kind: WorkKind) -> Result<Work, String> {
                 .map(|l| l.spec.ssh_keys.clone())
                 .ok_or("the lease is gone")?,
         }),
+        WorkKind::Measure => Work::Measure(MeasureOrder {
+            image: image(draft)?,
+            drive: root(draft)?,
+        }),
         WorkKind::Write => {
             let lease = draft.lease().ok_or("the lease is gone")?;
-            let digest = draft
-                .facts
-                .image
-                .and_then(|i| i.content.as_ref())
-                .map(|c| c.digest.clone())
-                .ok_or("the image is gone")?;
-            let drive = machine
-                .drives
-                .first()
-                .cloned()
-                .ok_or("the machine has no drive")?;
             Work::Write(WriteOrder {
                 lease: lease.id,
-                image: digest,
-                drive,
+                image: image(draft)?,
+                drive: root(draft)?,
                 kernel_args: lease.spec.kernel_args.clone(),
                 // It carries a token, so it is made when the agent asks, and
                 // never stored.
@@ -176,6 +171,19 @@ pub(crate) fn work(draft: &Draft<'_>, kind: WorkKind) -> Result<Work, String> {
             })
         }
     })
+}
+
+/// The digest of the lease's image.
+fn image(draft: &Draft<'_>) -> Result<String, String> {
+    let content = draft.facts.image.and_then(|i| i.content.as_ref());
+    let digest = content.map(|c| c.digest.clone());
+    digest.ok_or_else(|| "the image is gone".into())
+}
+
+/// The drive that the image stands on.
+fn root(draft: &Draft<'_>) -> Result<DriveRef, String> {
+    let first = draft.m().drives.first().cloned();
+    first.ok_or_else(|| "the machine has no drive".into())
 }
 
 /// Power is off between erase and read-back: memory forgets, and so do caches

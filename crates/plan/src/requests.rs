@@ -104,6 +104,7 @@ pub(crate) fn begin(draft: &mut Draft<'_>, kind: OperationKind, message: &str) {
                 | OperationKind::Power
                 | OperationKind::Reinstall
                 | OperationKind::Rescue
+                | OperationKind::Measure
         )
         && draft.m().lease == Some(lease.id)
     {
@@ -422,7 +423,10 @@ fn confirm(facts: &Facts<'_>) -> Result<Decision, Refused> {
                 OperationState::Failed,
                 "given up: restored from a backup of the time when it was asked for",
             );
-            if let Some(state @ (LeaseState::Rescue | LeaseState::Reinstalling)) = state {
+            if let Some(
+                state @ (LeaseState::Rescue | LeaseState::Measuring | LeaseState::Reinstalling),
+            ) = state
+            {
                 let why = format!("restored from a backup of the time when it was {state}");
                 visit::broken(&mut draft, &why);
             }
@@ -498,6 +502,7 @@ pub fn release(facts: &Facts<'_>) -> Result<Decision, Refused> {
         | LeaseState::Deploying
         | LeaseState::Reinstalling
         | LeaseState::Rescue
+        | LeaseState::Measuring
         | LeaseState::Broken
         | LeaseState::Maintenance => {}
         LeaseState::Releasing => return refuse(format!("{} is being released", lease.name)),

@@ -127,6 +127,7 @@ pub fn reinstall(facts: &Facts<'_>, with: &Reinstall) -> Result<Decision, Refuse
         lease.active_because = None;
         lease.host_keys.clear();
         lease.written = None;
+        lease.measurements.clear();
     });
     take(
         &mut draft,
@@ -177,6 +178,40 @@ pub fn rescue(facts: &Facts<'_>) -> Result<Decision, Refused> {
         "bringing the ramdisk up for its tenant",
     );
     procedure::boot_ramdisk(&mut draft, RamdiskStep::Off, WorkKind::Rescue);
+    Ok(draft.decision)
+}
+
+/// Boots the ramdisk to compare the lease's drive with its image, and boots the
+/// drive again. Nothing is written.
+///
+/// # Errors
+/// When something else is at work on the machine, or the lease is not active.
+pub fn measure(facts: &Facts<'_>) -> Result<Decision, Refused> {
+    let lease = own(facts, "it is measured")?;
+    if lease.state != LeaseState::Active || lease.written.is_none() {
+        return refuse(format!(
+            "{} is {}: a drive is measured while its lease is active, for it is booted again afterwards",
+            lease.name, lease.state
+        ));
+    }
+    let mut draft = Draft::new(facts);
+    draft.audit(
+        "lease.measure",
+        serde_json::json!({ "image": lease.written.as_ref().map(|w| &w.image) }),
+    );
+    visit::begin(
+        &mut draft,
+        VisitKind::Measure,
+        Vec::new(),
+        "the ramdisk booted to read the drive; no drive is written by Billet",
+    );
+    take(
+        &mut draft,
+        LeaseState::Measuring,
+        OperationKind::Measure,
+        "comparing the drive with its image",
+    );
+    procedure::boot_ramdisk(&mut draft, RamdiskStep::Off, WorkKind::Measure);
     Ok(draft.decision)
 }
 

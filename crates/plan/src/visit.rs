@@ -6,6 +6,7 @@ use billet_model::{
     BootId,
     lease::{Lease, LeaseState, RescueAccess, Visit, VisitKind},
     lifecycle::{HoldKind, Lifecycle, Waiting},
+    measure::{Measured, MeasuredWhen, Measurement},
     operation::OperationState,
     step::{Step, StepNotes},
     work::{DriveErase, WorkKind},
@@ -105,6 +106,65 @@ pub(crate) fn wiped(draft: &mut Draft<'_>, boot: BootId, drives: &[DriveErase]) 
     working::give(draft, boot, WorkKind::Write);
 }
 
+/// The drive was compared with its image: it is booted again.
+pub(crate) fn measured(draft: &mut Draft<'_>, boot: BootId, found: Measured) {
+    let now = draft.now();
+    let digest = draft.facts.image.and_then(|i| i.content.as_ref());
+    if digest.map(|c| &c.digest) != Some(&found.image) {
+        procedure::again(
+            draft,
+            HoldKind::AgentFailed,
+            "the agent compared with another image than asked",
+            WorkKind::Measure,
+        );
+        return;
+    }
+    draft.audit(
+        "lease.measured",
+        serde_json::json!({
+            "image": found.image,
+            "content": found.content,
+            "bytes": found.bytes,
+            "chunks": found.chunks,
+        }),
+    );
+    let c = found.chunks;
+    note(
+        draft,
+        format!(
+            "the drive was read and compared with its image: {} of {} chunks with data as delivered; nothing was written",
+            c.data_same, c.data
+        ),
+    );
+    let drive = draft.m().drives.first().map(|d| d.serial.clone());
+    keep(
+        draft,
+        Measurement {
+            at: now,
+            boot,
+            when: MeasuredWhen::Since,
+            drive: drive.unwrap_or_default(),
+            found,
+            changes: Vec::new(),
+        },
+    );
+    draft.machine().attempts = 0;
+    disk::begin(draft, "measured; powering off, to boot the drive again");
+}
+
+/// Keeps a measurement: the one of the writing, and the last that were asked for.
+pub(crate) fn keep(draft: &mut Draft<'_>, measurement: Measurement) {
+    draft.change_lease(|lease| {
+        lease.measurements.push(measurement);
+        let first = usize::from(lease.measurements[0].when == MeasuredWhen::BeforeFirstBoot);
+        let many = lease
+            .measurements
+            .len()
+            .saturating_sub(Lease::MEASUREMENTS + first);
+        lease.measurements.drain(first..first + many);
+    });
+}
+
 /// The ramdisk lets the tenant in.
 pub(crate) fn rescuing(draft: &mut Draft<'_>, boot: BootId, host_keys: Vec<String>) {
     let (now, look) = (draft.now(), draft.facts.policy.look);
@@ -151,14 +211,21 @@ pub(crate) fn rescue(draft: &mut Draft<'_>) {
 /// What was to be done for the tenant is given up. Drives that were not touched
 /// are booted again; else the machine is powered off, and says so.
 pub(crate) fn give_up(draft: &mut Draft<'_>, why: &str) {
-    let rescue = draft
+    let untouched = draft
         .lease()
-        .is_some_and(|l| l.state == LeaseState::Rescue && l.active_because.is_some());
+        .filter(|l| l.active_because.is_some())
+        .and_then(|l| match l.state {
+            LeaseState::Rescue => Some(("no rescue", "lease.no_rescue")),
+            LeaseState::Measuring => Some(("not measured", "lease.not_measured")),
+            _ => None,
+        });
     let from_disk = matches!(draft.m().step, Step::DiskBoot { .. } | Step::FirstBoot);
-    if rescue && !from_disk {
-        let told = format!("no rescue: {why}; the drive is booted again");
-        note(draft, format!("no rescue: {why}"));
-        draft.audit("lease.no_rescue", serde_json::json!({ "why": why }));
+    if let Some((word, action)) = untouched
+        && !from_disk
+    {
+        let told = format!("{word}: {why}; the drive is booted again");
+        note(draft, format!("{word}: {why}"));
+        draft.audit(action, serde_json::json!({ "why": why }));
         draft.end_operation(OperationState::Failed, &told);
         draft.machine().attempts = 0;
         disk::begin(draft, &told);

@@ -4,6 +4,7 @@ use billet_model::{
     BootId,
     inventory::Inventory,
     lifecycle::{Health, HoldKind, Lifecycle},
+    measure::{MeasuredWhen, Measurement},
     operation::{OperationKind, OperationState},
     step::{EraseRecord, RamdiskStep, Step},
     work::{
@@ -62,7 +63,10 @@ fn finished(draft: &mut Draft<'_>, kind: WorkKind, boot: BootId, outcome: WorkOu
             inspected(draft, boot, *inventory);
         }
         (WorkKind::Test, WorkOutcome::Tested { results }) => tested(draft, results),
-        (WorkKind::Write, WorkOutcome::Written(report)) => written(draft, report),
+        (WorkKind::Write, WorkOutcome::Written(report)) => written(draft, boot, report),
+        (WorkKind::Measure, WorkOutcome::Measured(found)) => {
+            visit::measured(draft, boot, found);
+        }
         (WorkKind::Erase, WorkOutcome::Erased { drives, unordered }) => {
             erased(draft, drives, &unordered);
         }
@@ -200,7 +204,7 @@ fn tested(draft: &mut Draft<'_>, results: Vec<TestResult>) {
     }
 }
 
-fn written(draft: &mut Draft<'_>, report: WriteReport) {
+fn written(draft: &mut Draft<'_>, boot: BootId, mut report: WriteReport) {
     let asked = draft
         .facts
         .image
@@ -221,13 +225,31 @@ fn written(draft: &mut Draft<'_>, report: WriteReport) {
             "image": report.image,
             "written_bytes": report.written_bytes,
             "verified_bytes": report.verified_bytes,
+            "content": report.measured.as_ref().map(|m| &m.content),
         }),
     );
     visit::note(
         draft,
         format!("image {} written and read back", report.image),
     );
-    draft.change_lease(|lease| lease.written = Some(report));
+    let found = report.measured.take();
+    let changes = std::mem::take(&mut report.changes);
+    draft.change_lease(|lease| {
+        lease.written = Some(report);
+        lease.measurements.clear();
+    });
+    if let Some(found) = found {
+        let drive = draft.m().drives.first().map(|d| d.serial.clone());
+        let measurement = Measurement {
+            at: draft.now(),
+            boot,
+            when: MeasuredWhen::BeforeFirstBoot,
+            drive: drive.unwrap_or_default(),
+            found: *found,
+            changes,
+        };
+        visit::keep(draft, measurement);
+    }
     disk::begin(draft, "the image is written and read back; powering off");
 }
 

@@ -3,6 +3,7 @@
 
 use billet_model::{
     Time,
+    measure::{ChunkCount, Measured},
     work::{
         Canary, DriveErase, DriveRef, DriveVerify, EraseMethod, Task, TestResult, TpmClear,
         Verdict, Work, WorkFailure, WorkOutcome, WriteReport,
@@ -91,7 +92,11 @@ pub(crate) fn write_piece(metal: &mut Metal, task: &Task, last: bool) -> Vec<Str
             }
             order.drives.iter().map(|d| d.serial.clone()).collect()
         }
-        Work::Inspect | Work::Test { .. } | Work::Verify(_) | Work::Rescue(_) => Vec::new(),
+        Work::Inspect
+        | Work::Test { .. }
+        | Work::Verify(_)
+        | Work::Rescue(_)
+        | Work::Measure(_) => Vec::new(),
     }
 }
 
@@ -142,7 +147,10 @@ pub(crate) fn outcome(metal: &Metal, task: &Task) -> WorkOutcome {
             resumed: 0,
             root_bytes: None,
             kernel_args: None,
+            measured: Some(Box::new(measured(&order.image))),
+            changes: Vec::new(),
         }),
+        Work::Measure(order) => WorkOutcome::Measured(measured(&order.image)),
         Work::Rescue(_) => WorkOutcome::Rescuing {
             host_keys: vec!["ssh-ed25519 AAAA".into()],
         },
@@ -162,6 +170,16 @@ pub(crate) fn outcome(metal: &Metal, task: &Task) -> WorkOutcome {
                 .collect(),
             tpm: TpmClear::None,
         },
+    }
+}
+
+fn measured(image: &str) -> Measured {
+    Measured {
+        image: image.to_owned(),
+        content: image.to_owned(),
+        bytes: SIZE / 4,
+        chunks: ChunkCount::default(),
+        parts: Vec::new(),
     }
 }
 

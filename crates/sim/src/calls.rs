@@ -82,6 +82,9 @@ pub(crate) enum Call {
     EndRescue {
         lease: LeaseId,
     },
+    Measure {
+        lease: LeaseId,
+    },
 }
 
 /// What came of a call.
@@ -196,6 +199,11 @@ pub(crate) async fn perform(core: &Core, call: Call) -> Answer {
         }
         Call::Rescue { lease } => Answer::Lease(
             core.rescue_lease(&actor(), lease, None)
+                .await
+                .map(|(l, _)| Box::new(l)),
+        ),
+        Call::Measure { lease } => Answer::Lease(
+            core.measure_lease(&actor(), lease, None)
                 .await
                 .map(|(l, _)| Box::new(l)),
         ),

@@ -144,6 +144,11 @@ pub static ALL: &[Mutant] = &[
         rescue_that_wipes,
     ),
     mutant(
+        "measure-that-wipes",
+        "erases drives that it was to measure",
+        measure_that_wipes,
+    ),
+    mutant(
         "no-way-back",
         "erases a tenant's machine when a reinstallation fails",
         no_way_back,
@@ -516,6 +521,10 @@ fn wipes_kept_drives(facts: &Facts<'_>) -> Decision {
 
 fn rescue_that_wipes(facts: &Facts<'_>) -> Decision {
     instead(facts, WorkKind::Rescue)
+}
+
+fn measure_that_wipes(facts: &Facts<'_>) -> Decision {
+    instead(facts, WorkKind::Measure)
 }
 
 fn no_way_back(facts: &Facts<'_>) -> Decision {

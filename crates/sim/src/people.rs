@@ -73,6 +73,7 @@ impl Sim {
                 | Call::Extend { lease, .. }
                 | Call::Reinstall { lease, .. }
                 | Call::Rescue { lease }
+                | Call::Measure { lease }
                 | Call::EndRescue { lease },
                 _,
             ) => {
@@ -434,9 +435,11 @@ impl Sim {
                 lease,
                 keep: self.dice.per_mille(500),
             }),
-            (LeaseState::Active, 40..62) | (LeaseState::Broken, 50..65) => {
+            (LeaseState::Active, 40..55) | (LeaseState::Broken, 50..65) => {
                 Some(Call::Rescue { lease })
             }
+            (LeaseState::Active, 55..62) => Some(Call::Measure { lease }),
+            (LeaseState::Measuring, 0..15) => Some(Call::Release { lease }),
             (LeaseState::Rescue, 25..80) | (LeaseState::Broken, 65..85) => {
                 Some(Call::EndRescue { lease })
             }

@@ -570,6 +570,7 @@ pub(crate) fn word(call: &Call) -> String {
         Call::Extend { lease, .. } => format!("tenant: extend {lease}"),
         Call::Reinstall { lease, keep } => format!("tenant: reinstall {lease}, keep: {keep}"),
         Call::Rescue { lease } => format!("tenant: rescue {lease}"),
+        Call::Measure { lease } => format!("tenant: measure {lease}"),
         Call::EndRescue { lease } => format!("tenant: end the rescue of {lease}"),
     }
 }

@@ -153,7 +153,10 @@ impl Sim {
                     s.lifecycle == Lifecycle::Quarantined && s.lease == Some(lease.id)
                 });
             let hangs = match lease.state {
-                LeaseState::Deploying | LeaseState::Releasing | LeaseState::Reinstalling => !held,
+                LeaseState::Deploying
+                | LeaseState::Releasing
+                | LeaseState::Reinstalling
+                | LeaseState::Measuring => !held,
                 LeaseState::Active
                 | LeaseState::Rescue
                 | LeaseState::Broken

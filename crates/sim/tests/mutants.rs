@@ -69,6 +69,7 @@ mutants! {
     sleepy "sleepy";
     wipes_kept_drives "wipes-kept-drives";
     rescue_that_wipes "rescue-that-wipes";
+    measure_that_wipes "measure-that-wipes";
     no_way_back "no-way-back";
     always_yes "always-yes";
 }

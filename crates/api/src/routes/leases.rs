@@ -38,6 +38,7 @@ pub(super) fn router() -> OpenApiRouter<App> {
         .routes(routes!(reinstall_lease))
         .routes(routes!(rescue_lease))
         .routes(routes!(end_rescue_lease))
+        .routes(routes!(measure_lease))
 }
 
 /// Which leases.
@@ -286,6 +287,27 @@ async fn end_rescue_lease(
     let (lease, operation) = app
         .control()
         .end_rescue(&bearer.actor(), lease.id, version)
+        .await?;
+    started(&app, lease, operation, None).await
+}
+
+/// Compare a lease's drive with its image
+///
+/// The ramdisk is booted, reads the drive and writes nothing; then the drive is
+/// booted again. What was found is among the lease's `measurements`, and that the
+/// ramdisk ran among its `visits`.
+#[utoipa::path(post, path = "/v1/leases/{lease}/measure", tag = "leases",
+    responses((status = 202, body = LeaseStarted), (status = 409, body = Problem)))]
+async fn measure_lease(
+    State(app): State<App>,
+    bearer: Bearer,
+    Of(text): Of,
+    IfMatch(version): IfMatch,
+) -> Result<Response, Failure> {
+    let lease = lookup::lease(&app, &bearer, &text).await?;
+    let (lease, operation) = app
+        .control()
+        .measure_lease(&bearer.actor(), lease.id, version)
         .await?;
     started(&app, lease, operation, None).await
 }

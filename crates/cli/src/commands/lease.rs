@@ -15,6 +15,7 @@ use super::{
     certificate::visit,
     keys_given,
     machine::{PowerWord, Wait, mark, sure},
+    measured::measurements,
 };
 use crate::{
     app::App,
@@ -203,6 +204,23 @@ pub enum Lease {
         /// End it: boot the drive.
         #[arg(long)]
         end: bool,
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Compare a lease's drive with its image, by reading it.
+    ///
+    /// The machine is powered off and boots Billet's ramdisk, which reads all that the image covers,
+    /// past every cache, and writes nothing; then the drive is booted again. `lease show` says what
+    /// share of the image's chunks is still as delivered, and in which partitions others are. A
+    /// system that ran has changed some: logs, keys, its file systems' own records. What was read
+    /// back after writing, before the first boot, is shown beside it. That the ramdisk ran stays on
+    /// the lease and on its erase certificate.
+    #[command(after_help = "Examples:
+  billet lease measure train-1
+  billet lease show train-1 -o json | jq '.measurements[-1].found'")]
+    Measure {
+        /// Its name or id.
+        name: String,
         #[command(flatten)]
         wait: Wait,
     },
@@ -529,6 +547,11 @@ impl Lease {
                 let started = followed(app, &client, started, wait).await?;
                 app.output.result(&started, |started| show(&started.lease))
             }
+            Self::Measure { name, wait } => {
+                let started = client.measure_lease(&name).await?;
+                let started = followed(app, &client, started, wait).await?;
+                app.output.result(&started, |started| show(&started.lease))
+            }
             Self::Release { name, wait } => {
                 let started = client.release_lease(&name, None).await?;
                 let started = followed(app, &client, started, wait).await?;
@@ -604,6 +627,7 @@ fn show(l: &LeaseView) -> String {
             l.power.map(|r| r.power.to_string()).unwrap_or_default(),
         ),
         ("address", addresses.join("\n")),
+        ("measured", measurements(&l.measurements)),
         ("host keys", l.host_keys.join("\n")),
         (
             "rescue",

@@ -121,7 +121,10 @@ fn address(lease: &LeaseView) -> Result<String, Failure> {
     let rescued = lease.state == LeaseState::Rescue && lease.rescue.is_some();
     if lease.state != LeaseState::Active && !rescued {
         let hint = match lease.state {
-            LeaseState::Deploying | LeaseState::Reinstalling | LeaseState::Rescue => {
+            LeaseState::Deploying
+            | LeaseState::Reinstalling
+            | LeaseState::Rescue
+            | LeaseState::Measuring => {
                 format!("wait for it: billet operation follow {}", lease.operation)
             }
             _ => "see `billet lease list`".to_owned(),

@@ -274,6 +274,28 @@ async fn a_phantom_lives_its_whole_life() {
     assert_eq!(ended["lease"]["state"], "active");
     assert_eq!(ended["lease"]["rescue"], Value::Null);
 
+    // What was read back at writing is there, and it is measured again on request.
+    let image = ended["lease"]["image_digest"].clone();
+    assert_eq!(
+        ended["lease"]["measurements"][0]["when"],
+        "before_first_boot"
+    );
+    assert_eq!(ended["lease"]["measurements"][0]["found"]["content"], image);
+    let measured = run(&["lease", "measure", "first", "-o", "json"])
+        .await
+        .good()
+        .json();
+    assert_eq!(measured["lease"]["state"], "active");
+    assert_eq!(measured["operation"]["kind"], "measure");
+    assert_eq!(measured["lease"]["measurements"][1]["when"], "since");
+    let visits = measured["lease"]["visits"].as_array().map_or(0, Vec::len);
+    assert_eq!(measured["lease"]["visits"][visits - 1]["kind"], "measure");
+    let shown = run(&["lease", "show", "first"]).await.good().stdout;
+    assert!(
+        shown.contains("before its first boot: all of it is the image's"),
+        "{shown}"
+    );
+
     let set = ["lease", "set", "first", "--name", "second", "--hostname"];
     let wrong = [&set[..], &["not a name"]].concat();
     assert!(run(&wrong).await.stderr.contains("hostname"));

@@ -7,7 +7,8 @@ use std::{
 use billet_model::{
     LeaseId,
     image::ImageChunk,
-    work::{DriveRef, Seed, WorkFailure},
+    measure::Measured,
+    work::{DriveRef, MeasureOrder, Seed, WorkFailure},
 };
 use proptest::prelude::*;
 
@@ -93,7 +94,7 @@ impl ImageSource for Store {
     }
 }
 
-fn nothing_mounted(_: &[String]) -> Result<Option<String>, WriteError> {
+fn nothing_mounted(_: &[String]) -> Result<Option<Placed>, WriteError> {
     Ok(None)
 }
 
@@ -168,6 +169,82 @@ fn a_bootable_image_is_grown_seeded_and_given_arguments() {
     seed::check(&bytes[at..at + seed::BYTES as usize], &seed()).expect("the seed");
     let text = String::from_utf8_lossy(&bytes);
     assert!(text.contains("options root=LABEL=root iommu=pt"));
+}
+
+#[test]
+fn a_written_drive_is_measured_and_what_differs_is_told_by_partition() {
+    let store = Store::new(&bootable(), BootKind::Bls, Some(1));
+    let fake = Fake::new(64 << 20, 0xaa);
+    let mut order = store.order();
+    order.seed = Some(seed());
+    order.kernel_args = vec!["iommu=pt".into()];
+    let report = write(&fake, &order, &store).expect("written");
+    let first = report.measured.expect("measured");
+    assert_eq!(first.content, order.image, "made of what was read");
+    assert!(first.chunks.all_same());
+    assert_eq!(first.chunks.data, store.manifest.chunks.len() as u64);
+    assert_eq!(first.chunks.data + first.chunks.empty, (8 << 20) / CHUNK);
+
+    // What was put there on purpose has digests of its own.
+    let kinds: Vec<_> = report.changes.iter().map(|c| c.what).collect();
+    assert_eq!(
+        kinds,
+        [
+            ChangeKind::Seed,
+            ChangeKind::PartitionTable,
+            ChangeKind::BackupTable,
+            ChangeKind::KernelArguments
+        ]
+    );
+    let bytes = fake.bytes.lock().expect("the lock").clone();
+    assert_eq!(report.changes[1].sha256, sha256(&bytes[..34 * 512]));
+    let tail = &bytes[bytes.len() - 33 * 512..];
+    assert_eq!(report.changes[2].sha256, sha256(tail));
+    let text = "title Debian\noptions root=LABEL=root iommu=pt\n";
+    assert_eq!(report.changes[3].sha256, sha256(text.as_bytes()));
+    assert_eq!(
+        report.changes[3].place,
+        "partition 15: /loader/entries/debian.conf"
+    );
+
+    let measured = |fake: &Fake| {
+        let order = MeasureOrder {
+            image: order.image.clone(),
+            drive: order.drive.clone(),
+        };
+        // A watch that never lets anything be written.
+        measure::measure(fake, &order, &store, &Allow::times(0)).expect("measured")
+    };
+    let part = |m: &Measured, number| {
+        let part = m.parts.iter().find(|p| p.partition == number);
+        part.expect("the partition").chunks
+    };
+    let since = measured(&fake);
+    assert_ne!(since.content, order.image);
+    assert!(part(&since, Some(1)).all_same(), "the root is untouched");
+    assert!(
+        !part(&since, Some(15)).all_same(),
+        "arguments were put here"
+    );
+    assert!(!part(&since, None).all_same(), "and the table was changed");
+
+    // The tenant writes where the image was empty.
+    let root = 10240 * 512;
+    fake.bytes.lock().expect("the lock")[root + 700_000] = 9;
+    let later = measured(&fake);
+    let (before, after) = (part(&since, Some(1)), part(&later, Some(1)));
+    assert_eq!(before.empty_same, after.empty_same + 1);
+    assert_eq!(before.data_same, after.data_same);
+    assert_ne!(later.content, since.content);
+
+    // A drive that cannot be read is no measurement.
+    fake.fail_reads.store(true, Ordering::Relaxed);
+    let order = MeasureOrder {
+        image: order.image.clone(),
+        drive: order.drive.clone(),
+    };
+    let error = measure::measure(&fake, &order, &store, &Allow::always());
+    assert_eq!(error.expect_err("read").kind(), WorkFailure::DriveFailed);
 }
 
 #[test]

@@ -2,9 +2,14 @@
 
 use std::sync::Arc;
 
-use billet_model::work::{
-    Canary, DriveErase, DriveRef, DriveVerify, EraseMethod, EraseOrder, Task, TestResult, TpmClear,
-    Verdict, VerifyOrder, Work, WorkFailure, WorkOutcome, WriteOrder, WriteReport,
+use billet_model::{
+    image::ImageManifest,
+    measure::{ChunkCount, Measured},
+    work::{
+        Canary, DriveErase, DriveRef, DriveVerify, EraseMethod, EraseOrder, MeasureOrder, Task,
+        TestResult, TpmClear, Verdict, VerifyOrder, Work, WorkFailure, WorkOutcome, WriteOrder,
+        WriteReport,
+    },
 };
 
 use super::agent::Channel;
@@ -56,6 +61,7 @@ pub(super) async fn carry_out(shared: &Arc<Shared>, channel: &Channel<'_>, task:
         Work::Rescue(_) => WorkOutcome::Rescuing {
             host_keys: vec![host_key(shared, "rescue")],
         },
+        Work::Measure(order) => measure(shared, channel, order).await,
         Work::Verify(order) => verify(shared, order),
     })
 }
@@ -149,7 +155,46 @@ async fn write(shared: &Shared, channel: &Channel<'_>, order: &WriteOrder) -> Wo
             .root_partition
             .map(|_| drive.bytes - 512 * 1024 * 1024),
         kernel_args: (!order.kernel_args.is_empty()).then(|| "nowhere: a phantom".into()),
+        measured: Some(Box::new(measured(&order.image, &manifest))),
+        changes: vec![],
     })
+}
+
+/// A phantom's drive holds what it was given, and nothing ever ran from it.
+async fn measure(shared: &Shared, channel: &Channel<'_>, order: &MeasureOrder) -> WorkOutcome {
+    if shared
+        .facts
+        .drives
+        .iter()
+        .all(|d| d.serial != order.drive.serial)
+    {
+        return missing(&order.drive);
+    }
+    match channel.manifest(&order.image).await {
+        Some(manifest) => WorkOutcome::Measured(measured(&order.image, &manifest)),
+        None => WorkOutcome::Failed {
+            kind: WorkFailure::Network,
+            detail: format!("the manifest of image {} cannot be had", order.image),
+        },
+    }
+}
+
+fn measured(image: &str, manifest: &ImageManifest) -> Measured {
+    let data = manifest.chunks.len() as u64;
+    let count = manifest.virtual_bytes.div_ceil(manifest.chunk_bytes.max(1));
+    let empty = count.saturating_sub(data);
+    Measured {
+        image: image.to_owned(),
+        content: image.to_owned(),
+        bytes: manifest.virtual_bytes,
+        chunks: ChunkCount {
+            data,
+            data_same: data,
+            empty,
+            empty_same: empty,
+        },
+        parts: vec![],
+    }
 }
 
 fn missing(drive: &DriveRef) -> WorkOutcome {

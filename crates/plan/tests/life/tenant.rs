@@ -4,6 +4,7 @@ use billet_model::{
     ImageId,
     lease::{LeaseState, VisitKind},
     lifecycle::{Lifecycle, Power},
+    measure::MeasuredWhen,
     operation::OperationState,
     step::Step,
     work::{Work, WorkKind},
@@ -58,6 +59,73 @@ fn end_rescue(world: &mut World) {
         tenant::end_rescue(facts).expect("it is ended")
     });
     world.run();
+}
+
+fn measure(world: &mut World) {
+    world.decide(None, false, |facts| {
+        tenant::measure(facts).expect("it is measured")
+    });
+    world.run();
+}
+
+#[test]
+fn a_measurement_reads_boots_back_and_is_on_record() {
+    let mut world = leased();
+    let before = world.lease.clone().expect("a lease");
+    let first = before.measurements.first().expect("read back at writing");
+    assert_eq!(first.when, MeasuredWhen::BeforeFirstBoot);
+    assert!(first.found.chunks.all_same());
+    measure(&mut world);
+    let kinds: Vec<_> = world.works.iter().map(Work::word).collect();
+    assert_eq!(kinds, [WorkKind::Measure]);
+    let lease = world.lease.clone().expect("a lease");
+    assert_eq!(lease.state, LeaseState::Active);
+    assert_eq!((world.power, world.medium), (Power::On, None));
+    let [_, since] = &lease.measurements[..] else {
+        panic!("two: {:?}", lease.measurements);
+    };
+    assert_eq!(since.when, MeasuredWhen::Since);
+    assert_eq!(since.found.chunks.per_mille(), 666);
+    assert_ne!(since.boot, first.boot);
+    let visit = lease.visits.last().expect("it is on record");
+    assert_eq!(visit.kind, VisitKind::Measure);
+    assert!(visit.ended_at.is_some());
+    // The one of the writing stays, and the oldest of the others go.
+    for _ in 0..12 {
+        measure(&mut world);
+    }
+    let lease = world.lease.as_ref().expect("a lease");
+    assert_eq!(lease.measurements.len(), 11);
+    assert_eq!(&lease.measurements[0], first);
+    // Written anew, only that counts.
+    reinstall(&mut world, true);
+    let lease = world.lease.as_ref().expect("a lease");
+    assert_eq!(lease.measurements.len(), 1);
+    assert_ne!(lease.measurements[0].boot, first.boot);
+}
+
+#[test]
+fn a_measurement_that_fails_boots_the_drive_again() {
+    let mut world = leased();
+    world.fails = Some(WorkKind::Measure);
+    world.policy.max_attempts = 1;
+    measure(&mut world);
+    let lease = world.lease.clone().expect("a lease");
+    assert_eq!(lease.state, LeaseState::Active, "{:?}", lease.reason);
+    assert_eq!(world.power, Power::On);
+    assert_eq!(lease.measurements.len(), 1);
+    let operation = &world.operations[&lease.operation];
+    assert_eq!(operation.state, OperationState::Failed);
+    assert!(operation.message.contains("the drive is booted again"));
+    // Only an active lease is measured: afterwards its drive is booted.
+    rescue(&mut world);
+    let refused = std::cell::Cell::new(None);
+    world.decide(None, false, |facts| {
+        refused.set(tenant::measure(facts).err());
+        next_step(facts)
+    });
+    let refused = refused.take().expect("it is refused");
+    assert!(refused.detail.contains("is rescue"), "{refused}");
 }
 
 #[test]

@@ -12,6 +12,7 @@ use billet_model::{
     lease::{ActiveBecause, Lease, LeaseMode, LeaseSpec, LeaseState},
     lifecycle::{Health, Lifecycle, Power},
     machine::Machine,
+    measure::{ChunkCount, Measured},
     operation::Operation,
     site::Address,
     step::{Boot, Step, StepNotes, TaskRecord},
@@ -338,7 +339,13 @@ impl World {
                 resumed: 0,
                 root_bytes: None,
                 kernel_args: None,
+                measured: Some(Box::new(measured(&order.image, 3))),
+                changes: vec![],
             }),
+            Work::Measure(order) => {
+                assert_eq!(self.machine.drives.first(), Some(&order.drive));
+                WorkOutcome::Measured(measured(&order.image, 2))
+            }
             Work::Rescue(order) => {
                 assert!(!order.ssh_keys.is_empty(), "somebody can get in");
                 WorkOutcome::Rescuing {
@@ -480,6 +487,7 @@ impl World {
             warned_at: None,
             visits: vec![],
             rescue: None,
+            measurements: vec![],
             version: 0,
         };
         self.decide(None, false, |facts| {
@@ -500,5 +508,21 @@ impl World {
             requests::release(facts).expect("it is released")
         });
         self.run();
+    }
+}
+
+/// A drive of three chunks, of which so many are as delivered.
+fn measured(image: &str, same: u64) -> Measured {
+    Measured {
+        image: image.into(),
+        content: image.into(),
+        bytes: 3 << 20,
+        chunks: ChunkCount {
+            data: 3,
+            data_same: same,
+            empty: 0,
+            empty_same: 0,
+        },
+        parts: vec![],
     }
 }

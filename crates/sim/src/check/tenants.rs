@@ -33,7 +33,10 @@ impl Checker for TenantsOwn {
             } => {
                 let kept = lease.visits.last().map(|v| &v.kept_drives);
                 let touched = drives.iter().find(|serial| match lease.state {
-                    LeaseState::Rescue | LeaseState::Broken | LeaseState::Maintenance => true,
+                    LeaseState::Rescue
+                    | LeaseState::Measuring
+                    | LeaseState::Broken
+                    | LeaseState::Maintenance => true,
                     LeaseState::Reinstalling => kept.is_some_and(|k| k.contains(serial)),
                     _ => false,
                 });

@@ -302,6 +302,7 @@ pub(crate) fn lease(ground: &Ground, machine: MachineId, called: &str) -> Lease 
         warned_at: None,
         visits: Vec::new(),
         rescue: None,
+        measurements: Vec::new(),
         version: 0,
     }
 }

@@ -1,0 +1,142 @@
+//! What a lease's drive was found to hold beside its image, for people.
+
+use billet_model::measure::{ChunkCount, MeasuredWhen, Measurement};
+
+use crate::human;
+
+/// All of a lease's measurements, one after the other.
+pub(super) fn measurements(all: &[Measurement]) -> String {
+    all.iter().map(one).collect::<Vec<_>>().join("\n")
+}
+
+fn one(m: &Measurement) -> String {
+    let when = match m.when {
+        MeasuredWhen::BeforeFirstBoot => "as it was written, before its first boot",
+        MeasuredWhen::Since => "after the tenant's system ran",
+    };
+    let found = &m.found;
+    let verdict = if found.chunks.all_same() {
+        "all of it is the image's".to_owned()
+    } else {
+        format!("{} as delivered", share(found.chunks))
+    };
+    let mut lines = vec![
+        format!("{} {when}: {verdict}", human::time(m.at)),
+        format!(
+            "  drive {}, {} read, {}",
+            m.drive,
+            human::bytes(found.bytes),
+            counts(found.chunks)
+        ),
+        format!(
+            "  read {}, {} {}",
+            found.content,
+            if found.content == found.image {
+                "which is the image's"
+            } else {
+                "and the image's is"
+            },
+            if found.content == found.image {
+                "digest"
+            } else {
+                &found.image
+            }
+        ),
+    ];
+    // Where all is as delivered, its partitions are too.
+    if !found.chunks.all_same() {
+        for part in &found.parts {
+            let name = part.partition.map_or_else(
+                || "outside of partitions".into(),
+                |n| format!("partition {n}"),
+            );
+            lines.push(format!(
+                "  {name}: {} as delivered, {}",
+                share(part.chunks),
+                counts(part.chunks)
+            ));
+        }
+    }
+    for change in &m.changes {
+        lines.push(format!(
+            "  then put there: {}, {}, {}, SHA-256 {}",
+            change.what,
+            change.place,
+            human::bytes(change.bytes),
+            change.sha256
+        ));
+    }
+    lines.join("\n")
+}
+
+fn share(chunks: ChunkCount) -> String {
+    let per_mille = chunks.per_mille();
+    format!("{}.{} %", per_mille / 10, per_mille % 10)
+}
+
+fn counts(c: ChunkCount) -> String {
+    let mut text = format!("{} of {} chunks with data", c.data_same, c.data);
+    if c.empty > 0 {
+        text.push_str(&format!(", {} of {} empty ones", c.empty_same, c.empty));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use billet_model::{
+        BootId,
+        measure::{ChangeKind, DriveChange, Measured, MeasuredPart},
+    };
+
+    use super::*;
+
+    #[test]
+    fn what_differs_is_said_by_partition_and_what_does_not_is_not() {
+        let same = ChunkCount {
+            data: 3,
+            data_same: 3,
+            empty: 1,
+            empty_same: 1,
+        };
+        let other = ChunkCount {
+            data_same: 2,
+            ..same
+        };
+        let mut measurement = Measurement {
+            at: jiff::Timestamp::UNIX_EPOCH,
+            boot: BootId::from_parts(1, [1; 10]),
+            when: MeasuredWhen::BeforeFirstBoot,
+            drive: "S1".into(),
+            found: Measured {
+                image: "sha256:a".into(),
+                content: "sha256:a".into(),
+                bytes: 4 << 20,
+                chunks: same,
+                parts: vec![MeasuredPart {
+                    partition: Some(1),
+                    chunks: same,
+                }],
+            },
+            changes: vec![DriveChange {
+                what: ChangeKind::Seed,
+                place: "bytes 5 to 9 of the drive".into(),
+                bytes: 5,
+                sha256: "cc".into(),
+            }],
+        };
+        let text = one(&measurement);
+        assert!(text.contains("before its first boot: all of it is the image's"));
+        assert!(text.contains("read sha256:a, which is the image's digest"));
+        assert!(!text.contains("partition 1"));
+        assert!(text.contains("then put there: cloud-init's seed, bytes 5 to 9 of the drive"));
+
+        measurement.found.content = "sha256:b".into();
+        measurement.found.chunks = other;
+        measurement.found.parts[0].chunks = other;
+        let text = one(&measurement);
+        assert!(text.contains("66.6 % as delivered"), "{text}");
+        assert!(text.contains("partition 1: 66.6 % as delivered, 2 of 3 chunks with data, 1 of 1"));
+        assert!(text.contains("read sha256:b, and the image's is sha256:a"));
+    }
+}

@@ -1,0 +1,209 @@
+//! What a drive holds, beside the image that it was written with. Only reads.
+
+use std::{
+    collections::HashMap,
+    io::{self, Read, Seek, SeekFrom},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread,
+};
+
+use billet_model::{
+    image::{ImageChunk, ImageManifest},
+    measure::{ChunkCount, Measured, MeasuredPart},
+    work::MeasureOrder,
+};
+
+use crate::{
+    aligned::{Aligned, is_zero},
+    canary::sha256,
+    device::Device,
+    error::{DriveError, WriteError},
+    fetch::padded,
+    gpt::{self, Partition, Table},
+    source::ImageSource,
+    view::View,
+    watch::{Watch, bytes},
+    write::check_manifest,
+};
+
+/// Reads `device`, which is the drive that the order names, and compares it with
+/// the image, chunk by chunk.
+///
+/// # Errors
+/// When the drive or the image's manifest cannot be read, or the drive is
+/// smaller than the image.
+pub fn measure(
+    device: &dyn Device,
+    order: &MeasureOrder,
+    source: &dyn ImageSource,
+    watch: &dyn Watch,
+) -> Result<Measured, WriteError> {
+    let manifest = source.manifest(&order.image)?;
+    check_manifest(&order.image, &manifest)?;
+    if padded(manifest.virtual_bytes) > device.size() {
+        return Err(WriteError::Unsuitable(format!(
+            "the image has {} bytes, and the drive only {}",
+            manifest.virtual_bytes,
+            device.size()
+        )));
+    }
+    let found = read(device, &manifest, watch)?;
+    Ok(compared(device, &order.image, &manifest, &found))
+}
+
+/// What a chunk was found to be: `None` where it is all zero.
+pub(crate) type Found = Vec<Option<String>>;
+
+fn read(
+    device: &dyn Device,
+    manifest: &ImageManifest,
+    watch: &dyn Watch,
+) -> Result<Found, WriteError> {
+    let count = manifest.virtual_bytes.div_ceil(manifest.chunk_bytes);
+    let (next, done) = (AtomicU64::new(0), AtomicU64::new(0));
+    let stop = AtomicBool::new(false);
+    let found: Mutex<Found> = Mutex::new(vec![None; count as usize]);
+    let failure: Mutex<Option<WriteError>> = Mutex::new(None);
+    let workers = thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 8));
+    let one = |index: u64, buffer: &mut Aligned| -> Result<(), WriteError> {
+        let offset = index * manifest.chunk_bytes;
+        let length = manifest.plain_len(index);
+        let whole = &mut buffer[..padded(length) as usize];
+        device
+            .read(offset, whole)
+            .map_err(DriveError::io("reading", offset))?;
+        let plain = &whole[..length as usize];
+        if !is_zero(plain) {
+            let hash = sha256(plain);
+            found.lock().unwrap_or_else(|e| e.into_inner())[index as usize] = Some(hash);
+        }
+        let so_far = done.fetch_add(length, Ordering::Relaxed) + length;
+        watch.progress(bytes("reading the drive", so_far, manifest.virtual_bytes));
+        Ok(())
+    };
+    thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                let mut buffer = Aligned::zeroed(padded(manifest.chunk_bytes) as usize);
+                while !stop.load(Ordering::Relaxed) {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    if index >= count {
+                        return;
+                    }
+                    if let Err(error) = one(index, &mut buffer) {
+                        stop.store(true, Ordering::Relaxed);
+                        failure
+                            .lock()
+                            .unwrap_or_else(|e| e.into_inner())
+                            .get_or_insert(error);
+                    }
+                }
+            });
+        }
+    });
+    match failure.into_inner().unwrap_or_else(|e| e.into_inner()) {
+        Some(error) => Err(error),
+        None => Ok(found.into_inner().unwrap_or_else(|e| e.into_inner())),
+    }
+}
+
+/// What was found, beside what the manifest says.
+pub(crate) fn compared(
+    device: &dyn Device,
+    image: &str,
+    manifest: &ImageManifest,
+    found: &Found,
+) -> Measured {
+    let wanted: HashMap<u64, &ImageChunk> = manifest.chunks.iter().map(|c| (c.index, c)).collect();
+    let partitions = partitions(device);
+    let block = u64::from(device.block_bytes());
+    let mut parts: Vec<MeasuredPart> = partitions
+        .iter()
+        .map(|p| Some(p.number))
+        .chain([None])
+        .map(|partition| MeasuredPart {
+            partition,
+            chunks: ChunkCount::default(),
+        })
+        .collect();
+    let mut chunks = ChunkCount::default();
+    for (index, hash) in (0..).zip(found) {
+        let expected = wanted.get(&index);
+        let same = expected.map(|c| &c.sha256) == hash.as_ref();
+        chunks.add(expected.is_some(), same);
+        let begin = index * manifest.chunk_bytes;
+        let end = begin + manifest.plain_len(index);
+        let within = |p: &Partition| p.first * block < end && (p.last + 1) * block > begin;
+        let mut inside = false;
+        for (part, partition) in parts.iter_mut().zip(&partitions) {
+            if within(partition) {
+                inside = true;
+                part.chunks.add(expected.is_some(), same);
+            }
+        }
+        if !inside && let Some(outside) = parts.last_mut() {
+            outside.chunks.add(expected.is_some(), same);
+        }
+    }
+    parts.retain(|p| p.chunks != ChunkCount::default());
+    Measured {
+        image: image.to_owned(),
+        content: content(image, manifest, found),
+        bytes: manifest.virtual_bytes,
+        chunks,
+        parts,
+    }
+}
+
+/// The image's digest, made of what was found: where each chunk is stored stays
+/// as the manifest has it, and its hash is the drive's.
+fn content(image: &str, manifest: &ImageManifest, found: &Found) -> String {
+    let mut wanted = manifest.chunks.iter().peekable();
+    let mut read = ImageManifest {
+        chunks: Vec::with_capacity(manifest.chunks.len()),
+        ..manifest.clone()
+    };
+    for (index, hash) in (0..).zip(found) {
+        let expected = wanted.next_if(|c| c.index == index);
+        let (offset, length) = expected.map_or((0, 0), |c| (c.offset, c.length));
+        if let Some(sha256) = hash.clone() {
+            read.chunks.push(ImageChunk {
+                index,
+                sha256,
+                offset,
+                length,
+            });
+        }
+    }
+    let prefix = if image.starts_with("sha256:") {
+        "sha256:"
+    } else {
+        ""
+    };
+    format!("{prefix}{}", sha256(&read.canonical()))
+}
+
+/// The drive's partitions as they are now; none where it has no table.
+fn partitions(device: &dyn Device) -> Vec<Partition> {
+    let block = u64::from(device.block_bytes());
+    let mut first = Aligned::zeroed(4096);
+    if device.read(0, &mut first).is_err() || !gpt::begins_with_table(&first) {
+        return Vec::new();
+    }
+    Table::read(&mut View::whole(device), block).map_or_else(|_| Vec::new(), |t| t.partitions())
+}
+
+/// The SHA-256 of a range of the drive, which is short.
+///
+/// # Errors
+/// The drive's.
+pub(crate) fn digest_of(device: &dyn Device, start: u64, length: u64) -> io::Result<String> {
+    let mut view = View::whole(device);
+    view.seek(SeekFrom::Start(start))?;
+    let mut bytes = vec![0; length as usize];
+    view.read_exact(&mut bytes)?;
+    Ok(sha256(&bytes))
+}
