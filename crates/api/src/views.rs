@@ -167,6 +167,7 @@ impl<'a> Views<'a> {
             host_keys: lease.host_keys,
             rescue: lease.rescue,
             measurements: lease.measurements,
+            root_drive: lease.root_drive.map(|d| d.serial),
             visits: lease.visits,
             kernel_args: lease.spec.kernel_args,
             tags: lease.tags,

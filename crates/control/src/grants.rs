@@ -12,8 +12,9 @@ use billet_model::{
     machine::Machine,
     operation::Operation,
     people::{Actor, Project},
+    work::DriveRef,
 };
-use billet_plan::{placement, requests};
+use billet_plan::{placement, requests, storage};
 use billet_store::{MachineFilter, StoreError, Write};
 use jiff::SignedDuration;
 
@@ -92,6 +93,7 @@ impl Core {
                 user_data: new.user_data,
                 kernel_args: new.kernel_args,
                 hostname: None,
+                root_drive: new.root_drive,
             },
             tags: new.tags,
             ends_at,
@@ -107,6 +109,7 @@ impl Core {
             visits: Vec::new(),
             rescue: None,
             measurements: Vec::new(),
+            root_drive: None,
             version: 0,
         };
         // Each round sees what is free now; who loses a race tries the next.
@@ -118,11 +121,28 @@ impl Core {
                 ..MachineFilter::default()
             };
             let machines = self.store.machines(&filter, None, 1000).await?;
+            let mut unfit = None;
             let Some(machine) = placement::candidates(&machines, site)
                 .into_iter()
-                .find(|m| fits(m, &image))
+                .find(|m| match storage::choose_of(&lease.spec.root_drive, m) {
+                    Ok(root) => fits(m, &root, &image),
+                    Err(why) => {
+                        unfit = Some(why);
+                        false
+                    }
+                })
                 .cloned()
             else {
+                // Free, and without the drive that was wanted.
+                if let Some(why) = unfit {
+                    return Err(Refusal::invalid(
+                        "root_drive",
+                        format!(
+                            "no free machine of type {} has it: {why}",
+                            lease.machine_type
+                        ),
+                    ));
+                }
                 // How many others hold is not for a tenant to know.
                 return Err(Refusal::new(
                     RefusalKind::Unavailable,
@@ -430,13 +450,13 @@ pub(crate) fn suits(
     Ok(())
 }
 
-pub(crate) fn fits(machine: &Machine, image: &Image) -> bool {
-    let first = machine.drives.first();
+/// Whether the image has room on that drive of the machine.
+pub(crate) fn fits(machine: &Machine, root: &DriveRef, image: &Image) -> bool {
     let size = machine
         .inventory
         .iter()
         .flat_map(|i| &i.drives)
-        .find(|d| first.is_some_and(|f| d.serial.as_ref() == Some(&f.serial)))
+        .find(|d| d.serial.as_ref() == Some(&root.serial))
         .map_or(0, |d| d.size_bytes);
     image
         .content

@@ -1,10 +1,10 @@
 //! What tenants ask of their leases' machines beyond power and release.
 
 use billet_model::{LeaseId, api::Reinstall, lease::Lease, operation::Operation, people::Actor};
-use billet_plan::tenant;
+use billet_plan::{storage, tenant};
 
 use crate::{
-    Core, Refusal,
+    Core, Refusal, RefusalKind,
     grants::{check_kernel_args, check_keys, check_user_data, fits, suits},
 };
 
@@ -65,12 +65,14 @@ impl Core {
             .machine(machine)
             .await?
             .ok_or_else(|| Refusal::missing("machine", machine))?;
-        if !fits(&record, &image) {
+        let root = storage::root(&lease, &record)
+            .map_err(|why| Refusal::new(RefusalKind::Conflict, why))?;
+        if !fits(&record, &root, &image) {
             return Err(Refusal::invalid(
                 "image",
                 format!(
-                    "image {} is larger than the first drive of the machine: nothing was changed",
-                    image.name
+                    "image {} is larger than drive {}, which holds the root: nothing was changed",
+                    image.name, root.serial
                 ),
             ));
         }

@@ -20,6 +20,7 @@ use crate::{
     scope::TokenScope,
     secret::Secret,
     site::Address,
+    storage::RootDrive,
     work::{DriveRef, TestResult},
 };
 
@@ -515,6 +516,9 @@ pub struct NewLease {
     /// Added to the kernel's command line.
     #[serde(default)]
     pub kernel_args: Vec<String>,
+    /// Which drive holds the root: the machine's first where not said.
+    #[serde(default)]
+    pub root_drive: RootDrive,
     /// Tags.
     #[serde(default)]
     pub tags: BTreeMap<String, String>,
@@ -586,6 +590,9 @@ pub struct LeaseView {
     pub image: Name,
     /// Digest of the image, as written and read back.
     pub image_digest: Option<String>,
+    /// Serial number of the drive that the image is written to.
+    #[serde(default)]
+    pub root_drive: Option<String>,
     /// What its drive was found to hold beside its image: first as it was written,
     /// then each time that the tenant asked.
     #[serde(default)]

@@ -7,8 +7,11 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    ImageId, LeaseId, MachineId, Name, OperationId, ProjectId, bmc::FirmwareSettings,
-    measure::Measurement, work::WriteReport,
+    ImageId, LeaseId, MachineId, Name, OperationId, ProjectId,
+    bmc::FirmwareSettings,
+    measure::Measurement,
+    storage::RootDrive,
+    work::{DriveRef, WriteReport},
 };
 
 /// Which of the two configurations.
@@ -103,6 +106,8 @@ pub struct LeaseSpec {
     pub kernel_args: Vec<String>,
     /// Host name; the lease's name where not given.
     pub hostname: Option<String>,
+    /// Which drive holds the root.
+    pub root_drive: RootDrive,
 }
 
 /// How far a lease is known to be up.
@@ -224,6 +229,10 @@ pub struct Lease {
     /// then the last [`Lease::MEASUREMENTS`] times that the tenant asked.
     #[serde(default)]
     pub measurements: Vec<Measurement>,
+    /// The drive that the image is written to, chosen when the machine was
+    /// granted; `None` in leases of before: the machine's first.
+    #[serde(default)]
+    pub root_drive: Option<DriveRef>,
     /// Grows with every change: for optimistic concurrency.
     pub version: i64,
 }

@@ -21,6 +21,7 @@ pub mod scope;
 pub mod secret;
 pub mod site;
 pub mod step;
+pub mod storage;
 pub mod work;
 
 pub use id::*;

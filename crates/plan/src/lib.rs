@@ -31,6 +31,7 @@ pub mod requests;
 mod rest;
 pub mod seed;
 mod shelve;
+pub mod storage;
 pub mod tenant;
 pub mod term;
 mod told;

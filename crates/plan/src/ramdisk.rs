@@ -13,7 +13,7 @@ use billet_model::{
 use crate::{
     decision::Draft,
     next::{Came, insist},
-    power, procedure,
+    power, procedure, storage,
 };
 
 pub(crate) fn ramdisk(
@@ -144,8 +144,11 @@ pub(crate) fn work(draft: &Draft<'_>, kind: WorkKind) -> Result<Work, String> {
             clear_tpm: true,
         }),
         WorkKind::Wipe => Work::Wipe(EraseOrder {
-            // The first is written anew, from its first block to its last.
-            drives: machine.drives.iter().skip(1).cloned().collect(),
+            // That of the root is written anew, from its first block to its last.
+            drives: draft
+                .lease()
+                .map(|l| storage::others(l, machine))
+                .ok_or("the lease is gone")?,
             canaries: policy.canaries,
         }),
         WorkKind::Rescue => Work::Rescue(RescueOrder {
@@ -182,8 +185,7 @@ fn image(draft: &Draft<'_>) -> Result<String, String> {
 
 /// The drive that the image stands on.
 fn root(draft: &Draft<'_>) -> Result<DriveRef, String> {
-    let first = draft.m().drives.first().cloned();
-    first.ok_or_else(|| "the machine has no drive".into())
+    storage::root(draft.lease().ok_or("the lease is gone")?, draft.m())
 }
 
 /// Power is off between erase and read-back: memory forgets, and so do caches

@@ -11,7 +11,7 @@ use billet_model::{
     work::DriveRef,
 };
 
-use crate::{Decision, Facts, Policy, decision::Draft, procedure, visit, working};
+use crate::{Decision, Facts, Policy, decision::Draft, procedure, storage, visit, working};
 
 /// Why a request is not carried out. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -461,6 +461,7 @@ pub fn grant(facts: &Facts<'_>, grant: &Grant<'_>) -> Result<Decision, Refused> 
     if !crate::placement::is_free(facts.machine) {
         return refuse(format!("{} is not free", facts.machine.name));
     }
+    let root = storage::choose_of(&grant.lease.spec.root_drive, facts.machine).or_else(refuse)?;
     let mut draft = Draft::new(facts);
     let op = operation(
         grant.operation,
@@ -471,7 +472,10 @@ pub fn grant(facts: &Facts<'_>, grant: &Grant<'_>) -> Result<Decision, Refused> 
         facts.now,
     );
     draft.put_operation(op);
-    draft.decision.lease = Some(grant.lease.clone());
+    draft.decision.lease = Some(Lease {
+        root_drive: Some(root),
+        ..grant.lease.clone()
+    });
     draft.lifecycle(Lifecycle::Deploying, "leased");
     let machine = draft.machine();
     machine.lease = Some(grant.lease.id);

@@ -15,7 +15,7 @@ use crate::{
     decision::Draft,
     disk, procedure,
     requests::{Refused, begin, refuse},
-    visit,
+    storage, visit,
 };
 
 /// A lease's drive, written anew: with what.
@@ -83,14 +83,12 @@ fn take(draft: &mut Draft<'_>, state: LeaseState, kind: OperationKind, message: 
 /// # Errors
 /// When something else is at work on the machine, or the lease is over.
 pub fn reinstall(facts: &Facts<'_>, with: &Reinstall) -> Result<Decision, Refused> {
-    own(facts, "it is reinstalled")?;
+    let lease = own(facts, "it is reinstalled")?;
+    storage::root(lease, facts.machine).or_else(refuse)?;
     let mut draft = Draft::new(facts);
-    let others: Vec<String> = draft
-        .m()
-        .drives
-        .iter()
-        .skip(1)
-        .map(|d| d.serial.clone())
+    let others: Vec<String> = storage::others(lease, facts.machine)
+        .into_iter()
+        .map(|d| d.serial)
         .collect();
     let keeps = with.keep_data_drives || others.is_empty();
     draft.audit(

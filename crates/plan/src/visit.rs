@@ -12,7 +12,7 @@ use billet_model::{
     work::{DriveErase, WorkKind},
 };
 
-use crate::{decision::Draft, disk, procedure, rest, verdict, working};
+use crate::{decision::Draft, disk, procedure, rest, storage, verdict, working};
 
 /// Whether something is done here on a machine that was handed over.
 pub(crate) fn lasts(draft: &Draft<'_>) -> bool {
@@ -72,7 +72,9 @@ pub(crate) fn over(draft: &mut Draft<'_>) {
 
 /// The tenant's other drives are erased, or not.
 pub(crate) fn wiped(draft: &mut Draft<'_>, boot: BootId, drives: &[DriveErase]) {
-    let ordered: Vec<_> = draft.m().drives.iter().skip(1).cloned().collect();
+    let ordered = draft
+        .lease()
+        .map_or_else(Vec::new, |l| storage::others(l, draft.m()));
     if let Some(failure) = verdict::erase_failure(&ordered, drives, &[]) {
         procedure::cannot_deploy(draft, &format!("wipe failed: {failure}"));
         return;
@@ -136,20 +138,28 @@ pub(crate) fn measured(draft: &mut Draft<'_>, boot: BootId, found: Measured) {
             c.data_same, c.data
         ),
     );
-    let drive = draft.m().drives.first().map(|d| d.serial.clone());
+    let drive = root_serial(draft);
     keep(
         draft,
         Measurement {
             at: now,
             boot,
             when: MeasuredWhen::Since,
-            drive: drive.unwrap_or_default(),
+            drive,
             found,
             changes: Vec::new(),
         },
     );
     draft.machine().attempts = 0;
     disk::begin(draft, "measured; powering off, to boot the drive again");
+}
+
+/// The drive that the image stands on.
+pub(crate) fn root_serial(draft: &Draft<'_>) -> String {
+    let root = draft.lease().map(|l| storage::root(l, draft.m()));
+    root.and_then(Result::ok)
+        .map(|d| d.serial)
+        .unwrap_or_default()
 }
 
 /// Keeps a measurement: the one of the writing, and the last that were asked for.

@@ -239,12 +239,11 @@ fn written(draft: &mut Draft<'_>, boot: BootId, mut report: WriteReport) {
         lease.measurements.clear();
     });
     if let Some(found) = found {
-        let drive = draft.m().drives.first().map(|d| d.serial.clone());
         let measurement = Measurement {
             at: draft.now(),
             boot,
             when: MeasuredWhen::BeforeFirstBoot,
-            drive: drive.unwrap_or_default(),
+            drive: visit::root_serial(draft),
             found: *found,
             changes,
         };

@@ -411,6 +411,7 @@ impl Sim {
                 },
                 user_data: None,
                 kernel_args: Vec::new(),
+                root_drive: billet_model::storage::RootDrive::default(),
                 tags: std::collections::BTreeMap::new(),
                 term_seconds,
             }),

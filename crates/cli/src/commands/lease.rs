@@ -7,6 +7,7 @@ use billet_model::{
     Name,
     api::{LeaseChange, LeaseStarted, LeaseView, NewLease, Offer, Page, Reinstall},
     lease::{ActiveBecause, LeaseMode},
+    storage::RootDrive,
 };
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
@@ -247,6 +248,7 @@ pub enum Lease {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   billet lease create --type h100-sxm5-80g.8x --image debian-12
+  billet lease create --type h100-sxm5-80g.8x --image debian-12 --root-drive smallest-nvme
   billet lease create --name train-1 --type cpu.2s --image noble --ssh-key ~/.ssh/id_ed25519.pub \\
       --user-data cloud.yaml --kernel-args 'iommu=pt hugepages=64' --tag team=vision --term 3d")]
 pub struct Create {
@@ -272,6 +274,15 @@ pub struct Create {
     /// Added to the kernel's command line; may be repeated.
     #[arg(long, value_name = "ARGS", allow_hyphen_values = true)]
     kernel_args: Vec<String>,
+    /// The drive that the image is written to: first, smallest or largest, of a kind if need be
+    /// (smallest-nvme, first-ssd, hdd), or serial=SERIAL. A machine's first where not said.
+    #[arg(
+        long,
+        value_name = "WHICH",
+        default_value = "first",
+        hide_default_value = true
+    )]
+    root_drive: RootDrive,
     /// A tag; may be repeated.
     #[arg(long, value_name = "KEY=VALUE", value_parser = human::parse_pair)]
     tag: Vec<(String, String)>,
@@ -400,6 +411,7 @@ impl Create {
                 .flat_map(|args| args.split_whitespace())
                 .map(str::to_owned)
                 .collect(),
+            root_drive: self.root_drive,
             tags: self.tag.into_iter().collect(),
             term_seconds: self.term,
         };
@@ -627,6 +639,7 @@ fn show(l: &LeaseView) -> String {
             l.power.map(|r| r.power.to_string()).unwrap_or_default(),
         ),
         ("address", addresses.join("\n")),
+        ("root drive", maybe(l.root_drive.as_ref())),
         ("measured", measurements(&l.measurements)),
         ("host keys", l.host_keys.join("\n")),
         (

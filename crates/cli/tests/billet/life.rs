@@ -195,6 +195,14 @@ async fn a_phantom_lives_its_whole_life() {
         "-o",
         "json",
     ];
+    // A drive that no machine has is refused before one is taken.
+    let tape = [&create[..], &["--root-drive", "largest-tape"]].concat();
+    assert_eq!(run(&tape).await.code, 2);
+    let none = run(&[&create[..], &["--root-drive", "serial=none"]].concat()).await;
+    let said = "the root is wanted on the drive with serial number none";
+    assert!(none.stderr.contains(said), "{}", none.stderr);
+    assert_ne!(none.code, 0);
+    let create = [&create[..], &["--root-drive", "largest"]].concat();
     let created = run(&create).await.good();
     assert!(
         created.stderr.contains("Taking the SSH key in"),
@@ -207,6 +215,7 @@ async fn a_phantom_lives_its_whole_life() {
         "{}",
         created.stdout
     );
+    assert!(created.json()["lease"]["root_drive"].is_string());
     assert_eq!(
         run(&create).await.code,
         4,

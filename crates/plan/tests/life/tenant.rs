@@ -69,6 +69,42 @@ fn measure(world: &mut World) {
 }
 
 #[test]
+fn the_root_stands_where_it_was_wanted_and_the_other_drives_are_the_others() {
+    let mut world = World::new();
+    world.run();
+    world.take_over();
+    world.root_drive = "serial=D2".parse().expect("a drive");
+    world.lease();
+    let lease = world.lease.clone().expect("a lease");
+    assert_eq!(lease.root_drive.expect("chosen").serial, "D2");
+    let written = world.works.iter().find_map(|w| match w {
+        Work::Write(order) => Some(order.drive.serial.clone()),
+        _ => None,
+    });
+    assert_eq!(written.as_deref(), Some("D2"));
+    assert_eq!(lease.measurements[0].drive, "D2");
+    measure(&mut world);
+    world.works.clear();
+    reinstall(&mut world, false);
+    let Some(Work::Wipe(order)) = world.works.first() else {
+        panic!("it wipes first");
+    };
+    let serials: Vec<_> = order.drives.iter().map(|d| d.serial.as_str()).collect();
+    assert_eq!(serials, ["D1"], "the root's is written anew");
+    assert_eq!(state(&world), LeaseState::Active);
+
+    // Another drive stands in its place: nothing is guessed.
+    world.machine.drives[1].serial = "D3".into();
+    let refused = std::cell::Cell::new(None);
+    world.decide(None, false, |facts| {
+        refused.set(tenant::reinstall(facts, &with(true)).err());
+        next_step(facts)
+    });
+    let refused = refused.take().expect("it is refused");
+    assert!(refused.detail.contains("drive D2"), "{refused}");
+}
+
+#[test]
 fn a_measurement_reads_boots_back_and_is_on_record() {
     let mut world = leased();
     let before = world.lease.clone().expect("a lease");

@@ -16,6 +16,7 @@ use billet_model::{
     operation::Operation,
     site::Address,
     step::{Boot, Step, StepNotes, TaskRecord},
+    storage::RootDrive,
     work::{
         Canary, DriveErase, DriveVerify, EraseMethod, TestResult, TpmClear, Verdict, Work,
         WorkFailure, WorkKind, WorkOutcome, WriteReport,
@@ -49,6 +50,8 @@ pub struct World {
     pub lifecycles: Vec<Lifecycle>,
     /// Work that was done.
     pub works: Vec<Work>,
+    /// Which drive a lease wants its root on.
+    pub root_drive: RootDrive,
     /// Work that fails, once.
     pub fails: Option<WorkKind>,
 }
@@ -168,6 +171,7 @@ impl World {
             requests: vec![],
             lifecycles: vec![Lifecycle::Enrolled],
             works: vec![],
+            root_drive: RootDrive::default(),
             fails: None,
         }
     }
@@ -343,7 +347,8 @@ impl World {
                 changes: vec![],
             }),
             Work::Measure(order) => {
-                assert_eq!(self.machine.drives.first(), Some(&order.drive));
+                let lease = self.lease.as_ref().expect("a lease");
+                assert_eq!(lease.root_drive.as_ref(), Some(&order.drive));
                 WorkOutcome::Measured(measured(&order.image, 2))
             }
             Work::Rescue(order) => {
@@ -472,6 +477,7 @@ impl World {
             image: self.image.id,
             spec: LeaseSpec {
                 ssh_keys: vec!["ssh-ed25519 AAAA".into()],
+                root_drive: self.root_drive.clone(),
                 ..LeaseSpec::default()
             },
             tags: BTreeMap::new(),
@@ -488,6 +494,7 @@ impl World {
             visits: vec![],
             rescue: None,
             measurements: vec![],
+            root_drive: None,
             version: 0,
         };
         self.decide(None, false, |facts| {

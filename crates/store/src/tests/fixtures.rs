@@ -303,6 +303,7 @@ pub(crate) fn lease(ground: &Ground, machine: MachineId, called: &str) -> Lease 
         visits: Vec::new(),
         rescue: None,
         measurements: Vec::new(),
+        root_drive: None,
         version: 0,
     }
 }
