@@ -42,16 +42,13 @@ impl Gathered {
                     ..
                 }
         );
-        let writes = matches!(
-            step,
-            Step::Working {
-                kind: WorkKind::Write,
-                ..
-            } | Step::Ramdisk {
-                then: WorkKind::Write,
-                ..
-            } | Step::FirstBoot
-        );
+        // A wipe is followed by a write in the same boot.
+        let of_image =
+            |kind: &WorkKind| matches!(kind, WorkKind::Write | WorkKind::Wipe | WorkKind::Measure);
+        let writes = match step {
+            Step::Working { kind, .. } | Step::Ramdisk { then: kind, .. } => of_image(kind),
+            step => *step == Step::FirstBoot,
+        };
         let verifies = matches!(
             step,
             Step::Working {
