@@ -263,6 +263,13 @@ pub static TABLE: &[Rule] = &[
     rule(GET,    "/v1/audit",                        EVERYONE,      Scope::Project),
     rule(GET,    "/v1/audit/export",                 EVERYONE,      Scope::Project),
     rule(GET,    "/v1/events",                       EVERYONE,      Scope::Project),
+    rule(GET,    "/v1/webhooks",                     TOKEN_READERS, Scope::Project),
+    rule(POST,   "/v1/webhooks",                     OWNERS,        Scope::Project),
+    rule(GET,    "/v1/webhooks/{webhook}",           TOKEN_READERS, Scope::Project),
+    rule(PATCH,  "/v1/webhooks/{webhook}",           OWNERS,        Scope::Project),
+    rule(DELETE, "/v1/webhooks/{webhook}",           OWNERS,        Scope::Project),
+    rule(POST,   "/v1/webhooks/{webhook}/rotate",    OWNERS,        Scope::Project),
+    rule(POST,   "/v1/webhooks/{webhook}/test",      OWNERS,        Scope::Project),
     rule(POST,   "/v1/backup",                       OPERATORS,     Scope::Site),
 
     rule(POST,   "/agent/v1/hello",                     Who::Machine, Scope::Open),

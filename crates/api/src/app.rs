@@ -11,12 +11,13 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use crate::{
-    fetch::{Fetcher, Guard},
+    fetch::{self, Fetcher, Guard},
     images::Images,
     metrics::Requests,
     problem::{Failure, Kind},
     serve::{ServeError, ServeOptions},
     signin::{Refused, SignIns},
+    webhooks::Sender,
 };
 
 /// For how long an answer is kept for its idempotency key.
@@ -34,6 +35,7 @@ struct Inner {
     images: Images,
     signins: SignIns,
     requests: Requests,
+    webhooks: Sender,
     /// Held by whoever changes a token or a user, from reading it to the commit:
     /// both are written back whole, and what was switched off must stay off.
     credentials: tokio::sync::Mutex<()>,
@@ -55,9 +57,10 @@ impl App {
         authority: &str,
         ending: watch::Receiver<bool>,
     ) -> Result<Self, ServeError> {
-        let fetcher = Fetcher::new(Guard::new(options.fetch_allow.clone()))
+        let fetcher = Fetcher::new(Guard::new(options.fetch_allow.clone(), fetch::IMAGES))
             .map_err(|e| ServeError::Fetch(e.to_string()))?;
         let images = Images::new(control.clone(), fetcher, options);
+        let webhooks = Sender::new(options).map_err(|e| ServeError::Fetch(e.to_string()))?;
         Ok(Self {
             inner: Arc::new(Inner {
                 control,
@@ -66,6 +69,7 @@ impl App {
                 signins: SignIns::default(),
                 credentials: tokio::sync::Mutex::default(),
                 requests: Requests::default(),
+                webhooks,
                 ending,
                 under_way: std::sync::Mutex::default(),
             }),
@@ -96,6 +100,11 @@ impl App {
     /// Requests that were answered.
     pub(crate) fn requests(&self) -> &Requests {
         &self.inner.requests
+    }
+
+    /// What sends events to webhooks.
+    pub(crate) fn webhooks(&self) -> &Sender {
+        &self.inner.webhooks
     }
 
     /// Becomes true when the server stops.

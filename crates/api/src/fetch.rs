@@ -106,14 +106,24 @@ pub(crate) enum FetchError {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Guard {
     allowed: Arc<Vec<AddressRange>>,
+    /// The way out for who is refused.
+    way: &'static str,
 }
 
 impl Guard {
-    /// Public addresses, and these.
-    pub(crate) fn new(allowed: Vec<AddressRange>) -> Self {
+    /// Public addresses, and these; `way` is the way out for who is refused.
+    pub(crate) fn new(allowed: Vec<AddressRange>, way: &'static str) -> Self {
         Self {
             allowed: Arc::new(allowed),
+            way,
         }
+    }
+
+    fn private(&self) -> String {
+        format!(
+            "its address is private, of this machine or reserved: {}",
+            self.way
+        )
     }
 
     /// Whether `address` may be fetched from.
@@ -143,13 +153,16 @@ impl Guard {
         if self.allows(host) {
             Ok(())
         } else {
-            refuse(PRIVATE)
+            refuse(&self.private())
         }
     }
 }
 
-const PRIVATE: &str = "its address is private, of this machine or reserved: upload the image, or \
-     have the operator list the address with `--fetch-allow`";
+/// The way out where an image's address is private.
+pub(crate) const IMAGES: &str =
+    "upload the image, or have the operator list the address with `--fetch-allow`";
+/// The way out where a webhook's address is private.
+pub(crate) const WEBHOOKS: &str = "have the operator list the address with `--webhook-allow`";
 
 /// An address without user and password, to be shown and kept.
 pub(crate) fn plain(url: &Url) -> String {
@@ -195,7 +208,7 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
 }
 
 /// Resolves names, and hands on only addresses that may be fetched from.
-struct GuardedNames(Guard);
+pub(crate) struct GuardedNames(pub(crate) Guard);
 
 impl Resolve for GuardedNames {
     fn resolve(&self, name: Name) -> Resolving {
@@ -207,7 +220,8 @@ impl Resolve for GuardedNames {
             if found.iter().all(|address| guard.allows(address.ip())) {
                 Ok(Box::new(found.into_iter()) as Addrs)
             } else {
-                Err(Box::new(io::Error::other(PRIVATE)) as Box<dyn std::error::Error + Send + Sync>)
+                Err(Box::new(io::Error::other(guard.private()))
+                    as Box<dyn std::error::Error + Send + Sync>)
             }
         })
     }
@@ -289,7 +303,7 @@ impl Fetcher {
 }
 
 /// An error with what lies beneath it.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(inner) = source {
@@ -367,7 +381,7 @@ mod tests {
 
     #[test]
     fn the_operator_can_list_addresses() {
-        let guard = Guard::new(vec!["10.1.0.0/16".parse().expect("a range")]);
+        let guard = Guard::new(vec!["10.1.0.0/16".parse().expect("a range")], IMAGES);
         assert!(guard.allows("10.1.2.3".parse().expect("an address")));
         assert!(guard.allows("::ffff:10.1.2.3".parse().expect("an address")));
         assert!(!guard.allows("10.2.2.3".parse().expect("an address")));

@@ -31,6 +31,7 @@ mod serve;
 mod signin;
 pub mod tls;
 mod views;
+mod webhooks;
 
 pub use auth::{TOKEN_PREFIX, bootstrap};
 pub use fetch::{AddressRange, InvalidRange};

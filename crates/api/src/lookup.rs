@@ -12,8 +12,9 @@ use billet_model::{
     machine::Machine,
     people::{Group, Organisation, Project, Token, User},
     site::{MachineType, Network, Site},
+    webhook::{Delivery, Webhook},
 };
-use billet_store::{ImageFilter, LeaseFilter, StoreError};
+use billet_store::{ImageFilter, LeaseFilter, StoreError, WebhookFilter};
 
 use crate::{
     app::{App, of_store},
@@ -182,6 +183,31 @@ pub(crate) async fn image(app: &App, bearer: &Bearer, text: &str) -> Result<Imag
         bearer.admit("image", text, image.project)?;
     }
     Ok(image)
+}
+
+/// A webhook that the caller may see, with how far it has come.
+pub(crate) async fn webhook(
+    app: &App,
+    bearer: &Bearer,
+    text: &str,
+) -> Result<(Webhook, Delivery), Failure> {
+    let webhook = match asked("webhook", text)? {
+        Asked::Id(id) => found("webhook", text, app.store().webhook(id).await)?,
+        Asked::Name(name) => {
+            let filter = WebhookFilter {
+                projects: bearer.bound_to(),
+                name: Some(name),
+                ..WebhookFilter::default()
+            };
+            only(
+                "webhook",
+                text,
+                app.store().webhooks(&filter, None, 2).await,
+            )?
+        }
+    };
+    bearer.admit("webhook", text, webhook.0.project)?;
+    Ok(webhook)
 }
 
 /// The only one of a name that several projects may have used.

@@ -42,6 +42,7 @@ use crate::{
         (name = "operations", description = "Long work to follow"),
         (name = "evidence", description = "Signed statements"),
         (name = "audit", description = "What happened"),
+        (name = "webhooks", description = "Who is told what happens"),
     ),
     components(schemas(billet_model::api::Problem))
 )]

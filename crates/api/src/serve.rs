@@ -19,6 +19,7 @@ use crate::{
     fetch::AddressRange,
     router,
     tls::{Authority, RENEW_DAYS, TlsError},
+    webhooks,
 };
 
 /// Bytes of all headers of a request, at most.
@@ -40,6 +41,13 @@ pub struct ServeOptions {
     pub names: Vec<String>,
     /// Private addresses that images may be fetched from all the same.
     pub fetch_allow: Vec<AddressRange>,
+    /// Private addresses that projects' webhooks may name all the same. The
+    /// operator's own webhooks may name any.
+    pub webhook_allow: Vec<AddressRange>,
+    /// Webhooks may be sent to by http, unencrypted, and not to the loopback alone.
+    pub webhook_http: bool,
+    /// A webhook that took nothing for so long is switched off.
+    pub webhook_give_up: jiff::SignedDuration,
     /// Largest image taken in, in bytes as fetched or uploaded.
     pub image_bytes: u64,
     /// Largest disk that an image may unfold to, in bytes.
@@ -52,6 +60,9 @@ impl Default for ServeOptions {
             listen: SocketAddr::from(([127, 0, 0, 1], 8443)),
             names: Vec::new(),
             fetch_allow: Vec::new(),
+            webhook_allow: Vec::new(),
+            webhook_http: false,
+            webhook_give_up: jiff::SignedDuration::from_hours(72),
             image_bytes: 64 << 30,
             disk_bytes: 256 << 30,
         }
@@ -72,8 +83,8 @@ pub enum ServeError {
         /// Why not.
         source: std::io::Error,
     },
-    /// The client that fetches images could not be made.
-    #[error("setting up the client that fetches images: {0}")]
+    /// A client that goes out to others could not be made.
+    #[error("setting up the client for images or webhooks: {0}")]
     Fetch(String),
     /// Images that a stop had left half-way could not be looked after.
     #[error("cleaning up after images that were being taken in: {0}")]
@@ -122,6 +133,7 @@ pub async fn serve(control: Control, options: ServeOptions) -> Result<Server, Se
     let helpers = vec![
         tokio::spawn(renew(config.clone(), authority, options.names, control)),
         tokio::spawn(app.clone().keep_house()),
+        tokio::spawn(webhooks::deliver(app.clone())),
     ];
 
     let handle = Handle::new();

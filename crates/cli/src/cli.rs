@@ -117,6 +117,8 @@ pub enum Command {
     Audit(audit::Audit),
     Events(events::Events),
     #[command(subcommand)]
+    Webhook(webhook::Webhook),
+    #[command(subcommand)]
     Keys(evidence::Keys),
 
     #[command(subcommand)]

@@ -22,6 +22,7 @@ pub mod serve;
 pub mod ssh;
 pub mod token;
 pub mod user;
+pub mod webhook;
 
 mod ask;
 mod certificate;
@@ -60,6 +61,7 @@ pub async fn run(command: Command, app: &App) -> Result<(), Failure> {
         Command::Group(command) => command.run(app).await,
         Command::Evidence(command) => command.run(app).await,
         Command::Events(command) => command.run(app).await,
+        Command::Webhook(command) => command.run(app).await,
         Command::Audit(command) => command.run(app).await,
         Command::Keys(command) => command.run(app).await,
         Command::Completion(command) => command.run(),

@@ -40,6 +40,7 @@ mod places;
 mod records;
 mod trust;
 mod upload;
+mod webhooks;
 
 pub use client::{Client, Patience};
 pub use config::{Config, ConfigError, Context, Environment, Server, Target};

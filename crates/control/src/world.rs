@@ -59,5 +59,6 @@ new_ids!(
     MachineTypeId,
     EvidenceId,
     EventId,
-    BootId
+    BootId,
+    WebhookId
 );

@@ -72,4 +72,6 @@ ids! {
     EventId;
     /// One boot of the ramdisk on one machine.
     BootId;
+    /// A webhook.
+    WebhookId;
 }

@@ -22,6 +22,7 @@ pub mod secret;
 pub mod site;
 pub mod step;
 pub mod storage;
+pub mod webhook;
 pub mod work;
 
 pub use id::*;

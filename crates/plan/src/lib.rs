@@ -37,6 +37,7 @@ pub mod term;
 mod told;
 pub mod verdict;
 mod visit;
+pub mod webhook;
 mod working;
 
 pub use decision::{AuditNote, Decision, Effect};

@@ -3,7 +3,7 @@
 
 use billet_model::{
     EventId, GroupId, ImageId, LeaseId, MachineId, MachineTypeId, Name, NetworkId, OrganisationId,
-    ProjectId, SiteId, TokenId, UserId,
+    ProjectId, SiteId, TokenId, UserId, WebhookId,
     event::AuditRow,
     evidence::Evidence,
     image::Image,
@@ -13,6 +13,7 @@ use billet_model::{
     people::{Grant, Group, Organisation, Project, Quota, Token, User},
     site::{MachineType, Network, Site},
     step::{Boot, TaskRecord},
+    webhook::{Delivery, Webhook},
 };
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -185,6 +186,10 @@ pub enum Write {
         /// The role and where.
         grant: Grant,
     },
+    /// A webhook: compared and set by its version, as machines are.
+    PutWebhook(Box<PutWebhook>),
+    /// Deletes a webhook.
+    DeleteWebhook(WebhookId),
     /// Evidence: new, and never changed.
     PutEvidence(Box<Evidence>),
     /// A secret, encrypted by the caller.
@@ -291,6 +296,8 @@ impl Write {
             | Self::AddGrant { group, .. }
             | Self::RemoveGrant { group, .. } => ("group", group.to_string()),
             Self::TouchToken { id, .. } | Self::DeleteToken(id) => ("token", id.to_string()),
+            Self::PutWebhook(put) => ("webhook", put.webhook.name.to_string()),
+            Self::DeleteWebhook(id) => ("webhook", id.to_string()),
             Self::PutEvidence(e) => ("evidence", e.id.to_string()),
             Self::PutSecret { owner, .. } | Self::DeleteSecret { owner, .. } => {
                 ("secret of", owner.to_string())
@@ -301,6 +308,19 @@ impl Write {
             Self::DeleteImage(id) => ("image", id.to_string()),
         }
     }
+}
+
+/// A webhook that is put in, new or changed.
+#[derive(Clone, Debug)]
+pub struct PutWebhook {
+    /// The webhook.
+    pub webhook: Webhook,
+    /// Its secrets, encrypted by the caller: the one that it is signed with, and
+    /// the one before it. `None` leaves them; a new one must have them.
+    pub secrets: Option<(Vec<u8>, Option<Vec<u8>>)>,
+    /// Where it goes on. `None` leaves it; whoever had claimed it loses the claim
+    /// else. A new one must have it.
+    pub delivery: Option<Delivery>,
 }
 
 /// An id for an audit row that the store itself writes.

@@ -25,12 +25,12 @@ mod tests;
 mod url;
 mod write;
 
-pub use batch::{Batch, Write};
+pub use batch::{Batch, PutWebhook, Write};
 pub use engine::EngineKind;
 pub use error::{Result, StoreError};
 pub use read::{
     AuditFilter, EvidenceFilter, ImageFilter, LeaseFilter, MachineFilter, OfferCount,
-    OperationFilter, StoredReply,
+    OperationFilter, StoredReply, WebhookFilter,
 };
 pub use seal::AuditHead;
 pub use store::Store;

@@ -47,6 +47,12 @@ const MIGRATIONS: &[Migration] = &[
         sqlite: "",
         postgres: "",
     },
+    Migration {
+        version: 5,
+        sql: include_str!("migrations/0005_webhooks.sql"),
+        sqlite: "",
+        postgres: "",
+    },
 ];
 
 /// The newest version of the schema that this Billet knows.

@@ -99,6 +99,20 @@ impl Select {
         self.and(&condition)
     }
 
+    /// Adds that a text begins with one of some prefixes. Bytes are compared, so
+    /// nothing that begins with a prefix is beyond the prefix with the last of
+    /// all characters behind it.
+    pub fn when_prefixed(mut self, column: &str, prefixes: &[String]) -> Self {
+        let mut any = Vec::with_capacity(prefixes.len());
+        for prefix in prefixes {
+            self.args.push(prefix.as_str().into());
+            self.args.push(format!("{prefix}\u{10ffff}").into());
+            let n = self.args.len();
+            any.push(format!("({column} >= ${} AND {column} < ${n})", n - 1));
+        }
+        self.and(&any.join(" OR "))
+    }
+
     /// Adds a condition without a value.
     pub fn and(mut self, condition: &str) -> Self {
         self.sql.push_str(if self.conditions == 0 {

@@ -15,6 +15,7 @@ pub(crate) enum Value {
     Blob(Vec<u8>),
     NoInt,
     NoText,
+    NoBlob,
 }
 
 impl Value {
@@ -25,6 +26,7 @@ impl Value {
             Self::Blob(v) => arguments.add(v),
             Self::NoInt => arguments.add(None::<i64>),
             Self::NoText => arguments.add(None::<String>),
+            Self::NoBlob => arguments.add(None::<Vec<u8>>),
         }
     }
 
@@ -34,7 +36,7 @@ impl Value {
             Self::Int(v) => v.to_string(),
             Self::Text(v) => v.clone(),
             Self::Blob(_) => "(bytes)".into(),
-            Self::NoInt | Self::NoText => String::new(),
+            Self::NoInt | Self::NoText | Self::NoBlob => String::new(),
         }
     }
 }
@@ -108,7 +110,7 @@ macro_rules! text_ids {
 text_ids! {
     MachineId LeaseId ImageId OperationId TaskId OrganisationId ProjectId TokenId
     UserId GroupId
-    SiteId NetworkId MachineTypeId EvidenceId EventId BootId
+    SiteId NetworkId MachineTypeId EvidenceId EventId BootId WebhookId
 }
 
 /// Microseconds of a time, rounded down.
@@ -200,6 +202,18 @@ impl Statement {
 
     pub fn bind(mut self, value: impl Into<Value>) -> Self {
         self.args.push(value.into());
+        self
+    }
+
+    /// Binds a number, or that there is none.
+    pub fn bind_int(mut self, value: Option<i64>) -> Self {
+        self.args.push(value.map_or(Value::NoInt, Value::Int));
+        self
+    }
+
+    /// Binds bytes, or that there are none.
+    pub fn bind_bytes(mut self, value: Option<Vec<u8>>) -> Self {
+        self.args.push(value.map_or(Value::NoBlob, Value::Blob));
         self
     }
 

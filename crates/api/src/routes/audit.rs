@@ -65,6 +65,7 @@ async fn list_audit(
         until: query.until,
         action: query.action,
         newest_first: query.newest_first,
+        ..AuditFilter::default()
     };
     let read = app.store().audit(&filter, asked.after, asked.read()).await;
     Ok(asked.page(see("the audit log", read)?, |r| r.row.id.to_string()))
@@ -115,7 +116,7 @@ async fn export_audit(
         since: query.since,
         until: query.until,
         action: query.action,
-        newest_first: false,
+        ..AuditFilter::default()
     };
     // What was committed until now is part of it.
     see("the audit log", app.store().seal(app.now()).await)?;

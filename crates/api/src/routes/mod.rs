@@ -18,6 +18,7 @@ mod service;
 mod tokens;
 mod users;
 mod watch;
+mod webhooks;
 
 use billet_store::StoreError;
 use serde::Deserialize;
@@ -49,6 +50,7 @@ pub(crate) fn router() -> OpenApiRouter<App> {
         .merge(evidence::router())
         .merge(audit::router())
         .merge(events::router())
+        .merge(webhooks::router())
         .merge(watch::router())
 }
 

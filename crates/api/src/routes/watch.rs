@@ -7,7 +7,10 @@ use axum::{
     http::header,
     response::{IntoResponse as _, Response},
 };
-use billet_model::{OperationId, Time};
+use billet_model::{
+    OperationId, Time,
+    webhook::{Delivery, Webhook},
+};
 use jiff::SignedDuration;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -20,6 +23,10 @@ use crate::{
 
 /// How far back operations are looked at.
 const WINDOW: SignedDuration = SignedDuration::from_hours(24);
+/// So many webhooks at most.
+const WEBHOOKS: usize = 1000;
+/// Up to here it is counted how many events a webhook was not sent.
+const BEHIND: usize = 1000;
 /// So many operations at most.
 const OPERATIONS: usize = 10_000;
 
@@ -106,12 +113,71 @@ async fn metrics(State(app): State<App>) -> Result<Response, Failure> {
     for (outcome, _, seconds) in &requests {
         text.sample(name, &[("outcome", outcome)], seconds);
     }
+    webhooks(&app, &mut text).await?;
     app.requests().write(&mut text);
     let kind = [(
         header::CONTENT_TYPE,
         "text/plain; version=0.0.4; charset=utf-8",
     )];
     Ok((kind, text.0).into_response())
+}
+
+/// A webhook, how far it is, events behind, seconds behind.
+type Measured = (Webhook, Delivery, u64, f64);
+/// A value of what was measured.
+type MeasuredValue = fn(&Measured) -> f64;
+
+/// What webhooks were sent, and how far each is behind.
+async fn webhooks(app: &App, text: &mut Text) -> Result<(), Failure> {
+    let name = "billet_webhook_attempts_total";
+    text.family(name, "counter", "Events sent to webhooks, by how it ended.");
+    let (taken, failed) = app.webhooks().counted();
+    text.sample(name, &[("outcome", "taken")], taken);
+    text.sample(name, &[("outcome", "failed")], failed);
+    let filter = billet_store::WebhookFilter::default();
+    let read = app.store().webhooks(&filter, None, WEBHOOKS).await;
+    let mut measured = Vec::new();
+    for (webhook, delivery) in see("webhooks", read)? {
+        let filter = crate::webhooks::filter(&webhook);
+        let behind = app
+            .store()
+            .audit_behind(&filter, delivery.next, BEHIND)
+            .await;
+        let (behind, since) = see("the audit log", behind)?;
+        let lag = since.map_or(0.0, |at| app.now().duration_since(at).as_secs_f64());
+        measured.push((webhook, delivery, behind, lag));
+    }
+    let families: [(&str, &str, MeasuredValue); 4] = [
+        (
+            "billet_webhook_behind",
+            "Events that a webhook was not sent yet, counted up to 1000.",
+            |(_, _, behind, _)| *behind as f64,
+        ),
+        (
+            "billet_webhook_lag_seconds",
+            "Age of the oldest of them.",
+            |(_, _, _, lag)| *lag,
+        ),
+        (
+            "billet_webhook_failures",
+            "Attempts that failed since an event was last taken.",
+            |(_, delivery, _, _)| f64::from(delivery.failures),
+        ),
+        (
+            "billet_webhook_disabled",
+            "Whether a webhook is disabled.",
+            |(webhook, _, _, _)| f64::from(u8::from(webhook.disabled.is_some())),
+        ),
+    ];
+    for (name, help, value) in families {
+        text.family(name, "gauge", help);
+        for one in &measured {
+            let project = one.0.project.map(|id| id.to_string()).unwrap_or_default();
+            let labels = [("webhook", one.0.name.as_str()), ("project", &project)];
+            text.sample(name, &labels, value(one));
+        }
+    }
+    Ok(())
 }
 
 /// A value of what was counted: number, seconds in all, most seconds.

@@ -3,7 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use billet_api::access::{Caller, Rule, Scope, TABLE, Who};
+use billet_api::{
+    ServeOptions,
+    access::{Caller, Rule, Scope, TABLE, Who},
+};
 use billet_model::{evidence::Evidence, people::Token};
 use billet_store::{Batch, Write};
 use reqwest::Method;
@@ -87,6 +90,9 @@ fn what_machines_call_is_all_in_the_table() {
     }
 }
 
+/// An address where nobody answers.
+const NOWHERE: &str = "https://127.0.0.1:1/";
+
 /// A site with something of project `a` for every path.
 struct World {
     site: Site,
@@ -103,11 +109,16 @@ struct Things {
     lease: String,
     operation: String,
     evidence: String,
+    webhook: String,
 }
 
 impl World {
     async fn new() -> Self {
-        let site = Site::new().await;
+        let site = Site::with(ServeOptions {
+            webhook_allow: vec!["127.0.0.0/8".parse().expect("a range")],
+            ..ServeOptions::default()
+        })
+        .await;
         site.furnish().await;
         site.image("debian", None).await;
         for (path, name) in [("/v1/users", "somebody"), ("/v1/groups", "team")] {
@@ -152,6 +163,7 @@ impl World {
             lease: lease.to_string(),
             operation: shown["operation"].as_str().expect("an id").to_owned(),
             evidence: evidence.id.to_string(),
+            webhook: Self::fresh_webhook(&site, "theirs").await,
         };
         Self { site, things, a, b }
     }
@@ -160,6 +172,12 @@ impl World {
         let body = json!({ "name": "fresh", "role": "member", "project": "a" });
         let made = site.post("/v1/tokens", body).await.ok().value();
         made["token"]["id"].as_str().expect("an id").to_owned()
+    }
+
+    async fn fresh_webhook(site: &Site, name: &str) -> String {
+        let body = json!({ "name": name, "project": "a", "url": NOWHERE });
+        let made = site.post("/v1/webhooks", body).await.ok().value();
+        made["webhook"]["id"].as_str().expect("an id").to_owned()
     }
 
     async fn fresh(&self, nouns: &str, n: usize, mut body: Value) -> String {
@@ -204,6 +222,10 @@ impl World {
                         .await
                         .to_string()
                 }
+                "{webhook}" if deletes => {
+                    Self::fresh_webhook(&self.site, &format!("gone-{n}")).await
+                }
+                "{webhook}" => things.webhook.clone(),
                 "{project}" => things.project.clone(),
                 "{token}" => things.token.clone(),
                 "{image}" => things.image.clone(),
@@ -236,7 +258,9 @@ fn body(rule: &Rule, n: usize, project: &str) -> Value {
         ("POST", "/v1/projects") => json!({ "name": name, "organisation": "acme" }),
         ("POST", "/v1/tokens") => json!({ "name": name, "role": "member", "project": project }),
         ("PUT", "/v1/quotas") => json!({ "project": project, "machine_type": "box", "most": 1000 }),
-        ("POST", "/v1/tokens/{token}/rotate") => json!({}),
+        ("POST", "/v1/tokens/{token}/rotate" | "/v1/webhooks/{webhook}/rotate") => json!({}),
+        ("POST", "/v1/webhooks") => json!({ "name": name, "project": project, "url": NOWHERE }),
+        ("PATCH", "/v1/webhooks/{webhook}") => json!({ "actions": ["lease."] }),
         ("POST", "/v1/users" | "/v1/groups") => json!({ "name": name }),
         ("PATCH", "/v1/users/{user}" | "/v1/groups/{group}") => json!({}),
         ("PATCH", "/v1/tokens/{token}") => json!({ "disabled": false }),

@@ -19,3 +19,4 @@ mod problems;
 mod site;
 mod tls;
 mod users;
+mod webhooks;

@@ -76,6 +76,16 @@ pub struct Serve {
     /// repeated.
     #[arg(long, value_name = "RANGE")]
     fetch_allow: Vec<AddressRange>,
+    /// Private addresses that projects' webhooks may name all the same, as 10.1.0.0/16; may be
+    /// repeated. The operator's own webhooks may name any.
+    #[arg(long, value_name = "RANGE")]
+    webhook_allow: Vec<AddressRange>,
+    /// Let webhooks be sent to by http, unencrypted, beyond the loopback.
+    #[arg(long)]
+    webhook_http: bool,
+    /// Disable a webhook that took nothing for so long.
+    #[arg(long, value_name = "TIME", value_parser = human::parse_length, default_value = "3d")]
+    webhook_give_up: u64,
     /// Largest image taken in, as fetched or uploaded.
     #[arg(long, value_name = "SIZE", default_value = "64GiB", value_parser = human::parse_bytes)]
     image_limit: u64,
@@ -157,6 +167,11 @@ impl Serve {
             listen,
             names: urls.names,
             fetch_allow: self.fetch_allow.clone(),
+            webhook_allow: self.webhook_allow.clone(),
+            webhook_http: self.webhook_http,
+            webhook_give_up: jiff::SignedDuration::from_secs(
+                i64::try_from(self.webhook_give_up).unwrap_or(i64::MAX),
+            ),
             image_bytes: self.image_limit,
             disk_bytes: self.disk_limit,
         };

@@ -11,7 +11,7 @@ use sqlx::any::AnyRow;
 use crate::{
     Store,
     error::{Result, StoreError},
-    select::{Select, column, noun},
+    select::{Select, column, noun, time},
 };
 
 /// Which rows; what is `None` is not asked.
@@ -29,6 +29,8 @@ pub struct AuditFilter {
     pub until: Option<Timestamp>,
     /// Whose action begins with this.
     pub action: Option<String>,
+    /// Whose action begins with one of these; all where empty.
+    pub actions: Vec<String>,
     /// The last first, and `after` then means older than.
     pub newest_first: bool,
 }
@@ -44,13 +46,10 @@ impl AuditFilter {
             .when_some("a.at >= ?", self.since)
             .when_some("a.at < ?", self.until);
         if let Some(prefix) = self.action.as_deref().filter(|p| !p.is_empty()) {
-            // Bytes are compared, so nothing that begins with the prefix is
-            // beyond the prefix with the last of all characters behind it.
-            select = select.when_pair(
-                "a.action >= ?1 AND a.action < ?2",
-                prefix,
-                format!("{prefix}\u{10ffff}"),
-            );
+            select = select.when_prefixed("a.action", &[prefix.to_owned()]);
+        }
+        if !self.actions.is_empty() {
+            select = select.when_prefixed("a.action", &self.actions);
         }
         select
     }
@@ -123,6 +122,30 @@ impl Store {
                 })
             })
             .collect()
+    }
+
+    /// Sealed rows from leaf `from` on: how many there are, and when the first of
+    /// them was written. Counted up to `most`.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn audit_behind(
+        &self,
+        filter: &AuditFilter,
+        from: u64,
+        most: usize,
+    ) -> Result<(u64, Option<Timestamp>)> {
+        let select = Select::new(
+            WHAT,
+            "SELECT a.at FROM audit_leaves l JOIN audit a ON a.seq = l.seq",
+        );
+        let select = filter
+            .conditions(select)
+            .when("l.leaf >= ?", i64::try_from(from).unwrap_or(i64::MAX))
+            .order_limit("l.leaf", most);
+        let rows = self.fetch(select).await?;
+        let first = rows.first().map(|row| time(WHAT, column(WHAT, row, 0)?));
+        Ok((rows.len() as u64, first.transpose()?))
     }
 
     /// Rows among the log's first `size`, from leaf `from` on, each with its

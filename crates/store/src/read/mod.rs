@@ -9,6 +9,7 @@ mod people;
 mod places;
 mod quotas;
 mod users;
+mod webhooks;
 mod work;
 
 pub use audit::AuditFilter;
@@ -16,4 +17,5 @@ pub use evidence::EvidenceFilter;
 pub use leases::LeaseFilter;
 pub use machines::{MachineFilter, OfferCount};
 pub use people::{ImageFilter, StoredReply};
+pub use webhooks::WebhookFilter;
 pub use work::OperationFilter;

@@ -15,6 +15,7 @@ mod recorded;
 mod rules;
 mod sealing;
 mod users;
+mod webhooks;
 mod work;
 
 use crate::{EngineKind, Store, StoreUrl};
@@ -102,6 +103,7 @@ suite! {
     sealing: rows_are_sealed_and_proved a_slice_is_proved unsealable_rows_are_refused;
     paging: pages_are_stable filters_choose;
     work: due_machines_come_in_order claims_pass_on offers_are_counted endings_are_found;
+    webhooks: webhooks_are_kept_and_claimed;
     backup: a_backup_opens_and_is_held;
     property: batches_are_all_or_nothing;
 }

@@ -7,10 +7,12 @@ mod named;
 mod people;
 mod quotas;
 mod tokens;
+mod webhooks;
 mod work;
 
 pub(crate) use quotas::USED;
 use serde::Serialize;
+pub(crate) use webhooks::leaf;
 
 use crate::{
     batch::{Batch, Write},
@@ -130,6 +132,12 @@ pub(crate) fn put(write: Write, recorded: bool, out: &mut Vec<Statement>) -> Res
         Write::RemoveMember { group, user } => out.push(people::remove_member(group, user)),
         Write::AddGrant { group, grant } => out.push(people::add_grant(group, &grant)),
         Write::RemoveGrant { group, grant } => out.push(people::remove_grant(group, &grant)),
+        Write::PutWebhook(put) => out.push(webhooks::webhook(*put)?),
+        Write::DeleteWebhook(id) => out.push(
+            Statement::new("DELETE FROM webhooks WHERE id = $1", "webhook", id)
+                .bind(id)
+                .no_row(NoRow::NotFound),
+        ),
         Write::PutEvidence(e) => out.push(work::evidence(&e)?),
         Write::PutSecret {
             owner,
