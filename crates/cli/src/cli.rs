@@ -80,6 +80,7 @@ pub enum Command {
     Logout(login::Logout),
     Whoami(login::Whoami),
 
+    Apply(apply::Apply),
     #[command(subcommand)]
     Machine(machine::Machine),
     #[command(subcommand)]
@@ -156,8 +157,9 @@ Variables, before which options on the command line go, and which go before the 
 The file holds tokens: it must be readable to you alone (mode 0600), and is refused otherwise.";
 
 /// What `billet help manifest` prints.
-pub const MANIFEST: &str = r#"A manifest is a TOML file. Sites, networks and machine types in it are made where missing;
-machines are enrolled, which only reads from them. Nothing is sent while anything in it is wrong.
+pub const MANIFEST: &str = r#"A manifest is a TOML file. `billet apply -f` brings about all that is in it, and shows the plan
+first; `billet machine enroll -f` its machines alone, with the sites, networks and machine types
+that they need. Nothing is sent while anything in it is wrong.
 
   [[site]]
   name = "fra1"
@@ -187,11 +189,38 @@ machines are enrolled, which only reads from them. Nothing is sent while anythin
   rack = "r1"                                 # optional
   serial = "S1234567"                         # optional: the serial that it should have
   networks = { main = "10.88.0.17" }          # or main = "auto" for the next free address
+  take_over = ["S1", "S2"]                    # for `billet apply`, which takes no machine over
+                                              # without: all of its drives, which are erased
   [machine.bmc]
   address = "https://10.0.0.7"
   user = "root"
   password_file = "r1-u07.password"           # or password, or password_env
-  fingerprint = "..."                         # optional; else the first certificate seen is pinned"#;
+  fingerprint = "..."                         # optional; else the first certificate seen is pinned
+
+  # For `billet apply` alone:
+
+  [[organisation]]
+  name = "acme"
+  quotas = { "h100-sxm5-80g.8x" = 10 }        # optional; machines at once, by type
+
+  [[project]]
+  name = "vision"
+  organisation = "acme"
+  quotas = { "h100-sxm5-80g.8x" = 4 }
+
+  [[image]]
+  name = "debian-12"
+  url = "https://images.example.org/debian-12.raw.zst"     # or file = "debian-12.raw.zst"
+  # checksum = "sha256:..."                   # optional, as are description, project, cloud_init
+
+  [[lease]]
+  name = "train-1"
+  project = "vision"
+  machine_type = "h100-sxm5-80g.8x"
+  image = "debian-12"
+  ssh_keys = ["alice.pub"]                    # keys, or files with some
+  term = "30d"                                # optional, from when it is made; as are site, tags,
+  tags = { team = "vision" }                  # kernel_args = [...], root_drive, user_data_file"#;
 
 /// What `billet help exit-codes` prints.
 pub const TOPICS: [(&str, &str); 3] = [

@@ -1,5 +1,6 @@
 //! The commands, one file for each noun.
 
+pub mod apply;
 pub mod audit;
 pub mod backup;
 pub mod bmc;
@@ -28,7 +29,7 @@ mod ask;
 mod certificate;
 mod enroll;
 mod help;
-mod keys_given;
+pub mod keys_given;
 
 use crate::{app::App, cli::Command, failure::Failure};
 
@@ -44,6 +45,7 @@ pub async fn run(command: Command, app: &App) -> Result<(), Failure> {
         Command::Login(command) => command.run(app).await,
         Command::Logout(command) => command.run(app),
         Command::Whoami(command) => command.run(app).await,
+        Command::Apply(command) => command.run(app).await,
         Command::Machine(command) => command.run(app).await,
         Command::Site(command) => command.run(app).await,
         Command::Network(command) => command.run(app).await,

@@ -10,6 +10,7 @@ mod failure;
 mod human;
 mod manifest;
 mod output;
+mod plan;
 mod progress;
 
 use std::process::ExitCode;

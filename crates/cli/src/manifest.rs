@@ -1,5 +1,5 @@
-//! The enrolment manifest: machines, and the sites, networks and machine types that they need, in
-//! one TOML file.
+//! The manifest: what there is to be, in one TOML file. `billet apply` brings all of it about;
+//! `billet machine enroll` its machines, and the sites, networks and machine types that they need.
 //!
 //! Everything that can be wrong with it is found before anything is sent, and all of it is said at
 //! once, each with its line and name. Keys are those of the API's bodies; beside them a BMC's
@@ -9,12 +9,17 @@
 mod check;
 mod entries;
 mod reader;
+mod tenancy;
 
-use std::{fmt, path::Path};
+use std::{collections::BTreeMap, fmt, path::Path};
 
-use billet_model::api::{NewMachine, NewMachineType, NewNetwork, NewSite};
+use billet_model::{
+    Name,
+    api::{NewMachine, NewMachineType, NewNetwork, NewSite},
+};
 
 pub use check::{Known, bmc_address, password_file};
+pub use tenancy::{ImageEntry, LeaseEntry, OrganisationEntry, ProjectEntry};
 
 /// Something declared, with the line that it is on.
 #[derive(Clone, Debug)]
@@ -51,6 +56,16 @@ pub struct Manifest {
     pub machine_types: Vec<At<NewMachineType>>,
     /// Machines to enroll.
     pub machines: Vec<At<NewMachine>>,
+    /// Machines to take over, each with the serials of the drives that are erased by it.
+    pub take_over: BTreeMap<Name, At<Vec<String>>>,
+    /// Organisations.
+    pub organisations: Vec<At<OrganisationEntry>>,
+    /// Projects.
+    pub projects: Vec<At<ProjectEntry>>,
+    /// Images.
+    pub images: Vec<At<ImageEntry>>,
+    /// Leases.
+    pub leases: Vec<At<LeaseEntry>>,
 }
 
 /// Reads a manifest. `directory` is where relative password files are looked for, `variable` gives

@@ -104,6 +104,15 @@ impl Enroll {
             ));
             return Ok(());
         }
+        let more = manifest.organisations.len()
+            + manifest.projects.len()
+            + manifest.images.len()
+            + manifest.leases.len()
+            + manifest.take_over.len();
+        if more > 0 {
+            app.output
+                .note("What is in it for `billet apply` alone is left out here.");
+        }
         let wait = self.wait;
         let file = self.file.clone().unwrap_or_default();
         let one = self.one()?;
@@ -145,7 +154,7 @@ impl Enroll {
     }
 }
 
-fn read(file: &Path) -> Result<Manifest, Failure> {
+pub(super) fn read(file: &Path) -> Result<Manifest, Failure> {
     let text = std::fs::read_to_string(file)
         .map_err(|error| Failure::usage(format!("reading {}: {error}", file.display())))?;
     let directory = file.parent().unwrap_or(Path::new("."));
@@ -153,7 +162,7 @@ fn read(file: &Path) -> Result<Manifest, Failure> {
     manifest::read(&text, directory, &variable).map_err(|troubles| wrong(file, &troubles))
 }
 
-fn wrong(file: &Path, troubles: &[manifest::Trouble]) -> Failure {
+pub(super) fn wrong(file: &Path, troubles: &[manifest::Trouble]) -> Failure {
     let lines: Vec<String> = troubles.iter().map(|t| format!("  {t}")).collect();
     let count = human::count(troubles.len(), "thing");
     let are = if troubles.len() == 1 { "is" } else { "are" };

@@ -192,11 +192,23 @@ pub async fn upload(
     file: &Path,
     about: About,
 ) -> Result<ImageStarted, Failure> {
+    // One that cannot be read makes nothing known.
+    std::fs::metadata(file).map_err(|error| Failure::file("reading", file, &error))?;
+    let made = client.add_image(&new(name, None, about)).await?;
+    upload_to(app, client, &made.image, file).await
+}
+
+/// Uploads the bytes of an image that is known.
+pub async fn upload_to(
+    app: &App,
+    client: &Client,
+    image: &Img,
+    file: &Path,
+) -> Result<ImageStarted, Failure> {
     let total = std::fs::metadata(file)
         .map_err(|error| Failure::file("reading", file, &error))?
         .len();
-    let label = format!("image {name}");
-    let made = client.add_image(&new(name, None, about)).await?;
+    let label = format!("image {}", image.name);
     // The callback is called from the connection's task.
     let line = Arc::new(Mutex::new(Line::new(app, &label, None)));
     let shown = Arc::clone(&line);
@@ -208,9 +220,7 @@ pub async fn upload(
             line.show("uploading", &text, Some((sent, total)));
         }
     };
-    let sent = client
-        .upload_image(&made.image.id.to_string(), file, tell)
-        .await;
+    let sent = client.upload_image(&image.id.to_string(), file, tell).await;
     if let Ok(line) = Arc::try_unwrap(line).map(|line| line.into_inner())
         && let Ok(line) = line
     {
@@ -222,7 +232,7 @@ pub async fn upload(
     }
     sent.map_err(|error| {
         let failure = Failure::from(error);
-        let name = &made.image.name;
+        let name = &image.name;
         failure.hint(format!(
             "the image is known and has no bytes yet: `billet image delete {name}`, then try again"
         ))

@@ -433,7 +433,8 @@ impl Create {
     }
 }
 
-fn user_data(path: &Path) -> Result<String, Failure> {
+/// Reads user data from a file.
+pub fn user_data(path: &Path) -> Result<String, Failure> {
     const MOST: usize = 64 * 1024;
     let text = std::fs::read_to_string(path).map_err(|error| {
         Failure::usage(format!(

@@ -85,6 +85,12 @@ pub fn alone(manifest: &Manifest, source: &Source<'_>) {
     twice(source, "network", &manifest.networks, |n| &n.name);
     twice(source, "machine type", &manifest.machine_types, |t| &t.name);
     twice(source, "machine", &manifest.machines, |m| &m.name);
+    twice(source, "organisation", &manifest.organisations, |o| &o.name);
+    twice(source, "project", &manifest.projects, |p| &p.new.name);
+    twice(source, "image", &manifest.images, |i| {
+        (&i.new.name, &i.new.project)
+    });
+    twice(source, "lease", &manifest.leases, |l| (&l.name, &l.project));
 
     let mut bmcs: BTreeMap<&str, &At<_>> = BTreeMap::new();
     let mut serials: BTreeMap<&str, &At<_>> = BTreeMap::new();
@@ -130,11 +136,34 @@ pub fn alone(manifest: &Manifest, source: &Source<'_>) {
     }
 }
 
-fn twice<T>(source: &Source<'_>, what: &str, entries: &[At<T>], name: impl Fn(&T) -> &Name) {
+/// What a thing is told apart by.
+trait Key: Ord {
+    fn name(&self) -> &Name;
+}
+
+impl Key for &Name {
+    fn name(&self) -> &Name {
+        self
+    }
+}
+
+impl<T: Ord> Key for (&Name, &T) {
+    fn name(&self) -> &Name {
+        self.0
+    }
+}
+
+fn twice<'e, T, K: Key>(
+    source: &Source<'_>,
+    what: &str,
+    entries: &'e [At<T>],
+    key: impl Fn(&'e T) -> K,
+) {
     let mut seen = BTreeMap::new();
     for entry in entries {
-        let name = name(&entry.value);
-        if let Some(first) = seen.insert(name, entry.line) {
+        let again = key(&entry.value);
+        let name = again.name().clone();
+        if let Some(first) = seen.insert(again, entry.line) {
             let text = format!("{what} \"{name}\" is declared twice, first on line {first}");
             source.wrong(entry.line, text);
         }

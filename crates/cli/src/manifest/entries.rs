@@ -1,6 +1,6 @@
 //! From tables to the API's bodies.
 
-use std::collections::BTreeMap;
+use std::{cell::RefCell, collections::BTreeMap};
 
 use billet_client::Fingerprint;
 use billet_model::{
@@ -13,19 +13,34 @@ use toml::de::DeTable;
 use super::{
     At, Manifest,
     reader::{Reader, Source},
+    tenancy,
 };
 
 /// Reads the whole document. What is wrong is noted in `source`, and left out of the result.
 pub fn manifest(source: &Source<'_>, table: &DeTable<'_>) -> Manifest {
     let top = Reader::new(source, table, 1, "");
-    let manifest = Manifest {
+    let take_over = RefCell::default();
+    let mut manifest = Manifest {
         sites: each(top.list("site", "sites"), site),
         networks: each(top.list("network", "networks"), network),
         machine_types: each(top.list("machine_type", "machine_types"), machine_type),
         machines: each(top.list("machine", "machines"), |reader| {
-            machine(source, reader)
+            machine(source, reader, &take_over)
         }),
+        organisations: each(
+            top.list("organisation", "organisations"),
+            tenancy::organisation,
+        ),
+        projects: each(top.list("project", "projects"), tenancy::project),
+        images: each(top.list("image", "images"), |reader| {
+            tenancy::image(source, reader)
+        }),
+        leases: each(top.list("lease", "leases"), |reader| {
+            tenancy::lease(source, reader)
+        }),
+        ..Manifest::default()
     };
+    manifest.take_over = take_over.into_inner();
     top.end();
     manifest
 }
@@ -46,7 +61,7 @@ fn each<T>(
 }
 
 /// The name, by which the table is called from then on.
-fn name(reader: &Reader<'_, '_>) -> Option<Name> {
+pub fn name(reader: &Reader<'_, '_>) -> Option<Name> {
     let name: Option<Name> = required(reader, "name", Reader::parsed);
     if let Some(name) = &name {
         let what = reader.what();
@@ -55,7 +70,8 @@ fn name(reader: &Reader<'_, '_>) -> Option<Name> {
     name
 }
 
-fn required<'s, 't, T>(
+/// The value of a key that must be there.
+pub fn required<'s, 't, T>(
     reader: &Reader<'s, 't>,
     key: &'static str,
     read: impl FnOnce(&Reader<'s, 't>, &'static str) -> Option<T>,
@@ -131,7 +147,11 @@ fn machine_type(reader: &Reader<'_, '_>) -> Option<NewMachineType> {
     })
 }
 
-fn machine(source: &Source<'_>, reader: &Reader<'_, '_>) -> Option<NewMachine> {
+fn machine(
+    source: &Source<'_>,
+    reader: &Reader<'_, '_>,
+    take_over: &RefCell<BTreeMap<Name, At<Vec<String>>>>,
+) -> Option<NewMachine> {
     let name = name(reader);
     let site = required(reader, "site", Reader::parsed);
     let machine_type = required(reader, "machine_type", Reader::parsed);
@@ -173,6 +193,18 @@ fn machine(source: &Source<'_>, reader: &Reader<'_, '_>) -> Option<NewMachine> {
                 if table.end() { read } else { None }
             }),
     };
+    if let (Some(name), Some(drives)) = (&name, reader.texts("take_over")) {
+        let line = reader.line_at("take_over");
+        if drives.is_empty() {
+            let why = "\"take_over\" names each drive that is erased by its serial: give them, or leave it out";
+            reader.wrong(line, why);
+        }
+        let drives = At {
+            line,
+            value: drives,
+        };
+        take_over.borrow_mut().insert(name.clone(), drives);
+    }
     Some(NewMachine {
         name: name?,
         site: site?,

@@ -208,6 +208,42 @@ impl<'s, 't> Reader<'s, 't> {
         count
     }
 
+    /// The value of `key`, a list of texts.
+    pub fn texts(&self, key: &'static str) -> Option<Vec<String>> {
+        let value = self.raw(key)?;
+        let items = value.get_ref().as_array();
+        let texts: Option<Vec<String>> = items.and_then(|items| {
+            let texts = items.iter().map(|item| item.get_ref().as_str());
+            texts.map(|text| text.map(str::to_owned)).collect()
+        });
+        if texts.is_none() {
+            let line = self.source.line(value);
+            self.wrong(line, format!("{key:?} must be a list of texts in quotes"));
+        }
+        texts
+    }
+
+    /// The value of `key`, true or false.
+    pub fn truth(&self, key: &'static str) -> Option<bool> {
+        let value = self.raw(key)?;
+        let truth = value.get_ref().as_bool();
+        if truth.is_none() {
+            let line = self.source.line(value);
+            self.wrong(
+                line,
+                format!("{key:?} must be true or false, without quotes"),
+            );
+        }
+        truth
+    }
+
+    /// The value of `key`, a length of time such as `3d`, in seconds.
+    pub fn length(&self, key: &'static str) -> Option<u64> {
+        let read = crate::human::parse_length(self.text(key)?);
+        read.map_err(|error| self.wrong(self.line_at(key), format!("{key:?}: {error}")))
+            .ok()
+    }
+
     /// The value of `key`, bytes: a number, or text as `64GiB`.
     pub fn bytes(&self, key: &'static str) -> Option<u64> {
         let value = self.raw(key)?;

@@ -9,12 +9,13 @@ use tokio::process::Child;
 use crate::support::Home;
 
 /// A program that runs beside the test, and is ended with it.
-struct Beside {
+pub struct Beside {
     child: Child,
 }
 
 impl Beside {
-    fn start(home: &Home, arguments: &[&str], name: &str) -> Self {
+    /// Starts the program.
+    pub fn start(home: &Home, arguments: &[&str], name: &str) -> Self {
         let log = |kind: &str| {
             let file = std::fs::File::create(home.path(&format!("{name}.{kind}")));
             std::process::Stdio::from(file.expect("a file"))
@@ -39,7 +40,8 @@ impl Beside {
     }
 }
 
-async fn wait_for(path: &Path) -> String {
+/// Waits until a file has a whole JSON object in it.
+pub async fn wait_for(path: &Path) -> String {
     for _ in 0..300 {
         if let Ok(text) = std::fs::read_to_string(path)
             && text.ends_with("}\n")
@@ -51,13 +53,15 @@ async fn wait_for(path: &Path) -> String {
     panic!("{} did not come", path.display());
 }
 
-fn serve<'a>(data: &'a str, listen: &'a str) -> Vec<&'a str> {
+/// A server on `data`.
+pub fn serve<'a>(data: &'a str, listen: &'a str) -> Vec<&'a str> {
     let mut arguments = vec!["serve", "--data", data, "--listen", listen];
     arguments.extend(["--pace", "lab", "--ramdisk", "ramdisk.efi", "-o", "json"]);
     arguments
 }
 
-fn items(json: &Value) -> &Vec<Value> {
+/// What a list has.
+pub fn items(json: &Value) -> &Vec<Value> {
     json["items"].as_array().expect("a list")
 }
 

@@ -3,6 +3,7 @@
 #[path = "../../../client/tests/fake/mod.rs"]
 mod fake;
 
+mod apply;
 mod evidence;
 mod inspect;
 mod life;

@@ -44,6 +44,10 @@ async fn the_manifest_in_the_help_is_a_good_one() {
     let manifest = manifest.replace("fingerprint = \"...\"", "");
     let file = home.write("m.toml", manifest);
     home.write("r1-u07.password", "calvin\n");
+    home.write(
+        "alice.pub",
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDHGvWbMCtJVHBHOC9vKyHkbzVYcpv0oCzUOyzOmUgJz me@here\n",
+    );
     let ran = home
         .run(&["machine", "enroll", "-f", text(&file), "--check"])
         .await

@@ -1,0 +1,538 @@
+//! Each thing of the manifest beside what there is of its name.
+
+use std::collections::BTreeMap;
+
+use billet_model::{
+    Name,
+    api::{BmcChange, LeaseChange, MachineView, QuotaChange, Reinstall},
+    image::ImageState,
+    inventory::Inventory,
+    lifecycle::Lifecycle,
+    site::Network,
+};
+
+use super::{Changed, Plan, Present, Step};
+use crate::{
+    manifest::{At, ImageEntry, LeaseEntry, Manifest, Trouble},
+    plan::Action,
+};
+
+/// Notes what cannot be brought about.
+struct Troubles<'t>(&'t mut Vec<Trouble>);
+
+impl Troubles<'_> {
+    fn add(&mut self, line: usize, text: String) {
+        self.0.push(Trouble { line, text });
+    }
+
+    /// That a field is otherwise, where it cannot be changed.
+    fn fixed(&mut self, line: usize, who: &str, field: &str, is: &str, wanted: &str, way: &str) {
+        if is != wanted {
+            let text = format!(
+                "{who}: its {field} is {is:?} and the file says {wanted:?}, which cannot be changed: {way}"
+            );
+            self.add(line, text);
+        }
+    }
+}
+
+const RENAME: &str = "correct the file, or use another name";
+
+/// Everything, in the order of what needs what.
+pub fn all(manifest: &Manifest, present: &Present, plan: &mut Plan, troubles: &mut Vec<Trouble>) {
+    let mut troubles = Troubles(troubles);
+    places(manifest, present, plan, &mut troubles);
+    people(manifest, present, plan, &mut troubles);
+    for image in &manifest.images {
+        self::image(image, present, plan, &mut troubles);
+    }
+    for machine in &manifest.machines {
+        let there = present
+            .machines
+            .iter()
+            .find(|m| m.name == machine.value.name);
+        let new = &machine.value;
+        match there {
+            None => plan.push(
+                "machine",
+                &new.name,
+                Action::Create,
+                Step::Enroll(Box::new(new.clone())),
+            ),
+            Some(there) => self::machine(machine, there, present, plan, &mut troubles),
+        }
+    }
+    for machine in &manifest.machines {
+        take_over(manifest, &machine.value.name, present, plan, &mut troubles);
+    }
+    for lease in &manifest.leases {
+        self::lease(lease, present, plan, &mut troubles);
+    }
+    left(manifest, present, plan);
+}
+
+fn places(manifest: &Manifest, present: &Present, plan: &mut Plan, troubles: &mut Troubles<'_>) {
+    for At { line, value: new } in &manifest.sites {
+        let who = format!("site \"{}\"", new.name);
+        match present.sites.iter().find(|s| s.name == new.name) {
+            None => plan.push("site", &new.name, Action::Create, Step::Site(new.clone())),
+            Some(there) => {
+                let (is, wanted) = (&there.jurisdiction, &new.jurisdiction);
+                troubles.fixed(*line, &who, "jurisdiction", is, wanted, RENAME);
+                plan.unchanged("site", &new.name);
+            }
+        }
+    }
+    for At { line, value: new } in &manifest.networks {
+        let who = format!("network \"{}\"", new.name);
+        match present.networks.iter().find(|n| n.name == new.name) {
+            None => plan.push(
+                "network",
+                &new.name,
+                Action::Create,
+                Step::Network(new.clone()),
+            ),
+            Some(there) => {
+                let subnet = format!("{}/{}", there.subnet, there.prefix);
+                troubles.fixed(*line, &who, "subnet", &subnet, &new.subnet, RENAME);
+                let gateway =
+                    |g: Option<std::net::Ipv4Addr>| g.map_or("none".to_owned(), |g| g.to_string());
+                let (is, wanted) = (gateway(there.gateway), gateway(new.gateway));
+                troubles.fixed(*line, &who, "gateway", &is, &wanted, RENAME);
+                if let Some((first, last)) = new.pool {
+                    let is = pool(there);
+                    let wanted = format!("{first} to {last}");
+                    troubles.fixed(*line, &who, "pool", &is, &wanted, RENAME);
+                }
+                plan.unchanged("network", &new.name);
+            }
+        }
+    }
+    for At { line, value: new } in &manifest.machine_types {
+        let who = format!("machine type \"{}\"", new.name);
+        match present.machine_types.iter().find(|t| t.name == new.name) {
+            None => plan.push(
+                "machine type",
+                &new.name,
+                Action::Create,
+                Step::MachineType(new.clone()),
+            ),
+            Some(there) => {
+                if there.expected != new.expected {
+                    let text = format!(
+                        "{who}: what is expected of its machines is otherwise than the file says, which cannot be changed: {RENAME}"
+                    );
+                    troubles.add(*line, text);
+                }
+                plan.unchanged("machine type", &new.name);
+            }
+        }
+    }
+}
+
+fn pool(network: &Network) -> String {
+    format!("{} to {}", network.pool_first, network.pool_last)
+}
+
+fn people(manifest: &Manifest, present: &Present, plan: &mut Plan, troubles: &mut Troubles<'_>) {
+    for At { value: entry, .. } in &manifest.organisations {
+        let new = billet_model::api::NewOrganisation {
+            name: entry.name.clone(),
+        };
+        if present.organisations.iter().any(|o| o.name == new.name) {
+            plan.unchanged("organisation", &new.name);
+        } else {
+            let name = new.name.clone();
+            plan.push(
+                "organisation",
+                name,
+                Action::Create,
+                Step::Organisation(new),
+            );
+        }
+    }
+    for At { line, value: entry } in &manifest.projects {
+        let new = &entry.new;
+        match present.projects.iter().find(|p| p.name == new.name) {
+            None => plan.push(
+                "project",
+                &new.name,
+                Action::Create,
+                Step::Project(new.clone()),
+            ),
+            Some(there) => {
+                let of = present
+                    .organisations
+                    .iter()
+                    .find(|o| o.id == there.organisation);
+                if let Some(of) = of {
+                    let who = format!("project \"{}\"", new.name);
+                    let (is, wanted) = (of.name.as_str(), new.organisation.as_str());
+                    troubles.fixed(*line, &who, "organisation", is, wanted, RENAME);
+                }
+                plan.unchanged("project", &new.name);
+            }
+        }
+    }
+    for At { value: entry, .. } in &manifest.organisations {
+        for (machine_type, most) in &entry.quotas {
+            quota(None, Some(&entry.name), machine_type, *most, present, plan);
+        }
+    }
+    for At { value: entry, .. } in &manifest.projects {
+        for (machine_type, most) in &entry.quotas {
+            quota(
+                Some(&entry.new.name),
+                None,
+                machine_type,
+                *most,
+                present,
+                plan,
+            );
+        }
+    }
+}
+
+fn quota(
+    project: Option<&Name>,
+    organisation: Option<&Name>,
+    machine_type: &Name,
+    most: u32,
+    present: &Present,
+    plan: &mut Plan,
+) {
+    let (what, holder) = match (project, organisation) {
+        (Some(project), _) => ("project", project),
+        (None, Some(organisation)) => ("organisation", organisation),
+        (None, None) => return,
+    };
+    let name = format!("{machine_type} of {what} {holder}");
+    let step = Step::Quota(QuotaChange {
+        project: project.map(Name::to_string),
+        organisation: organisation.map(Name::to_string),
+        machine_type: machine_type.clone(),
+        most: Some(most),
+    });
+    let there = present.quotas.iter().find(|q| {
+        q.machine_type == *machine_type
+            && q.project.as_ref() == project
+            && q.organisation.as_ref() == organisation
+    });
+    let changed = |from: String| {
+        let (field, to) = ("most", most.to_string());
+        vec![Changed { field, from, to }]
+    };
+    match there {
+        Some(there) if there.most == most => plan.unchanged("quota", name),
+        Some(there) => plan.change("quota", name, changed(there.most.to_string()), step),
+        None => plan.change("quota", name, changed("without end".to_owned()), step),
+    }
+}
+
+fn image(image: &At<ImageEntry>, present: &Present, plan: &mut Plan, troubles: &mut Troubles<'_>) {
+    let At { line, value: entry } = image;
+    let new = &entry.new;
+    let own = new.project.as_ref().map(|name| {
+        let there = present.projects.iter().find(|p| p.name == *name);
+        there.map(|p| p.id)
+    });
+    let there = present.images.iter().find(|i| {
+        i.name == new.name
+            && match own {
+                None => i.project.is_none(),
+                Some(own) => own.is_some() && i.project == own,
+            }
+    });
+    let Some(there) = there else {
+        let step = Step::Image(new.clone(), entry.file.clone());
+        return plan.push("image", &new.name, Action::Create, step);
+    };
+    let who = format!("image \"{}\"", new.name);
+    let way = "an image never changes: give the new one another name, or delete this one first";
+    if let (Some(is), Some(wanted)) = (&there.checksum, &new.checksum) {
+        troubles.fixed(*line, &who, "checksum", is, wanted, way);
+    } else if let Some(url) = &new.url {
+        troubles.fixed(*line, &who, "origin", &there.origin, url, way);
+    }
+    match (there.state, &entry.file) {
+        (ImageState::AwaitingUpload | ImageState::Failed, Some(file)) => {
+            let changes = vec![Changed {
+                field: "state",
+                from: state(there.state).to_owned(),
+                to: "available".to_owned(),
+            }];
+            let step = Step::Upload(there.id, file.clone());
+            plan.change("image", &new.name, changes, step);
+        }
+        (ImageState::Failed, None) => {
+            let why = there.reason.as_deref().unwrap_or("it is not said why");
+            let text = format!(
+                "{who}: it could not be taken in: {why}. Delete it with `billet image delete {}`, and apply again",
+                new.name
+            );
+            troubles.add(*line, text);
+        }
+        (ImageState::Importing, _) => {
+            plan.push("image", &new.name, Action::Unchanged, Step::Await(there.id))
+        }
+        _ => plan.unchanged("image", &new.name),
+    }
+}
+
+fn state(state: ImageState) -> &'static str {
+    match state {
+        ImageState::AwaitingUpload => "awaiting upload",
+        ImageState::Importing => "importing",
+        ImageState::Available => "available",
+        ImageState::Failed => "failed",
+    }
+}
+
+fn machine(
+    machine: &At<billet_model::api::NewMachine>,
+    there: &MachineView,
+    present: &Present,
+    plan: &mut Plan,
+    troubles: &mut Troubles<'_>,
+) {
+    let At { line, value: new } = machine;
+    let who = format!("machine \"{}\"", new.name);
+    if there.lifecycle == Lifecycle::Retired {
+        troubles.add(
+            *line,
+            format!("{who}: it is retired, and its name with it: give the new one another"),
+        );
+        return;
+    }
+    let fields = [
+        ("site", there.site.as_str(), Some(new.site.as_str())),
+        (
+            "machine type",
+            there.machine_type.as_str(),
+            Some(new.machine_type.as_str()),
+        ),
+        (
+            "rack",
+            there.rack.as_deref().unwrap_or("none"),
+            new.rack.as_deref(),
+        ),
+        (
+            "serial",
+            there.serial.as_deref().unwrap_or("none"),
+            new.serial.as_deref(),
+        ),
+    ];
+    for (field, is, wanted) in fields {
+        troubles.fixed(*line, &who, field, is, wanted.unwrap_or(is), RENAME);
+    }
+    for (network, wanted) in &new.networks {
+        let id = present.networks.iter().find(|n| n.name == *network);
+        let has = id.and_then(|id| there.addresses.iter().find(|a| a.network == id.id));
+        let is = has.map_or("none".to_owned(), |a| a.ip.to_string());
+        let wanted = match wanted {
+            Some(wanted) => wanted.to_string(),
+            // The next free one, which it has.
+            None if has.is_some() => is.clone(),
+            None => "auto".to_owned(),
+        };
+        let field = format!("address on network {network}");
+        troubles.fixed(*line, &who, &field, &is, &wanted, RENAME);
+    }
+    if there.bmc_address == new.bmc.address {
+        plan.unchanged("machine", &new.name);
+    } else {
+        let changes = vec![Changed {
+            field: "BMC",
+            from: there.bmc_address.clone(),
+            to: new.bmc.address.clone(),
+        }];
+        let change = BmcChange {
+            address: Some(new.bmc.address.clone()),
+            user: Some(new.bmc.user.clone()),
+            password: Some(new.bmc.password.clone()),
+            fingerprint: new.bmc.fingerprint.clone(),
+        };
+        let step = Step::Bmc(there.id.to_string(), Box::new(change));
+        plan.change("machine", &new.name, changes, step);
+    }
+}
+
+fn take_over(
+    manifest: &Manifest,
+    name: &Name,
+    present: &Present,
+    plan: &mut Plan,
+    troubles: &mut Troubles<'_>,
+) {
+    let Some(At {
+        line,
+        value: drives,
+    }) = manifest.take_over.get(name)
+    else {
+        return;
+    };
+    let there = present.machines.iter().find(|m| m.name == *name);
+    if there.is_some_and(|m| m.lifecycle != Lifecycle::Enrolled) {
+        return plan.unchanged("take-over", name);
+    }
+    let known: Option<Vec<&str>> = there.and_then(|m| m.inventory.as_ref()).map(|inventory| {
+        let found = Inventory::own_drives(inventory);
+        let mut serials: Vec<&str> = found.filter_map(|d| d.serial.as_deref()).collect();
+        serials.sort_unstable();
+        serials
+    });
+    let mut named: Vec<&str> = drives.iter().map(String::as_str).collect();
+    named.sort_unstable();
+    if let Some(known) = known
+        && known != named
+    {
+        let text = format!(
+            "machine \"{name}\": its drives are [{}], and take_over names [{}]: each one is erased, so each is named by its serial",
+            known.join(", "),
+            named.join(", ")
+        );
+        return troubles.add(*line, text);
+    }
+    let loses = format!("all that is on {}", named.join(", "));
+    let step = Step::TakeOver(name.to_string(), drives.clone());
+    plan.erase("take-over", name, Vec::new(), loses, step);
+}
+
+fn lease(lease: &At<LeaseEntry>, present: &Present, plan: &mut Plan, troubles: &mut Troubles<'_>) {
+    let At { line, value: entry } = lease;
+    let (new, name) = (&entry.new, &entry.name);
+    let there = present
+        .leases
+        .iter()
+        .find(|l| l.name == *name && l.project == entry.project);
+    let Some(there) = there else {
+        let step = Step::Lease(Box::new(new.clone()));
+        return plan.push("lease", name, Action::Create, step);
+    };
+    let who = format!("lease \"{name}\"");
+    let way = "release it first, or use another name";
+    let (is, wanted) = (there.machine_type.as_str(), new.machine_type.as_str());
+    troubles.fixed(*line, &who, "machine type", is, wanted, way);
+    if let Some(site) = &new.site {
+        troubles.fixed(*line, &who, "site", there.site.as_str(), site.as_str(), way);
+    }
+    let changed = |field, from: String, to: String| Changed { field, from, to };
+    let by_id = present
+        .images
+        .iter()
+        .find(|i| i.id.to_string() == new.image);
+    let image = by_id.map_or(new.image.as_str(), |i| i.name.as_str());
+    let mut anew = Vec::new();
+    if there.image.as_str() != image {
+        anew.push(changed("image", there.image.to_string(), image.to_owned()));
+    }
+    if there.kernel_args != new.kernel_args {
+        let (from, to) = (there.kernel_args.join(" "), new.kernel_args.join(" "));
+        anew.push(changed("kernel arguments", from, to));
+    }
+    let tags = there.tags != new.tags;
+    if tags {
+        let changes = vec![changed("tags", words(&there.tags), words(&new.tags))];
+        let change = LeaseChange {
+            tags: Some(new.tags.clone()),
+            ..LeaseChange::default()
+        };
+        let step = Step::LeaseChange(there.id, change, there.version);
+        plan.change("lease", name, changes, step);
+    }
+    if !anew.is_empty() {
+        let with = Reinstall {
+            image: Some(new.image.clone()),
+            kernel_args: Some(new.kernel_args.clone()),
+            ..Reinstall::default()
+        };
+        let step = Step::Reinstall(there.id, Box::new(with));
+        let loses = "all that is on its machine's drives".to_owned();
+        plan.erase("reinstall", name, anew, loses, step);
+    } else if !tags {
+        plan.unchanged("lease", name);
+    }
+}
+
+fn words(tags: &BTreeMap<String, String>) -> String {
+    let words: Vec<String> = tags.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    if words.is_empty() {
+        "none".to_owned()
+    } else {
+        words.join(" ")
+    }
+}
+
+/// What there is and the file does not have.
+fn left(manifest: &Manifest, present: &Present, plan: &mut Plan) {
+    let mut leave = |kind, name: &Name, there: bool| {
+        if !there {
+            plan.push(kind, name, Action::Left, Step::Nothing);
+        }
+    };
+    for one in &present.organisations {
+        let there = manifest.organisations.iter();
+        leave(
+            "organisation",
+            &one.name,
+            { there }.any(|e| e.value.name == one.name),
+        );
+    }
+    for one in &present.projects {
+        let there = manifest.projects.iter();
+        leave(
+            "project",
+            &one.name,
+            { there }.any(|e| e.value.new.name == one.name),
+        );
+    }
+    for one in &present.sites {
+        let there = manifest.sites.iter();
+        leave(
+            "site",
+            &one.name,
+            { there }.any(|e| e.value.name == one.name),
+        );
+    }
+    for one in &present.networks {
+        let there = manifest.networks.iter();
+        leave(
+            "network",
+            &one.name,
+            { there }.any(|e| e.value.name == one.name),
+        );
+    }
+    for one in &present.machine_types {
+        let there = manifest.machine_types.iter();
+        leave(
+            "machine type",
+            &one.name,
+            { there }.any(|e| e.value.name == one.name),
+        );
+    }
+    for one in &present.images {
+        let there = manifest.images.iter();
+        leave(
+            "image",
+            &one.name,
+            { there }.any(|e| e.value.new.name == one.name),
+        );
+    }
+    for one in present
+        .machines
+        .iter()
+        .filter(|m| m.lifecycle != Lifecycle::Retired)
+    {
+        let there = manifest.machines.iter();
+        leave(
+            "machine",
+            &one.name,
+            { there }.any(|e| e.value.name == one.name),
+        );
+    }
+    for one in &present.leases {
+        let mut there = manifest.leases.iter();
+        let same = |e: &At<LeaseEntry>| e.value.name == one.name && e.value.project == one.project;
+        leave("lease", &one.name, there.any(same));
+    }
+}
