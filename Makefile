@@ -39,10 +39,12 @@ build: setup ## Builds the program and the agent, optimised
 agent:
 	RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --profile agent --target $(TRIPLE) -p billet-agent
 
-# Both are kept: they are made anew only when what they are made of changed.
+# Both are kept: they are made anew only when what they are made of, or what
+# makes the ramdisk, changed.
+RAMDISK_MAKER := $(wildcard crates/media/src/ramdisk.rs crates/media/src/ramdisk/*.rs)
 .PHONY: ramdisk
 ramdisk: build $(RAMDISK) ## Builds the boot ramdisk: a distribution kernel and the agent
-$(RAMDISK): $(AGENT)
+$(RAMDISK): $(AGENT) $(RAMDISK_MAKER)
 	$(BILLET) ramdisk build --agent $(AGENT) --out $(BUILD)/ramdisk
 
 .PHONY: image
@@ -117,8 +119,8 @@ test-artifacts: agent
 # --- figures ----------------------------------------------------------------
 
 .PHONY: bench
-bench: build image ## Measures, beside what it compares with, and prints the figures
-	BILLET_BIN=$(BILLET) BILLET_IMAGE=$(IMAGE) \
+bench: build ramdisk image ## Measures, beside what it compares with, and prints the figures
+	BILLET_BIN=$(BILLET) BILLET_RAMDISK=$(RAMDISK) BILLET_IMAGE=$(IMAGE) BILLET_TEST_QEMU=1 \
 	  cargo bench --locked -p billet-e2e --bench figures -- $(ONLY)
 
 .PHONY: clean

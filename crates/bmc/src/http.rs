@@ -105,12 +105,15 @@ impl Http {
         }
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let pin = Arc::new(Pin::new(provider.clone(), endpoint.fingerprint.as_deref()));
-        let tls = rustls::ClientConfig::builder_with_provider(provider)
+        let mut tls = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|e| BmcError::malformed(what(), e.to_string()))?
             .dangerous()
             .with_custom_certificate_verifier(pin.clone())
             .with_no_client_auth();
+        // One host and a few connections: the default keeps room for 256 hosts,
+        // which a thousand BMCs would have it keep a thousand times.
+        tls.resumption = rustls::client::Resumption::in_memory_sessions(2);
         let client = |idle: usize| {
             reqwest::Client::builder()
                 .tls_backend_preconfigured(tls.clone())

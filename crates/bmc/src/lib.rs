@@ -15,6 +15,7 @@ mod change;
 mod client;
 mod discover;
 mod error;
+mod expand;
 mod http;
 mod link;
 mod media;

@@ -1,9 +1,9 @@
 //! Reading: repeated within a budget, never uncertain, and tolerant of what
 //! collections contain.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
@@ -11,11 +11,12 @@ use reqwest::Method;
 use serde_json::Value;
 
 use crate::error::BmcError;
+use crate::expand;
 use crate::http::{Call, Lost};
 use crate::link;
 use crate::messages;
 use crate::service::Service;
-use crate::value::{Resource, text};
+use crate::value::{Resource, list, text};
 
 /// The most pages and members that one collection is believed to have.
 const MOST_PAGES: usize = 50;
@@ -48,6 +49,8 @@ pub(crate) struct Reader<'a> {
     gone: OnceLock<BmcError>,
     /// What was read, in its plain form.
     seen: Mutex<HashSet<String>>,
+    /// The same with what it said, where all of it is of one moment.
+    kept: Option<Mutex<HashMap<String, Resource>>>,
 }
 
 impl Service {
@@ -69,13 +72,15 @@ impl Service {
             unanswered: AtomicU32::new(0),
             gone: OnceLock::new(),
             seen: Mutex::default(),
+            kept: None,
         }
     }
 
-    /// A reader that is done by then.
+    /// A reader that is done by then, and reads nothing twice.
     pub fn reader_until(&self, deadline: Instant) -> Reader<'_> {
         Reader {
             deadline: Some(deadline),
+            kept: Some(Mutex::default()),
             ..self.reader()
         }
     }
@@ -91,6 +96,9 @@ impl Reader<'_> {
     pub async fn read(&self, path: &str) -> Result<Resource, BmcError> {
         if let Some(gone) = self.gone.get() {
             return Err(gone.clone());
+        }
+        if let Some(kept) = self.kept(path) {
+            return Ok(kept);
         }
         if self.deadline.is_some_and(|d| d <= Instant::now()) {
             return Err(BmcError::Unreachable {
@@ -108,7 +116,97 @@ impl Reader<'_> {
             }
             _ => self.unanswered.store(0, Ordering::Relaxed),
         }
+        if let Ok(read) = &read {
+            self.keep(read);
+        }
         read
+    }
+
+    fn kept(&self, path: &str) -> Option<Resource> {
+        let kept = self.kept.as_ref()?.lock();
+        let kept = kept.unwrap_or_else(PoisonError::into_inner);
+        kept.get(&plain(path)).cloned()
+    }
+
+    fn keep(&self, read: &Resource) {
+        if let Some(kept) = &self.kept {
+            let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+            kept.insert(plain(&read.path), read.clone());
+        }
+    }
+
+    /// Reads what several links lead to at once, where they lead into one
+    /// collection and the BMC gives it whole: what is read of them later is there.
+    pub async fn ahead(&self, links: &[String]) {
+        /// Fewer are read as quickly one by one.
+        const WORTH_IT: usize = 4;
+        let mut parents: BTreeMap<String, usize> = BTreeMap::new();
+        for link in links.iter().filter(|l| self.kept(l).is_none()) {
+            if let Some(parent) = link::parent(link) {
+                *parents.entry(parent).or_default() += 1;
+            }
+        }
+        for (parent, _) in parents.into_iter().filter(|(_, n)| *n >= WORTH_IT) {
+            if let Some(collection) = self.with_members(&parent).await {
+                for member in list(&collection.body, "/Members") {
+                    let path = link::target(&collection.path, member);
+                    if let Some(path) = path.filter(|_| is_whole(member)) {
+                        self.keep_member(path, member.clone());
+                    }
+                }
+            }
+        }
+    }
+
+    /// A member that came whole, kept like one that was read.
+    fn keep_member(&self, path: String, member: Value) -> Resource {
+        let resource = Resource {
+            path,
+            etag: text(&member, "/@odata.etag"),
+            body: Arc::new(member),
+        };
+        self.see(&resource.path);
+        self.keep(&resource);
+        resource
+    }
+
+    /// A collection with its members in it; `None` where that cannot be had, and
+    /// it is to be read in the ordinary way.
+    async fn with_members(&self, path: &str) -> Option<Resource> {
+        let expand = &self.service.root().await.ok()?.expand;
+        let asked = expand.of(path)?;
+        let now = Instant::now();
+        if self.gone.get().is_some() || self.deadline.is_some_and(|d| d <= now) {
+            return None;
+        }
+        let http = &self.service.http;
+        let call = Call {
+            method: Method::GET,
+            path: &asked,
+            header: None,
+            if_match: None,
+            body: None,
+            timeout: http.timeouts.read.min(expand::PATIENCE),
+        };
+        let answer = self.service.send(call).await;
+        match &answer {
+            Ok(answer) if answer.status == 200 => {
+                let bytes = answer.body.as_deref().ok();
+                let read = bytes.and_then(|b| parsed(String::new(), path, b, answer.etag()).ok());
+                if read.is_none() {
+                    expand.failed();
+                }
+                self.see(path);
+                read
+            }
+            // Whether it is there, and ours to read, the ordinary way finds out.
+            Ok(answer) if matches!(answer.status, 401 | 403 | 404 | 429 | 503) => None,
+            Err(Lost::NotSent(_)) => None,
+            Ok(_) | Err(Lost::MaybeSent(_)) => {
+                expand.failed();
+                None
+            }
+        }
     }
 
     /// Remembers that this was read.
@@ -241,7 +339,15 @@ impl Reader<'_> {
         let mut base = path.to_owned();
         let mut at = 0;
         while let Some(page) = pages.get(at).cloned() {
-            let read = match self.read(&page).await {
+            let whole = match self.kept(&page) {
+                None => self.with_members(&page).await,
+                kept => kept,
+            };
+            let read = match whole {
+                Some(whole) => Ok(whole),
+                None => self.read(&page).await,
+            };
+            let read = match read {
                 Ok(read) => read,
                 Err(error) if at == 0 => return Err(error),
                 Err(error) => {
@@ -278,15 +384,9 @@ impl Reader<'_> {
         let read = members.into_iter().map(|member| async {
             let member = member?;
             // Some send the members themselves in place of links to them.
-            let whole = member
-                .as_object()
-                .is_some_and(|m| m.contains_key("Id") && m.contains_key("Name") && m.len() > 3);
+            let whole = is_whole(&member);
             match link::target(&base, &member) {
-                Some(path) if whole => Ok(Resource {
-                    path,
-                    etag: text(&member, "/@odata.etag"),
-                    body: member,
-                }),
+                Some(path) if whole => Ok(self.keep_member(path, member)),
                 Some(path) => self.read(&path).await,
                 None if whole => Ok(Resource {
                     path: format!(
@@ -295,7 +395,7 @@ impl Reader<'_> {
                         text(&member, "/Id").unwrap_or_default()
                     ),
                     etag: None,
-                    body: member,
+                    body: Arc::new(member),
                 }),
                 None => Err(BmcError::malformed(
                     format!("GET {base}"),
@@ -326,6 +426,13 @@ impl Reader<'_> {
     }
 }
 
+/// Whether a member is the resource itself and not a link to it.
+fn is_whole(member: &Value) -> bool {
+    member
+        .as_object()
+        .is_some_and(|m| m.contains_key("Id") && m.contains_key("Name") && m.len() > 3)
+}
+
 /// A path in the one form in which paths are compared.
 fn plain(path: &str) -> String {
     path.trim_end_matches('/').to_ascii_lowercase()
@@ -345,6 +452,6 @@ fn parsed(
     Ok(Resource {
         path: path.to_owned(),
         etag: etag.or_else(|| text(&body, "/@odata.etag")),
-        body,
+        body: Arc::new(body),
     })
 }

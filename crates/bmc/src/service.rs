@@ -9,6 +9,7 @@ use serde_json::Value;
 use tokio::sync::{Mutex, OnceCell};
 
 use crate::error::BmcError;
+use crate::expand::Expand;
 use crate::http::{Answer, Call, Http, Lost};
 use crate::read::Who;
 use crate::session::{Account, Pass};
@@ -29,10 +30,11 @@ pub(crate) struct Service {
 }
 
 /// What the service root says.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Root {
     pub resource: Resource,
     pub vendor: Vendor,
+    pub expand: Expand,
     sessions: String,
 }
 
@@ -68,6 +70,7 @@ impl Service {
                     .unwrap_or_else(|| SESSIONS.to_owned());
                 Ok(Root {
                     vendor: Vendor::of(&resource.body, None),
+                    expand: Expand::announced(&resource.body),
                     resource,
                     sessions,
                 })
@@ -104,7 +107,7 @@ impl Service {
         Ok(Resource {
             path: "/redfish/v1".into(),
             etag: None,
-            body: body.unwrap_or_else(|| Value::Object(Default::default())),
+            body: Arc::new(body.unwrap_or_else(|| Value::Object(Default::default()))),
         })
     }
 

@@ -2,6 +2,8 @@
 //!
 //! A missing field, a null, an empty text and "N/A" all mean the same: not said.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 /// One resource as it was read.
@@ -11,8 +13,8 @@ pub(crate) struct Resource {
     pub path: String,
     /// Its ETag, from the header or the body.
     pub etag: Option<String>,
-    /// What it says.
-    pub body: Value,
+    /// What it says. Shared: it can be large, and is looked at from several sides.
+    pub body: Arc<Value>,
 }
 
 impl Resource {

@@ -221,3 +221,58 @@ async fn an_answer_without_end_is_not_read_to_its_end() {
     let failed = client.power().await.unwrap_err();
     assert!(matches!(failed, BmcError::Malformed { .. }), "{failed}");
 }
+
+/// A service root that announces `$expand`, as it is announced with levels.
+fn announces_expand(fake: &Fake) {
+    always(
+        fake,
+        "/redfish/v1",
+        json!({
+            "Id": "RootService", "Name": "Fake",
+            "ProtocolFeaturesSupported": {"ExpandQuery": {"NoLinks": true, "Levels": true}},
+            "Systems": {"@odata.id": "/redfish/v1/Systems"},
+            "Managers": {"@odata.id": "/redfish/v1/Managers"},
+            "Links": {"Sessions": {"@odata.id": "/redfish/v1/SessionService/Sessions"}},
+        }),
+    );
+    fake.state().system = json!({"Processors": {"@odata.id": PROCESSORS}});
+}
+
+fn processor(n: u32) -> Value {
+    json!({
+        "@odata.id": format!("{PROCESSORS}/{n}"), "Id": n.to_string(), "Name": "CPU",
+        "ProcessorType": "CPU", "Model": format!("model {n}"), "TotalCores": 4,
+    })
+}
+
+#[tokio::test]
+async fn members_that_come_with_their_collection_are_not_read_again() {
+    let (fake, bmc) = Fake::start().await;
+    announces_expand(&fake);
+    always(
+        &fake,
+        PROCESSORS,
+        json!({"Members": [processor(1), processor(2)]}),
+    );
+    let found = bmc.client().discover().await.unwrap();
+    assert_eq!(found.inventory.cpus.len(), 2, "{:?}", found.inventory.notes);
+    assert_eq!(fake.count(&format!("GET {PROCESSORS} ")), 1);
+    assert_eq!(fake.count(&format!("GET {PROCESSORS}/")), 0);
+}
+
+#[tokio::test]
+async fn a_bmc_that_cannot_do_what_it_announces_is_read_one_by_one() {
+    let (fake, bmc) = Fake::start().await;
+    announces_expand(&fake);
+    let cannot = Twist::Answer(501, json!({"error": {"message": "not implemented"}}));
+    fake.twist(Method::GET, "/redfish/v1/Systems", 1, cannot);
+    let links = [1, 2].map(|n| json!({"@odata.id": format!("{PROCESSORS}/{n}")}));
+    always(&fake, PROCESSORS, json!({ "Members": links }));
+    always(&fake, "/redfish/v1/Systems/1/Processors/1", processor(1));
+    always(&fake, "/redfish/v1/Systems/1/Processors/2", processor(2));
+    let found = bmc.client().discover().await.unwrap();
+    assert_eq!(found.inventory.cpus.len(), 2, "{:?}", found.inventory.notes);
+    // It was asked once for what it cannot do, of all its collections.
+    assert_eq!(fake.count(&format!("GET {PROCESSORS} ")), 1);
+    assert!(fake.count("GET /redfish/v1/Systems ") >= 2);
+}

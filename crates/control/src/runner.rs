@@ -36,12 +36,7 @@ impl Control {
     pub async fn run(self, stop: impl Future<Output = ()> + Send) {
         let busy: Busy = Arc::default();
         let permits = Arc::new(Semaphore::new(AT_A_TIME));
-        // SQLite has one control plane at a time: what its last run claimed
-        // before it was killed is claimed by it still, and not waited for.
-        let me = match self.store().engine() {
-            EngineKind::Sqlite => "the control plane".to_owned(),
-            EngineKind::Postgres => format!("{}", self.new_id::<billet_model::EventId>()),
-        };
+        let me = format!("{}", self.new_id::<billet_model::EventId>());
         let mut stop = std::pin::pin!(stop);
         let mut sealed_at = self.now();
         loop {
@@ -114,6 +109,12 @@ impl Control {
     }
 
     async fn work(&self, machine: MachineId, me: &str) {
+        // SQLite has one control plane at a time, and `busy` keeps its own
+        // workers apart: a claim would only write the machine's row twice more.
+        let claims = self.store().engine() == EngineKind::Postgres;
+        if !claims {
+            return self.work_on(machine).await;
+        }
         let now = self.now();
         match self.store().claim(machine, me, now, now + CLAIM).await {
             Ok(true) => {}
@@ -124,12 +125,16 @@ impl Control {
                 return;
             }
         }
+        self.work_on(machine).await;
+        if let Err(error) = self.store().release_claim(machine, me).await {
+            tracing::error!(%error, %machine, "letting a machine go");
+        }
+    }
+
+    async fn work_on(&self, machine: MachineId) {
         if let Err(error) = self.steps(machine).await {
             tracing::error!(%error, %machine, "taking a step");
             tokio::time::sleep(Duration::from_secs(1)).await;
-        }
-        if let Err(error) = self.store().release_claim(machine, me).await {
-            tracing::error!(%error, %machine, "letting a machine go");
         }
     }
 
@@ -147,11 +152,17 @@ impl Control {
             input = Input::default();
             match stepped.effect {
                 Some(Effect::Ask(pending)) => {
-                    let Some(record) = self.store().machine(machine).await? else {
-                        return Ok(());
+                    let record = match stepped.carried {
+                        Some(carried) => *carried,
+                        None => match self.store().machine(machine).await? {
+                            Some(record) => record,
+                            None => return Ok(()),
+                        },
                     };
                     let reply = self.asked(&record, &pending).await;
                     input.reply = Some((pending.number, reply));
+                    let still = record.pending.as_ref() == Some(&pending);
+                    input.carried = still.then(|| Box::new(record));
                 }
                 Some(Effect::Probe) => {
                     let Some(record) = self.store().machine(machine).await? else {

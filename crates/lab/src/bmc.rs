@@ -7,6 +7,7 @@
 mod actions;
 mod auth;
 mod error;
+mod expand;
 mod http;
 mod identity;
 mod media;

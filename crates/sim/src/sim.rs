@@ -106,6 +106,8 @@ pub(crate) struct One {
     pub id: Option<MachineId>,
     /// As last read from the store.
     pub stored: Option<Machine>,
+    /// As its last step left it, where that was not committed.
+    pub carried: Option<Box<Machine>>,
     pub lease: Option<Lease>,
     /// The control plane works on it, and waits for something.
     pub busy: bool,
@@ -456,6 +458,7 @@ impl One {
             weather: Weather::default(),
             id: None,
             stored: None,
+            carried: None,
             lease: None,
             busy: false,
             rang: false,

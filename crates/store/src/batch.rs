@@ -26,6 +26,11 @@ pub struct Batch {
     pub writes: Vec<Write>,
     /// Who did what: at least one row where a change must be on record.
     pub audit: Vec<AuditRow>,
+    /// Nothing but what was read just now, and can be read again: kept at once, and
+    /// by a crash of this process, but a loss of power may take the last of it.
+    /// Counts on SQLite, where it saves a wait for the drive; only for a batch
+    /// that is [`Batch::is_machine_only`].
+    pub readings_only: bool,
 }
 
 impl Batch {
@@ -46,6 +51,11 @@ impl Batch {
     pub fn audited(mut self, row: AuditRow) -> Self {
         self.audit.push(row);
         self
+    }
+
+    /// Whether it puts one machine, off the record, and does nothing else.
+    pub fn is_machine_only(&self) -> bool {
+        self.audit.is_empty() && matches!(self.writes.as_slice(), [Write::PutMachine(_)])
     }
 
     /// Whether it changes nothing.

@@ -20,6 +20,15 @@ use crate::{
     statement::Statement,
 };
 
+/// When what was committed must be on the drive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flush {
+    /// Before the commit is over.
+    Now,
+    /// With the next commit that is, or with SQLite's checkpoint. PostgreSQL knows no such.
+    Later,
+}
+
 /// How often a transaction is tried before its transient failure is the caller's.
 const TRIES: u32 = 8;
 
@@ -68,6 +77,11 @@ impl Writer {
         {
             return Err(StoreError::database("rolling a transaction back")(error));
         }
+        // It may have been one that was to be flushed later.
+        self.connection
+            .execute(sqlx::raw_sql("PRAGMA synchronous = FULL"))
+            .await
+            .map_err(StoreError::database("having commits flushed"))?;
         self.unsettled = false;
         Ok(())
     }
@@ -113,7 +127,7 @@ impl Engine {
                 let mut writer = AnyConnection::connect_with(&options)
                     .await
                     .map_err(StoreError::database(doing()))?;
-                pragmas(&mut writer, "journal_mode = WAL")
+                pragmas(&mut writer, "journal_mode = WAL", 8)
                     .await
                     .map_err(StoreError::database(doing()))?;
                 let readers = AnyPoolOptions::new()
@@ -121,7 +135,7 @@ impl Engine {
                     .test_before_acquire(false)
                     .acquire_timeout(Duration::from_secs(30))
                     .after_connect(|connection, _| {
-                        Box::pin(async move { pragmas(connection, "query_only = ON").await })
+                        Box::pin(async move { pragmas(connection, "query_only = ON", 2).await })
                     })
                     .connect_lazy_with(options.clone());
                 Ok(Self {
@@ -135,7 +149,7 @@ impl Engine {
                 let mut writer = AnyConnection::connect_with(&options)
                     .await
                     .map_err(StoreError::database(doing()))?;
-                pragmas(&mut writer, "journal_mode = MEMORY")
+                pragmas(&mut writer, "journal_mode = MEMORY", 8)
                     .await
                     .map_err(StoreError::database(doing()))?;
                 Ok(Self {
@@ -192,11 +206,11 @@ impl Engine {
 
     /// Carries statements out in one transaction, all or nothing, trying again
     /// where the engine says that this may help.
-    pub async fn transact(&self, statements: &[Statement]) -> Result<()> {
+    pub async fn transact(&self, statements: &[Statement], flush: Flush) -> Result<()> {
         let mut tries = 0;
         loop {
             tries += 1;
-            match self.transact_once(statements).await {
+            match self.transact_once(statements, flush).await {
                 Err(error) if error.is_transient() && tries < TRIES => {
                     tracing::debug!(%error, tries, "trying the transaction again");
                     let millis = 2_u64 << tries.min(6);
@@ -207,13 +221,13 @@ impl Engine {
         }
     }
 
-    async fn transact_once(&self, statements: &[Statement]) -> Result<()> {
+    async fn transact_once(&self, statements: &[Statement], flush: Flush) -> Result<()> {
         if let Some(writer) = &self.writer
             && statements.len() <= run::AT_ONCE
         {
             let mut writer = settled(writer).await?;
             writer.unsettled = true;
-            let result = run::whole_transaction(&mut writer.connection, statements).await;
+            let result = run::whole_transaction(&mut writer.connection, statements, flush).await;
             match &result {
                 Ok(()) => writer.unsettled = false,
                 Err(_) => writer.settle().await?,
@@ -314,14 +328,17 @@ async fn pooled(pool: &Option<AnyPool>) -> Result<Held<'static>> {
         .map_err(StoreError::database("taking a connection"))
 }
 
-/// Settings of a SQLite connection.
+/// Settings of a SQLite connection. What its cache of so many MiB does not hold, the
+/// system's does, which is not counted as this process's.
 async fn pragmas(
     connection: &mut AnyConnection,
     own: &'static str,
+    cache_mib: u32,
 ) -> std::result::Result<(), sqlx::Error> {
     let sql = format!(
         "PRAGMA busy_timeout = 10000; PRAGMA {own}; PRAGMA synchronous = FULL; \
-         PRAGMA foreign_keys = ON; PRAGMA cache_size = -32768; PRAGMA temp_store = MEMORY;"
+         PRAGMA foreign_keys = ON; PRAGMA cache_size = -{}; PRAGMA temp_store = MEMORY;",
+        cache_mib * 1024
     );
     connection
         .execute(sqlx::raw_sql(sqlx::AssertSqlSafe(sql)))

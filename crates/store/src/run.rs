@@ -4,6 +4,7 @@ use futures::TryStreamExt;
 use sqlx::{AnyConnection, Either, Executor, any::AnyRow};
 
 use crate::{
+    engine::Flush,
     error::{Context, Result, StoreError},
     statement::{NoRow, Statement, Value},
 };
@@ -44,8 +45,12 @@ pub(crate) async fn together(
 pub(crate) async fn whole_transaction(
     connection: &mut AnyConnection,
     statements: &[Statement],
+    flush: Flush,
 ) -> Result<()> {
     let mut piece = Piece::with_capacity(statements);
+    if flush == Flush::Later {
+        piece.push_plain("PRAGMA synchronous = NORMAL");
+    }
     piece.push_plain("BEGIN IMMEDIATE");
     for (index, statement) in statements.iter().enumerate() {
         piece.push(index, statement);
@@ -57,6 +62,9 @@ pub(crate) async fn whole_transaction(
         }
     }
     piece.push_plain("COMMIT");
+    if flush == Flush::Later {
+        piece.push_plain("PRAGMA synchronous = FULL");
+    }
     piece.run(connection, statements).await
 }
 

@@ -7,7 +7,7 @@ use sqlx::{Row, any::AnyRow};
 
 use crate::{
     Batch, EngineKind, StoreUrl,
-    engine::Engine,
+    engine::{Engine, Flush},
     error::{Result, StoreError},
     migrate,
     select::noun,
@@ -65,11 +65,15 @@ impl Store {
     /// is where this future is dropped before its end: the batch may still be
     /// kept, whole, before anything else is written by way of this store.
     pub async fn commit(&self, batch: Batch) -> Result<()> {
+        let flush = match batch.readings_only && batch.is_machine_only() {
+            true => Flush::Later,
+            false => Flush::Now,
+        };
         let statements = write::statements(batch)?;
         if statements.is_empty() {
             return Ok(());
         }
-        match self.engine.transact(&statements).await {
+        match self.engine.transact(&statements, flush).await {
             Err(StoreError::Conflict { what, id }) => {
                 Err(self.conflict(&statements, what, id).await)
             }

@@ -78,6 +78,7 @@ impl<'a> Walk<'a> {
 
     /// What all these links lead to, read side by side.
     pub async fn all(&self, links: Vec<String>) -> Vec<Resource> {
+        self.reader.ahead(&links).await;
         let reads = links.into_iter().map(|l| self.resource(Some(l)));
         let read = futures::future::join_all(reads).await;
         read.into_iter().flatten().collect()

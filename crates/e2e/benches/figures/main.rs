@@ -11,6 +11,8 @@ mod site;
 #[allow(dead_code, reason = "the tests use all of it")]
 mod support;
 
+mod bare;
+mod handover;
 mod plane;
 mod process;
 mod report;
@@ -34,6 +36,10 @@ fn main() {
     if wanted("plane") {
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
         runtime.block_on(plane::measure(&mut report));
+    }
+    if wanted("handover") {
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        runtime.block_on(handover::measure(&mut report));
     }
     report.print();
 }

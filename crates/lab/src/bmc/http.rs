@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::error::RedfishError;
 use super::resources::{View, render};
-use super::{Bmc, actions, auth, odd, patch};
+use super::{Bmc, actions, auth, expand, odd, patch};
 use crate::faults::{FaultKind, Point};
 
 /// The longest request body that is read, in bytes.
@@ -35,6 +35,8 @@ pub(super) struct Call {
     pub method: Method,
     /// The path as it was sent, without a query.
     pub path: String,
+    /// Whether the members of a collection are asked for with it.
+    pub expand: bool,
     pub headers: HeaderMap,
     pub body: Bytes,
     /// The user who asks, once known.
@@ -95,6 +97,7 @@ pub(super) async fn answer(
     let call = Call {
         method: parts.method,
         path: parts.uri.path().to_owned(),
+        expand: expand::asked(parts.uri.query()),
         headers: parts.headers,
         body,
         user: None,
@@ -257,6 +260,9 @@ async fn dispatch(bmc: &Arc<Bmc>, mut call: Call) -> Result<Response<Body>, Redf
             Err(absent_or_forbidden(bmc, &segments, &call))
         } else {
             odd::known(bmc, &segments)?;
+            if call.expand {
+                return expand::get(bmc, &segments);
+            }
             get(bmc, &segments)
         };
     }
@@ -299,7 +305,8 @@ pub(super) fn resource(bmc: &Bmc, path: &[&str]) -> Option<Value> {
     )
 }
 
-fn get(bmc: &Bmc, path: &[&str]) -> Result<Response<Body>, RedfishError> {
+/// The resource at `path` as it is shown, and its ETag.
+pub(super) fn shown(bmc: &Bmc, path: &[&str]) -> Result<(Value, String), RedfishError> {
     let mut value =
         resource(bmc, path).ok_or_else(|| RedfishError::not_found(&super::resources::uri(path)))?;
     let etag = etag(&value);
@@ -307,6 +314,11 @@ fn get(bmc: &Bmc, path: &[&str]) -> Result<Response<Body>, RedfishError> {
     if let Value::Object(object) = &mut value {
         object.insert("@odata.etag".into(), json!(etag));
     }
+    Ok((value, etag))
+}
+
+fn get(bmc: &Bmc, path: &[&str]) -> Result<Response<Body>, RedfishError> {
+    let (value, etag) = shown(bmc, path)?;
     let mut response = json_response(&value);
     if let Ok(etag) = HeaderValue::from_str(&etag) {
         response.headers_mut().insert(header::ETAG, etag);

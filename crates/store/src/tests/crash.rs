@@ -5,10 +5,10 @@ use std::{
     task::{Context, Poll},
 };
 
-use sqlx::Connection;
+use sqlx::{Connection, Row};
 
 use super::{World, fixtures::*};
-use crate::{AuditFilter, MachineFilter, Store, Write, write};
+use crate::{AuditFilter, MachineFilter, Store, Write, engine::Flush, write};
 
 async fn counts(store: &Store) -> (usize, usize) {
     let machines = store.machines(&MachineFilter::default(), None, 100).await;
@@ -38,7 +38,11 @@ pub(super) async fn a_dropped_transaction_leaves_nothing(world: World) {
         drop(connection);
         assert_eq!(counts(store).await, before, "after {done} statements");
     }
-    store.engine.transact(&statements).await.expect("whole");
+    store
+        .engine
+        .transact(&statements, Flush::Now)
+        .await
+        .expect("whole");
     assert_eq!(counts(store).await, (2, before.1 + 1));
 }
 
@@ -85,4 +89,40 @@ pub(super) async fn a_commit_dropped_anywhere_is_whole(world: World) {
         dropped >= 15,
         "those that were never polled at least: {dropped}"
     );
+}
+
+/// What the writer waits for at a commit: 2 is SQLite's word for the drive.
+async fn flushes(world: &World) -> i64 {
+    let mut writer = world.store.engine.writing().await.expect("a connection");
+    let row = sqlx::query("PRAGMA synchronous")
+        .fetch_one(&mut *writer)
+        .await;
+    row.expect("a row").get(0)
+}
+
+pub(super) async fn readings_are_kept_and_what_follows_is_flushed(world: World) {
+    let store = &world.store;
+    let ground = ground(store).await;
+    let machine = enrolled(store, &ground, 1).await;
+    let reading = |rack: &str, version: i64| {
+        let mut read = machine.clone();
+        read.rack = Some(rack.to_owned());
+        read.version = version;
+        let mut batch = crate::Batch::new().with(Write::PutMachine(Box::new(read)));
+        batch.readings_only = true;
+        batch
+    };
+    let version = machine.version;
+    store.commit(reading("first", version)).await.expect("kept");
+    let stale = store.commit(reading("stale", version)).await;
+    assert!(
+        matches!(stale, Err(crate::StoreError::Conflict { .. })),
+        "{stale:?}"
+    );
+    let _ = polled(1, store.commit(reading("dropped", version))).await;
+    let kept = store.machine(machine.id).await.expect("read");
+    assert_eq!(kept.expect("there").rack.as_deref(), Some("first"));
+    if !world.is_postgres() {
+        assert_eq!(flushes(&world).await, 2);
+    }
 }

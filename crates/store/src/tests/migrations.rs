@@ -2,7 +2,11 @@
 
 use super::{World, fixtures::*};
 use crate::{
-    Batch, Store, StoreError, StoreUrl, Write, engine::Engine, migrate, statement::Statement, write,
+    Batch, Store, StoreError, StoreUrl, Write,
+    engine::{Engine, Flush},
+    migrate,
+    statement::Statement,
+    write,
 };
 
 async fn statement(store: &Store, sql: impl Into<std::borrow::Cow<'static, str>>) {
@@ -51,7 +55,10 @@ pub(super) async fn older_data_is_brought_along(world: World) {
         ] {
             write::put(write, true, &mut statements).expect("statements");
         }
-        old.engine.transact(&statements).await.expect("kept");
+        old.engine
+            .transact(&statements, Flush::Now)
+            .await
+            .expect("kept");
         // A token as it was written before there were users and scopes.
         let token = token(None, "old");
         let doc = serde_json::json!({

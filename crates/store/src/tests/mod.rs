@@ -98,7 +98,8 @@ suite! {
     users: users_and_groups_round_trip rights_are_the_union secrets_are_changed;
     quotas: quotas_are_kept;
     races: one_hold_wins updates_are_not_lost one_claim_wins sealers_do_not_collide;
-    crash: a_dropped_transaction_leaves_nothing a_commit_dropped_anywhere_is_whole;
+    crash: a_dropped_transaction_leaves_nothing a_commit_dropped_anywhere_is_whole
+        readings_are_kept_and_what_follows_is_flushed;
     migrations: older_data_is_brought_along a_newer_database_is_refused opening_again_changes_nothing;
     sealing: rows_are_sealed_and_proved a_slice_is_proved unsealable_rows_are_refused;
     paging: pages_are_stable filters_choose;

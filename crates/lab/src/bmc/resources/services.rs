@@ -139,7 +139,8 @@ fn root(view: &View<'_>) -> Value {
         "Product": view.facts.model,
         "ProtocolFeaturesSupported": {
             "ExpandQuery": {
-                "ExpandAll": false, "Levels": false, "Links": false, "NoLinks": false,
+                "ExpandAll": false, "Levels": true, "MaxLevels": 1,
+                "Links": false, "NoLinks": true,
             },
             "FilterQuery": false,
             "SelectQuery": false,

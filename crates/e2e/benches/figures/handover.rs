@@ -1,0 +1,232 @@
+//! From request to root, beside the sum of what cannot be left out, each part measured alone on the
+//! same machine: a boot of the bare kernel from the medium, the image's bytes written and read back
+//! by `dd`, the boot of the drive as it was handed over, and the configured settle time.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    bare::{self, Bare, Serial},
+    report::{Report, Target},
+    site::{KEY, Site},
+    support::{text, word},
+};
+
+/// Prints a line, with the seconds since the kernel started, and turns the machine off.
+const BARE: &str = r#"#!/bin/busybox sh
+/bin/busybox mount -t proc proc /proc
+read up rest < /proc/uptime
+echo "BARE-UP $up"
+exec /bin/busybox poweroff -f
+"#;
+
+/// Writes MIB of what no compression makes smaller past the cache, and reads it back.
+const COPY: &str = r#"#!/bin/busybox sh
+B=/bin/busybox
+$B mount -t proc proc /proc; $B mount -t sysfs sys /sys; $B mount -t devtmpfs dev /dev
+$B modprobe nvme
+n=0; while [ ! -b /dev/nvme0n1 ] && [ $n -lt 200 ]; do $B usleep 50000; n=$((n+1)); done
+$B mount -t tmpfs -o size=80% tmp /tmp
+$B dd if=/dev/urandom of=/tmp/data bs=1M count=64 2>/dev/null
+at() { read up rest < /proc/uptime; echo $up; }
+began=$(at); done=0
+while [ $done -lt MIB ]; do
+  $B dd if=/tmp/data of=/dev/nvme0n1 bs=1M oflag=direct seek=$done conv=notrunc 2>/tmp/error || $B cat /tmp/error
+  done=$((done+64))
+done
+$B sync
+wrote=$(at)
+$B dd if=/dev/nvme0n1 of=/dev/null bs=1M iflag=direct count=$done 2>/tmp/error || $B cat /tmp/error
+echo "COPIED $done $began $wrote $(at)"
+exec $B poweroff -f
+"#;
+
+/// The pause after a power command at the lab's pace, in seconds; see `Policy::lab`.
+const SETTLE_S: f64 = 20.0;
+
+/// Measures both on one machine.
+pub async fn measure(report: &mut Report) {
+    let Some((site, image)) = Site::of_emulated("the handover", 1).await else {
+        return report.absent("a handover", "it needs QEMU, a ramdisk and an image");
+    };
+    let machine = Bare::of(&site.machines[0]);
+    let add = ["image", "add", "debian-12", "--file", text(&image)];
+    let ((), added) = tokio::join!(site.take_over(), site.op(&add));
+    added.good();
+    let image = site.ask(&["image", "show", "debian-12"]).await;
+    let data = image["content"]["data_bytes"].as_f64().expect("bytes") / f64::from(1 << 20);
+    site.project("acme").await;
+
+    let all = lease(&site, &machine).await;
+    // The machine is the bench's from here on: the control plane would see what it does to it.
+    let Site { home, .. } = &site;
+    let kept = home.path("as-written.img");
+    let home = home.path("bare");
+    std::fs::create_dir_all(&home).expect("a directory");
+    let alone = alone(&machine, &home, &kept, data).await;
+
+    report.add(
+        "the ramdisk's boot to its first check-in, beside the same kernel booted bare",
+        all.check_in / alone.bare,
+        "times",
+        Some(Target::Most(1.5)),
+        format!(
+            "power on to check-in {:.1} s, and {:.1} s to a shell script as init; from the kernel's start {:.1} s and {:.1} s",
+            all.check_in, alone.bare, all.check_in_kernel, alone.bare_kernel
+        ),
+    );
+    let parts = alone.bare + alone.write + alone.read + alone.drive + SETTLE_S;
+    report.add(
+        "the handover, beside the sum of its unavoidable parts",
+        all.whole / parts,
+        "times",
+        Some(Target::Most(1.1)),
+        format!(
+            "request to root {:.1} s; parts {parts:.1} s: {:.1} s firmware and kernel, {:.1} s writing {data:.0} MiB and {:.1} s reading them, {:.1} s the image's first boot from power on, {SETTLE_S} s settling",
+            all.whole, alone.bare, alone.write, alone.read, alone.drive
+        ),
+    );
+    site.end().await;
+}
+
+/// A handover as it was, in seconds.
+struct Handover {
+    /// From the request to the lease's being active.
+    whole: f64,
+    /// From power on to the agent's first check-in.
+    check_in: f64,
+    /// The same from the kernel's start.
+    check_in_kernel: f64,
+}
+
+/// Leases the machine, keeping the drive as it is before its first boot.
+async fn lease(site: &Site, machine: &Bare) -> Handover {
+    let serial = machine.listen();
+    let create = [
+        "lease",
+        "create",
+        "--name",
+        "timed",
+        "--image",
+        "debian-12",
+        "--ssh-key",
+        KEY,
+    ];
+    let machine_type = site.machine_type();
+    let create = [&create[..], &["--no-wait", "--type", &machine_type]].concat();
+    let began = Instant::now();
+    let made = site.ask_by("acme", &create).await;
+    let operation = ["operation", "show", word(&made["operation"]["id"])];
+    let name = site.name(0);
+    let (mut on, mut check_in, mut kept) = (None, None, false);
+    loop {
+        if on.is_none() && site.true_power(&name).await == "on" {
+            on = Some(Instant::now());
+        }
+        if check_in.is_none()
+            && let (Some(on), Some(line)) = (on, serial.line("waiting for work"))
+        {
+            check_in = Some((on.elapsed().as_secs_f64(), uptime(&line)));
+        }
+        if check_in.is_some() {
+            if !kept {
+                kept = keep(site, machine).await;
+            }
+            let now = site.ask_by("acme", &operation).await;
+            match word(&now["state"]) {
+                "running" => {}
+                "succeeded" => break,
+                state => panic!("the lease is {state}: {now:#}"),
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(
+        kept,
+        "the drive was not seen between its writing and its boot"
+    );
+    let (check_in, check_in_kernel) = check_in.expect("seen");
+    Handover {
+        whole: began.elapsed().as_secs_f64(),
+        check_in,
+        check_in_kernel,
+    }
+}
+
+/// Copies the drive while the machine is off and settles, which it does anyway.
+async fn keep(site: &Site, machine: &Bare) -> bool {
+    let now = site.machine(&site.name(0)).await;
+    let settles = now["waiting"]["reason"]
+        .as_str()
+        .is_some_and(|r| r.contains("settl"));
+    if settles {
+        copy(&machine.drive, &site.home.path("as-written.img"));
+    }
+    settles
+}
+
+fn copy(from: &Path, to: &Path) {
+    let ran = Command::new("cp")
+        .args(["--sparse=always", "--reflink=auto", text(from), text(to)])
+        .status();
+    assert!(ran.expect("cp runs").success());
+}
+
+/// The parts, each alone, in seconds.
+struct Alone {
+    bare: f64,
+    bare_kernel: f64,
+    write: f64,
+    read: f64,
+    drive: f64,
+}
+
+async fn alone(machine: &Bare, dir: &Path, kept: &Path, mib: f64) -> Alone {
+    let ramdisk = PathBuf::from(std::env::var_os("BILLET_RAMDISK").expect("it was there"));
+    let busybox = ramdisk.with_file_name("kernel/unpacked/bin/busybox");
+    let boots = async |name: &str, script: &str, modules: bool, mark: &str| {
+        let iso = dir.join(name);
+        bare::medium(&ramdisk, &busybox, script, modules, &iso);
+        let url = bare::serve(iso).await;
+        machine.boot_medium(&url).await.until(mark).await
+    };
+    let (line, took) = boots("bare.iso", BARE, false, "BARE-UP").await;
+    let bare_kernel = figures(&line, "BARE-UP")[0];
+
+    let script = COPY.replace("MIB", &format!("{mib:.0}"));
+    let (line, _) = boots("copy.iso", &script, true, "COPIED").await;
+    let [_, began, wrote, read] = figures(&line, "COPIED")[..] else {
+        panic!("four figures: {line}");
+    };
+
+    machine.off().await;
+    copy(kept, &machine.drive);
+    let serial: Serial = machine.boot_drive().await;
+    let (_, drive) = serial.until("finished at").await;
+    Alone {
+        bare: took.as_secs_f64(),
+        bare_kernel,
+        write: wrote - began,
+        read: read - wrote,
+        drive: drive.as_secs_f64(),
+    }
+}
+
+/// The numbers behind a mark.
+fn figures(line: &str, mark: &str) -> Vec<f64> {
+    let after = line.split(mark).nth(1).unwrap_or_default();
+    let words = after.split_whitespace();
+    words.map(|w| w.parse().expect("a number")).collect()
+}
+
+/// The seconds in brackets that the agent begins a line with.
+fn uptime(line: &str) -> f64 {
+    let inside = line
+        .split_once('[')
+        .and_then(|(_, rest)| rest.split_once(']'));
+    let (seconds, _) = inside.expect("brackets");
+    seconds.trim().parse().expect("seconds")
+}
