@@ -107,6 +107,8 @@ pub struct Rule {
     pub who: Who,
     /// Which things.
     pub scope: Scope,
+    /// It writes, though it is a GET.
+    pub typed: bool,
 }
 
 impl Rule {
@@ -116,10 +118,15 @@ impl Rule {
         path.split('/').nth(1).unwrap_or_default()
     }
 
+    /// Whether it changes anything.
+    pub fn writes(&self) -> bool {
+        self.typed || self.method != Method::GET
+    }
+
     /// Whether a token that is cut down to `scopes` may call it. Who one is may
     /// always be asked.
     pub fn within(&self, scopes: &[TokenScope]) -> bool {
-        let writes = self.method != Method::GET;
+        let writes = self.writes();
         scopes.is_empty()
             || matches!(self.area(), "whoami" | "info")
             || scopes.iter().any(|s| s.allows(self.area(), writes))
@@ -159,6 +166,18 @@ const fn rule(method: Method, path: &'static str, who: Who, scope: Scope) -> Rul
         path,
         who,
         scope,
+        typed: false,
+    }
+}
+
+/// A WebSocket that is typed to: it begins as a GET, and writes.
+const fn typed(path: &'static str, who: Who, scope: Scope) -> Rule {
+    Rule {
+        method: GET,
+        path,
+        who,
+        scope,
+        typed: true,
     }
 }
 
@@ -236,6 +255,10 @@ pub static TABLE: &[Rule] = &[
     rule(POST,   "/v1/machines/{machine}/power",          OPERATORS, Scope::Site),
     rule(POST,   "/v1/machines/{machine}/confirm",        OPERATORS, Scope::Site),
     rule(POST,   "/v1/machines/{machine}/bmc",            OPERATORS, Scope::Site),
+    typed(       "/v1/machines/{machine}/console",        OPERATORS, Scope::Site),
+    rule(GET,    "/v1/machines/{machine}/console/log",    OPERATORS, Scope::Site),
+    rule(GET,    "/v1/machines/{machine}/console/status", OPERATORS, Scope::Site),
+    rule(PUT,    "/v1/machines/{machine}/console/host-key", OPERATORS, Scope::Site),
 
     rule(GET,    "/v1/offers",                       EVERYONE,      Scope::Open),
     rule(GET,    "/v1/images",                       EVERYONE,      Scope::Shared),
@@ -254,6 +277,9 @@ pub static TABLE: &[Rule] = &[
     rule(POST,   "/v1/leases/{lease}/rescue",        USERS,         Scope::Project),
     rule(POST,   "/v1/leases/{lease}/rescue/end",    USERS,         Scope::Project),
     rule(POST,   "/v1/leases/{lease}/measure",       USERS,         Scope::Project),
+
+    typed(       "/v1/leases/{lease}/console",       USERS,         Scope::Project),
+    rule(GET,    "/v1/leases/{lease}/console/log",   USERS,         Scope::Project),
 
     rule(GET,    "/v1/operations",                   EVERYONE,      Scope::Project),
     rule(GET,    "/v1/operations/{operation}",       EVERYONE,      Scope::Project),
@@ -332,7 +358,7 @@ mod tests {
             if matches!(rule.who, Who::Bearers(_)) {
                 // One that writes is never reached by a token that only reads.
                 let read = ["read".parse().expect("a scope")];
-                let reads = rule.method == Method::GET;
+                let reads = !rule.writes();
                 assert_eq!(rule.within(&read), reads, "{} {}", rule.method, rule.path);
                 assert!(rule.within(&[]));
             }

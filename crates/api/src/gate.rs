@@ -116,11 +116,7 @@ async fn pass(app: App, mut request: Request, next: Next) -> Response {
     }
     if !rule.within(&bearer.token.scopes) {
         let scopes: Vec<String> = bearer.token.scopes.iter().map(|s| s.to_string()).collect();
-        let verb = if rule.method == Method::GET {
-            "read"
-        } else {
-            "write"
-        };
+        let verb = if rule.writes() { "write" } else { "read" };
         let detail = format!(
             "this token is cut down to {}; this takes {}:{verb}",
             scopes.join(", "),

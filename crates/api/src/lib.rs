@@ -13,6 +13,7 @@ pub mod access;
 mod agents;
 mod app;
 mod auth;
+mod console;
 mod extract;
 mod fetch;
 mod gate;

@@ -119,6 +119,14 @@ impl BmcClient {
         self.service.firmware_settings().await
     }
 
+    /// Where the machine's serial console is. Only reads.
+    ///
+    /// # Errors
+    /// Where the BMC cannot be read, or announces no console by SSH.
+    pub async fn serial_console(&self) -> Result<crate::console::SerialConsole, BmcError> {
+        crate::console::announced(&self.service).await
+    }
+
     /// SHA-256 of the certificate pinned, or shown, as lower-case hex; `None`
     /// without a pin and before the first connection.
     pub fn fingerprint(&self) -> Option<String> {

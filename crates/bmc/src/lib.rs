@@ -13,6 +13,7 @@
 mod boot;
 mod change;
 mod client;
+pub mod console;
 mod discover;
 mod error;
 mod expand;

@@ -52,6 +52,13 @@ pub(crate) struct Quirks {
     pub virtual_cd_attributes: &'static [(&'static str, &'static str)],
     /// Where a manager lists the resources that have such attributes.
     pub manager_attributes: &'static str,
+    /// What is entered at its command line, after signing in by SSH, to get to the
+    /// machine's serial console; empty where signing in is enough.
+    pub console_command: &'static str,
+    /// How people leave it.
+    pub console_leave: &'static str,
+    /// What it says, in lower case, where somebody else has the console.
+    pub console_busy: &'static [&'static str],
 }
 
 const STANDARD: Quirks = Quirks {
@@ -66,6 +73,9 @@ const STANDARD: Quirks = Quirks {
     more_drives: None,
     virtual_cd_attributes: &[],
     manager_attributes: "",
+    console_command: "",
+    console_leave: "",
+    console_busy: &["console is in use", "already in use", "already active"],
 };
 
 const TABLE: [Quirks; 5] = [
@@ -81,6 +91,8 @@ const TABLE: [Quirks; 5] = [
             ("ServerBoot.1.BootOnce", "Enabled"),
             ("ServerBoot.1.FirstBootDevice", "VCD-DVD"),
         ],
+        console_command: "console com2",
+        console_leave: "Ctrl-\\",
         ..STANDARD
     },
     // iLO 5, recorded from a ProLiant DL385 Gen10 Plus v2.
@@ -89,6 +101,9 @@ const TABLE: [Quirks; 5] = [
         known_by: &["hpe", "hewlett"],
         decimal_pci: true,
         more_drives: Some("SmartStorage"),
+        console_command: "vsp",
+        console_leave: "Esc (",
+        console_busy: &["virtual serial port is currently in use"],
         ..STANDARD
     },
     // XClarity, recorded from a ThinkSystem SR670 V2.
@@ -98,6 +113,8 @@ const TABLE: [Quirks; 5] = [
         url_slots: &["EXT"],
         pci_address: PciAddress::NameHex,
         idle_firmware: &["-Pending", "-Backup"],
+        console_command: "console 1",
+        console_leave: "Esc (",
         ..STANDARD
     },
     // From its documentation and from others' clients: the virtual CD is a USB CD.
@@ -105,6 +122,8 @@ const TABLE: [Quirks; 5] = [
         vendor: Vendor::Supermicro,
         known_by: &["supermicro", "super micro"],
         virtual_cd: &["UsbCd", "Cd", "Usb"],
+        console_command: "start /system1/sol1",
+        console_leave: "Enter, Esc, T",
         ..STANDARD
     },
     STANDARD,

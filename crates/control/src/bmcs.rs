@@ -89,7 +89,7 @@ impl Control {
         client.carry_out(&pending.request, url.as_deref()).await
     }
 
-    async fn client(&self, machine: &Machine) -> Result<BmcClient, String> {
+    pub(crate) async fn client(&self, machine: &Machine) -> Result<BmcClient, String> {
         let sealed = self
             .store()
             .secret(machine.id.0, BMC_PASSWORD)

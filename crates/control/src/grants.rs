@@ -105,6 +105,7 @@ impl Core {
             created_at: now,
             active_at: None,
             ended_at: None,
+            leaving_at: None,
             warned_at: None,
             visits: Vec::new(),
             rescue: None,

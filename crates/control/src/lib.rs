@@ -6,6 +6,7 @@
 
 mod agents;
 mod bmcs;
+pub mod consoles;
 mod core;
 mod enroll;
 mod facts;

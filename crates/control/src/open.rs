@@ -10,6 +10,7 @@ use billet_store::{Batch, Store, StoreError, StoreUrl, Write};
 use crate::{
     Core, System,
     bmcs::Bmcs,
+    consoles::Consoles,
     keys::{Keys, KeysError},
 };
 
@@ -84,6 +85,7 @@ struct Inner {
     settings: Settings,
     template: Option<BootMediaTemplate>,
     bmcs: Bmcs,
+    consoles: Consoles,
 }
 
 impl Deref for Control {
@@ -157,9 +159,11 @@ impl Control {
             authority: settings.authority.clone(),
             changed: tokio::sync::Notify::new(),
         };
+        let consoles = Consoles::new(settings.data.join("console"));
         Ok(Self {
             inner: Arc::new(Inner {
                 core,
+                consoles,
                 settings,
                 template,
                 bmcs: Bmcs::default(),
@@ -184,6 +188,10 @@ impl Control {
 
     pub(crate) fn template(&self) -> Option<&BootMediaTemplate> {
         self.inner.template.as_ref()
+    }
+
+    pub(crate) fn consoles(&self) -> &Consoles {
+        &self.inner.consoles
     }
 
     pub(crate) fn bmcs(&self) -> &Bmcs {

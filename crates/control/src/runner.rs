@@ -159,6 +159,7 @@ impl Control {
                             None => return Ok(()),
                         },
                     };
+                    self.consoles().seen(&record);
                     let reply = self.asked(&record, &pending).await;
                     input.reply = Some((pending.number, reply));
                     let still = record.pending.as_ref() == Some(&pending);

@@ -213,6 +213,10 @@ pub struct Lease {
     pub created_at: Timestamp,
     /// When it became active.
     pub active_at: Option<Timestamp>,
+    /// When its machine began to be taken back, or it failed: from then on nothing
+    /// that happens on the machine is the tenant's.
+    #[serde(default)]
+    pub leaving_at: Option<Timestamp>,
     /// When it was over.
     pub ended_at: Option<Timestamp>,
     /// When its tenant was last warned of its end.

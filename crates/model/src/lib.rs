@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod bmc;
+pub mod console;
 pub mod event;
 pub mod evidence;
 pub mod id;

@@ -114,6 +114,9 @@ impl<'a> Draft<'a> {
             if state == LeaseState::Active {
                 lease.active_at = lease.active_at.or(Some(now));
             }
+            if matches!(state, LeaseState::Releasing | LeaseState::Failed) {
+                lease.leaving_at = lease.leaving_at.or(Some(now));
+            }
             if state.is_over() && lease.ended_at.is_none() {
                 lease.ended_at = Some(now);
             }

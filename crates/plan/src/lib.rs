@@ -17,6 +17,7 @@
 //!    └── rescue ──► Ramdisk(Rescue) ─► Working(Rescue) ─► Rescue ── end ──► DiskBoot ─► FirstBoot ─► active
 //! ```
 
+pub mod console;
 pub mod decision;
 mod disk;
 pub mod facts;

@@ -1,6 +1,7 @@
 //! The REST API, one file for each group of nouns.
 
 mod audit;
+mod consoles;
 mod events;
 mod evidence;
 mod groups;
@@ -46,6 +47,7 @@ pub(crate) fn router() -> OpenApiRouter<App> {
         .merge(offers::router())
         .merge(images::router())
         .merge(leases::router())
+        .merge(consoles::router())
         .merge(operations::router())
         .merge(evidence::router())
         .merge(audit::router())

@@ -114,6 +114,17 @@ async fn metrics(State(app): State<App>) -> Result<Response, Failure> {
         text.sample(name, &[("outcome", outcome)], seconds);
     }
     webhooks(&app, &mut text).await?;
+    let (connected, recorded) = app.control().console_counts();
+    let name = "billet_consoles_connected";
+    text.family(name, "gauge", "Serial consoles that are connected.");
+    text.sample(name, &[], connected);
+    let name = "billet_console_bytes_total";
+    text.family(
+        name,
+        "counter",
+        "Bytes of serial consoles that were received.",
+    );
+    text.sample(name, &[], recorded);
     app.requests().write(&mut text);
     let kind = [(
         header::CONTENT_TYPE,

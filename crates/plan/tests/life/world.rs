@@ -490,6 +490,7 @@ impl World {
             created_at: self.now,
             active_at: None,
             ended_at: None,
+            leaving_at: None,
             warned_at: None,
             visits: vec![],
             rescue: None,

@@ -299,6 +299,7 @@ pub(crate) fn lease(ground: &Ground, machine: MachineId, called: &str) -> Lease 
         created_at: at(0),
         active_at: None,
         ended_at: None,
+        leaving_at: None,
         warned_at: None,
         visits: Vec::new(),
         rescue: None,
