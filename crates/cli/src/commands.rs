@@ -27,6 +27,7 @@ pub mod webhook;
 
 mod ask;
 mod certificate;
+mod console;
 mod enroll;
 mod help;
 pub mod keys_given;

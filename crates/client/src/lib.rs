@@ -24,10 +24,12 @@
 //! | get long lists | [`Pages`] |
 //! | wait for an operation | [`Client::follow`] |
 //! | follow what happens | [`Client::events`] |
+//! | read a serial console, and type on it | [`Client::console_log`], [`Client::console`] |
 
 mod call;
 mod client;
 mod config;
+mod console;
 mod error;
 mod events;
 mod follow;
@@ -44,6 +46,7 @@ mod webhooks;
 
 pub use client::{Client, Patience};
 pub use config::{Config, ConfigError, Context, Environment, Server, Target};
+pub use console::{ConsoleLog, ConsoleMessage, ConsoleOf, ConsoleSession};
 pub use error::ClientError;
 pub use events::Events;
 pub use follow::Followed;

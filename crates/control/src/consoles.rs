@@ -190,7 +190,10 @@ impl Control {
         }
         self.write_host_key(actor, machine, key).await?;
         if let Ok(line) = self.consoles().line(machine.id) {
-            line.again();
+            line.stop();
+            if self.records_consoles() && is_wanted(machine) {
+                self.keep(machine.id);
+            }
         }
         Ok(())
     }

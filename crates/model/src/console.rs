@@ -19,6 +19,8 @@ pub enum ConsoleItem {
     Line {
         /// Its place in the recording.
         offset: u64,
+        /// The place behind it.
+        next: u64,
         /// When it began to be recorded.
         at: Timestamp,
         /// The text.
@@ -31,6 +33,8 @@ pub enum ConsoleItem {
     Match {
         /// Its place in the recording.
         offset: u64,
+        /// The place behind it.
+        next: u64,
         /// When it began to be recorded.
         at: Timestamp,
         /// The text.

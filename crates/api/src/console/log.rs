@@ -287,6 +287,7 @@ impl Writer {
         let Some(matcher) = &self.ask.matcher else {
             let item = ConsoleItem::Line {
                 offset: line.offset,
+                next: line.end,
                 at: line.at,
                 text: line.text,
                 open: line.open,
@@ -299,6 +300,7 @@ impl Writer {
         if matcher.matches(&line.text) {
             self.pending.push_back(ConsoleItem::Match {
                 offset: line.offset,
+                next: line.end,
                 at: line.at,
                 text: line.text.clone(),
                 before: self.before.iter().cloned().collect(),

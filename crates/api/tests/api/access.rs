@@ -276,6 +276,9 @@ fn body(rule: &Rule, n: usize, project: &str) -> Value {
             json!({ "action": "on" })
         }
         ("POST", "/v1/leases/{lease}/reinstall") => json!({ "keep_data_drives": true }),
+        ("PUT", "/v1/machines/{machine}/console/host-key") => {
+            json!({ "host_key": format!("SHA256:{}", "A".repeat(43)) })
+        }
         ("POST", "/v1/machines/{machine}/bmc") => json!({ "user": "root" }),
         (
             "POST",

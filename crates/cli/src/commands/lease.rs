@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use billet_client::Client;
+use billet_client::{Client, ConsoleOf};
 use billet_model::{
     Name,
     api::{LeaseChange, LeaseStarted, LeaseView, NewLease, Offer, Page, Reinstall},
@@ -14,6 +14,7 @@ use jiff::Timestamp;
 
 use super::{
     certificate::visit,
+    console::View,
     keys_given,
     machine::{PowerWord, Wait, mark, sure},
     measured::measurements,
@@ -186,6 +187,24 @@ pub enum Lease {
         action: PowerWord,
         #[command(flatten)]
         wait: Wait,
+    },
+    /// Use the serial console of a lease's machine, or read what it wrote there.
+    ///
+    /// Enter ~ . or Ctrl-] leaves. Several look on, one types; that somebody types is on record,
+    /// and what is typed is not, but for its echo. All that the machine writes is recorded from the
+    /// lease's deployment to the beginning of its release, and kept as long as the server keeps
+    /// consoles, 31 days if not told otherwise. Who types on a console can reach the firmware's setup.
+    #[command(after_help = "Examples:
+  billet lease console train-1
+  billet lease console train-1 --read-only
+  billet lease console train-1 --log --since 1h
+  billet lease console train-1 --log --search 'kernel panic' --ignore-case --context 5
+  billet lease console train-1 --log --follow -o json")]
+    Console {
+        /// Its name or id.
+        name: String,
+        #[command(flatten)]
+        view: Box<View>,
     },
     Reinstall(Box<Again>),
     /// Boot Billet's ramdisk on a lease's machine, to mend what is on its drives.
@@ -565,6 +584,7 @@ impl Lease {
                 let started = followed(app, &client, started, wait).await?;
                 app.output.result(&started, |started| show(&started.lease))
             }
+            Self::Console { name, view } => view.run(app, &client, ConsoleOf::Lease(&name)).await,
             Self::Release { name, wait } => {
                 let started = client.release_lease(&name, None).await?;
                 let started = followed(app, &client, started, wait).await?;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use billet_client::{Client, Fingerprint, MachineVerb};
+use billet_client::{Client, ConsoleOf, Fingerprint, MachineVerb};
 use billet_model::{
     api::{BmcChange, MachineChanged, MachineView, Page},
     bmc::PowerAction,
@@ -10,7 +10,7 @@ use billet_model::{
 };
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::{ask, enroll};
+use super::{ask, console, enroll};
 use crate::{
     app::App,
     failure::{Code, Failure},
@@ -140,6 +140,28 @@ pub enum Machine {
         action: PowerWord,
         #[command(flatten)]
         wait: Wait,
+    },
+    /// Use a machine's serial console, or read what it wrote there.
+    ///
+    /// As `lease console`, and all of it, whoever had the machine. What you read of a tenant's time,
+    /// and that you type while it is leased, stays on the lease's record; typing then takes --force.
+    /// A BMC's host key is pinned when it is first seen: give another one with --host-key.
+    #[command(after_help = "Examples:
+  billet machine console r1-u07
+  billet machine console r1-u07 --log --since 2d --search 'MCE|Xid' --regex
+  billet machine console r1-u07 --status
+  billet machine console r1-u07 --host-key SHA256:uNiVztksCsDhcc0u9e8BrQJqFt...")]
+    Console {
+        /// Its name or id.
+        name: String,
+        /// Show whether it is connected, and what is recorded.
+        #[arg(long, conflicts_with_all = ["log", "read_only", "force", "host_key"])]
+        status: bool,
+        /// Pin this host key, SHA-256 as `ssh-keygen -l` shows it; `any` for the next one shown.
+        #[arg(long, value_name = "SHA256|any", conflicts_with_all = ["log", "read_only", "force"])]
+        host_key: Option<String>,
+        #[command(flatten)]
+        view: Box<console::View>,
     },
     /// Confirm machines after a backup was restored.
     ///
@@ -299,6 +321,23 @@ impl Machine {
                 let changed = client.power_machine(&name, action.into()).await?;
                 finish(app, client, changed, wait).await
             }
+            Self::Console {
+                name,
+                status,
+                host_key,
+                view,
+            } => match host_key {
+                Some(key) => {
+                    let key = Some(key).filter(|key| key != "any");
+                    let pinned = client.pin_console_host_key(&name, key).await?;
+                    app.output.result(&pinned, console::status)
+                }
+                None if status => {
+                    let status = client.console_status(&name).await?;
+                    app.output.result(&status, console::status)
+                }
+                None => view.run(app, client, ConsoleOf::Machine(&name)).await,
+            },
             Self::Confirm { names } => confirm(app, client, &names).await,
             Self::SetBmc(set) => {
                 let SetBmc { name, change } = *set;

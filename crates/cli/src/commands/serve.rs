@@ -8,7 +8,7 @@ use std::{
 
 use billet_api::{AddressRange, ServeOptions, tls::Authority};
 use billet_client::Server;
-use billet_control::{Control, Settings};
+use billet_control::{Control, Settings, consoles::ConsoleOptions};
 use billet_model::Secret;
 use billet_plan::Policy;
 use clap::{Args, ValueEnum};
@@ -92,6 +92,16 @@ pub struct Serve {
     /// Largest disk that an image may unfold to.
     #[arg(long, value_name = "SIZE", default_value = "256GiB", value_parser = human::parse_bytes)]
     disk_limit: u64,
+    /// Whether to keep the serial console of every machine that is on or leased connected, where
+    /// its BMC has one by SSH, and to record it.
+    #[arg(long, value_enum, default_value_t = Switch::On)]
+    console: Switch,
+    /// How long recordings of consoles are kept.
+    #[arg(long, value_name = "TIME", default_value = "31d", value_parser = human::parse_length)]
+    console_keep: u64,
+    /// Most that is kept of one machine's console, compressed; the oldest goes first.
+    #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = human::parse_bytes)]
+    console_limit: u64,
     /// Write the first operator's token to this file, readable to you alone, and do not print it.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
@@ -108,6 +118,15 @@ pub enum Pace {
     Real,
     /// For machines of a lab, which boot in half a minute.
     Lab,
+}
+
+/// On or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    /// Yes.
+    On,
+    /// No.
+    Off,
 }
 
 /// What is printed when the server is up.
@@ -183,6 +202,20 @@ impl Serve {
         let work = tokio::spawn(control.clone().run(async move {
             let _ = stopped.wait_for(|stop| *stop).await;
         }));
+        let consoles = (self.console == Switch::On).then(|| {
+            let mut stopped = stop.subscribe();
+            let options = ConsoleOptions {
+                limits: billet_console::Limits {
+                    keep: jiff::SignedDuration::from_secs(
+                        i64::try_from(self.console_keep).unwrap_or(i64::MAX),
+                    ),
+                    bytes: self.console_limit,
+                },
+            };
+            tokio::spawn(control.clone().keep_consoles(options, async move {
+                let _ = stopped.wait_for(|stop| *stop).await;
+            }))
+        });
         let token = billet_api::bootstrap(&control)
             .await
             .map_err(|error| Failure::failed(chain(&error)))?;
@@ -203,6 +236,9 @@ impl Serve {
                 let _ = server.stop(GRACE).await;
             }
             let _ = work.await;
+            if let Some(consoles) = consoles {
+                let _ = consoles.await;
+            }
         };
         tokio::select! {
             () = ending => {}

@@ -8,7 +8,7 @@ use std::sync::{
 use billet_console::Recorder;
 use billet_model::Time;
 use tokio::{
-    sync::{Notify, mpsc, watch},
+    sync::{mpsc, watch},
     task::JoinHandle,
 };
 
@@ -46,8 +46,6 @@ pub struct Line {
     /// Taken by the connection while there is one.
     pub(super) typing: tokio::sync::Mutex<mpsc::Receiver<Vec<u8>>>,
     task: Mutex<Option<JoinHandle<()>>>,
-    /// Rung where waiting before the next try makes no sense any more.
-    pub(super) retry: Notify,
 }
 
 impl Line {
@@ -61,7 +59,6 @@ impl Line {
             typed,
             typing: tokio::sync::Mutex::new(typing),
             task: Mutex::default(),
-            retry: Notify::new(),
         }
     }
 
@@ -87,10 +84,6 @@ impl Line {
         if let Some(task) = self.task().take() {
             task.abort();
         }
-    }
-
-    pub(super) fn again(&self) {
-        self.retry.notify_one();
     }
 
     /// Whether it is connected.

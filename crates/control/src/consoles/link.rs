@@ -33,6 +33,10 @@ const ALIVE: SignedDuration = SignedDuration::from_mins(10);
 pub(super) async fn keep(control: Control, id: MachineId, line: Arc<Line>) {
     let mut pause = FIRST;
     let mut state = line.state();
+    if state.connected.take().is_some() {
+        state.gap = Some(control.now());
+        state.why = Some("a host key was pinned".into());
+    }
     // What was not seen since the last record: Billet was not running, unless it is known why.
     state.gap = state.gap.or_else(|| line.recorder.last());
     if state.why.is_none() {
@@ -65,10 +69,8 @@ pub(super) async fn keep(control: Control, id: MachineId, line: Arc<Line>) {
         lost(&control, &line, why);
         // Machines of a rack lose their BMCs together, and must not come back together.
         let varied = pause.mul_f64(0.5 + rand::random::<f64>());
-        tokio::select! {
-            () = tokio::time::sleep(varied) => pause = (pause * 2).min(LONGEST),
-            () = line.retry.notified() => pause = FIRST,
-        }
+        tokio::time::sleep(varied).await;
+        pause = (pause * 2).min(LONGEST);
     }
 }
 

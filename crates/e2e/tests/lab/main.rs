@@ -3,6 +3,7 @@
 //! must be seen from outside.
 
 mod bmcs;
+mod consoles;
 mod drives;
 mod images;
 mod qemu;

@@ -28,11 +28,73 @@ pub(crate) struct Installed {
 
 /// Boot it, and keep running.
 pub(super) async fn run(shared: &Arc<Shared>, installed: &Installed) {
+    shared.say("Linux version 6.1.0-phantom: nothing real boots here");
+    // What somebody types while it boots is there when it asks.
+    let mut terminal = Terminal::connect(shared);
     if let Some(seed) = &installed.seed {
         phone_home(shared, installed, seed).await;
     }
-    shared.say(format!("{} login:", host_name(installed)));
-    std::future::pending().await
+    terminal.run(&host_name(installed)).await
+}
+
+/// The serial line's far end, until the power goes.
+struct Terminal<'a> {
+    shared: &'a Shared,
+    typed: tokio::sync::mpsc::Receiver<Vec<u8>>,
+}
+
+impl Drop for Terminal<'_> {
+    fn drop(&mut self) {
+        self.shared.console.disconnect();
+    }
+}
+
+impl<'a> Terminal<'a> {
+    fn connect(shared: &'a Shared) -> Self {
+        let (input, typed) = tokio::sync::mpsc::channel(16);
+        shared.console.connect(input);
+        Self { shared, typed }
+    }
+
+    /// A login and a shell that know very little: all that is typed is echoed.
+    async fn run(&mut self, host: &str) {
+        let console = &self.shared.console;
+        let (mut line, mut user) = (String::new(), None);
+        console.wrote(format!("\r\n{host} login: ").as_bytes());
+        while let Some(typed) = self.typed.recv().await {
+            for &byte in &typed {
+                if byte != b'\r' && byte != b'\n' {
+                    console.wrote(&[byte]);
+                    line.push(char::from(byte));
+                    continue;
+                }
+                let entered = std::mem::take(&mut line);
+                let said = match (&user, entered.trim()) {
+                    (None, "") => String::new(),
+                    (None, name) => {
+                        user = Some(name.to_owned());
+                        "Welcome to a phantom.\r\n".to_owned()
+                    }
+                    (Some(_), "exit") => {
+                        user = None;
+                        "logout\r\n".to_owned()
+                    }
+                    (Some(_), "") => String::new(),
+                    (Some(_), "hostname") => format!("{host}\r\n"),
+                    (Some(_), text) => match text.strip_prefix("echo ") {
+                        Some(text) => format!("{text}\r\n"),
+                        None => format!("{text}: not found\r\n"),
+                    },
+                };
+                let prompt = match &user {
+                    Some(user) => format!("{user}@{host}:~# "),
+                    None => format!("{host} login: "),
+                };
+                console.wrote(format!("\r\n{said}{prompt}").as_bytes());
+            }
+        }
+        std::future::pending().await
+    }
 }
 
 fn host_name(installed: &Installed) -> String {
