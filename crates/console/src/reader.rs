@@ -45,9 +45,9 @@ impl Reader {
     ///
     /// # Errors
     /// When a file cannot be opened. One that can, and holds nonsense, is a gap.
-    pub fn next(&mut self) -> Result<Option<Record>, RecordingError> {
+    pub fn read(&mut self) -> Result<Option<Record>, RecordingError> {
         let recorder = &self.recorder;
-        self.cursor.next(|offset| recorder.locate(offset))
+        self.cursor.read(|offset| recorder.locate(offset))
     }
 }
 
@@ -78,7 +78,7 @@ impl Cursor {
         }
     }
 
-    pub fn next(&mut self, locate: impl Fn(u64) -> At) -> Result<Option<Record>, RecordingError> {
+    pub fn read(&mut self, locate: impl Fn(u64) -> At) -> Result<Option<Record>, RecordingError> {
         loop {
             let Some(reading) = &mut self.segment else {
                 match self.load(locate(self.offset))? {

@@ -159,7 +159,7 @@ impl Recording {
         at = at.max(self.first_offset());
         let mut reader = crate::reader::Cursor::at(at);
         let mut tail = Vec::new();
-        while let Ok(Some(record)) = reader.next(|offset| self.at(offset)) {
+        while let Ok(Some(record)) = reader.read(|offset| self.at(offset)) {
             if let Content::Bytes(bytes) = &record.content {
                 tail.extend_from_slice(bytes);
             }

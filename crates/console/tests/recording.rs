@@ -18,7 +18,7 @@ fn second(second: i64) -> Timestamp {
 fn read(recorder: &Recorder, from: u64) -> Vec<Record> {
     let mut reader = Reader::at(recorder, from);
     let mut records = Vec::new();
-    while let Some(record) = reader.next().expect("readable") {
+    while let Some(record) = reader.read().expect("readable") {
         records.push(record);
     }
     records
@@ -132,13 +132,13 @@ fn a_slow_reader_survives_that_its_segment_is_closed() {
             .expect("written");
         if number % 7 == 0 {
             for _ in 0..3 {
-                if let Some(record) = reader.next().expect("readable") {
+                if let Some(record) = reader.read().expect("readable") {
                     seen.push(record);
                 }
             }
         }
     }
-    while let Some(record) = reader.next().expect("readable") {
+    while let Some(record) = reader.read().expect("readable") {
         seen.push(record);
     }
     assert!(bytes(&seen) == whole);

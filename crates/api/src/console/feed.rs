@@ -28,7 +28,7 @@ impl Feed {
             let mut records = Vec::new();
             let mut bytes = 0;
             let ended = loop {
-                match reader.next() {
+                match reader.read() {
                     Ok(Some(record)) => {
                         bytes += record.places();
                         records.push(record);

@@ -47,7 +47,7 @@ pub struct View {
     ignore_case: bool,
     /// Lines to show before and after each match.
     #[arg(long, value_name = "LINES", default_value_t = 0, requires = "search")]
-    context: usize,
+    around: usize,
     /// Wait for what comes.
     #[arg(long, short, requires = "log")]
     follow: bool,
@@ -84,7 +84,7 @@ impl View {
             query.push(("search", search.clone()));
             query.push(("regex", self.regex.to_string()));
             query.push(("ignore_case", self.ignore_case.to_string()));
-            query.push(("context", self.context.to_string()));
+            query.push(("context", self.around.to_string()));
         }
         query
     }

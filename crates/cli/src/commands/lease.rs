@@ -198,7 +198,7 @@ pub enum Lease {
   billet lease console train-1
   billet lease console train-1 --read-only
   billet lease console train-1 --log --since 1h
-  billet lease console train-1 --log --search 'kernel panic' --ignore-case --context 5
+  billet lease console train-1 --log --search 'kernel panic' --ignore-case --around 5
   billet lease console train-1 --log --follow -o json")]
     Console {
         /// Its name or id.
