@@ -44,6 +44,7 @@ pub fn may_not_type(lease: &Lease) -> Option<&'static str> {
     match lease.state {
         LeaseState::Active | LeaseState::Rescue | LeaseState::Broken => None,
         LeaseState::Deploying | LeaseState::Reinstalling => Some("the machine is being made ready"),
+        LeaseState::Measuring => Some("Billet reads the machine's drive"),
         LeaseState::Maintenance => Some("an operator works on the machine"),
         LeaseState::Releasing | LeaseState::Released | LeaseState::Failed => {
             Some("the lease is over")
