@@ -175,6 +175,7 @@ async fn a_console_is_its_tenants_and_nothing_of_it_is_lost() {
         log.contains("red-was-here") && !log.contains(": erase"),
         "{log}"
     );
+    site.until_lifecycle(&machine, "available", 60).await;
     site.by("blue", &site.lease("next", &machine_type))
         .await
         .good();
