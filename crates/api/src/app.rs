@@ -32,6 +32,8 @@ pub(crate) struct App {
 struct Inner {
     control: Control,
     log_origin: String,
+    /// Whether instance metadata is served over the network.
+    metadata: bool,
     images: Images,
     signins: SignIns,
     requests: Requests,
@@ -66,6 +68,7 @@ impl App {
                 control,
                 log_origin: format!("billet-{}/audit", &authority[..16]),
                 images,
+                metadata: options.metadata.is_some(),
                 signins: SignIns::default(),
                 credentials: tokio::sync::Mutex::default(),
                 requests: Requests::default(),
@@ -91,6 +94,11 @@ impl App {
     /// The audit log's name in checkpoints.
     pub(crate) fn log_origin(&self) -> &str {
         &self.inner.log_origin
+    }
+
+    /// Whether instance metadata is served over the network.
+    pub(crate) fn serves_metadata(&self) -> bool {
+        self.inner.metadata
     }
 
     pub(crate) fn images(&self) -> &Images {

@@ -7,7 +7,8 @@
 //! goes wrong anywhere leaves as problem details (`problem`).
 //!
 //! [`serve()`] makes the control plane's own authority on first start ([`tls`]):
-//! there is no unencrypted port.
+//! there is no unencrypted port but that of instance metadata (`metadata`),
+//! where an operator asks for it, which tells nothing private.
 
 pub mod access;
 mod agents;
@@ -20,6 +21,7 @@ mod gate;
 mod idempotency;
 mod images;
 mod lookup;
+mod metadata;
 mod metrics;
 pub mod openapi;
 mod page;

@@ -17,17 +17,17 @@ use tokio::{sync::watch, task::JoinHandle};
 use crate::{
     app::App,
     fetch::AddressRange,
-    router,
+    metadata, router,
     tls::{Authority, RENEW_DAYS, TlsError},
     webhooks,
 };
 
 /// Bytes of all headers of a request, at most.
-const HEADER_BYTES: usize = 32 * 1024;
+pub(crate) const HEADER_BYTES: usize = 32 * 1024;
 /// Headers of a request, at most.
-const HEADERS: usize = 100;
+pub(crate) const HEADERS: usize = 100;
 /// How long a request's headers may take to come.
-const HEADER_TIME: Duration = Duration::from_secs(15);
+pub(crate) const HEADER_TIME: Duration = Duration::from_secs(15);
 /// How long a TLS handshake may take: BMCs are slow.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(20);
 
@@ -52,6 +52,8 @@ pub struct ServeOptions {
     pub image_bytes: u64,
     /// Largest disk that an image may unfold to, in bytes.
     pub disk_bytes: u64,
+    /// Where to serve instance metadata, over plain HTTP.
+    pub metadata: Option<SocketAddr>,
 }
 
 impl Default for ServeOptions {
@@ -65,6 +67,7 @@ impl Default for ServeOptions {
             webhook_give_up: jiff::SignedDuration::from_hours(72),
             image_bytes: 64 << 30,
             disk_bytes: 256 << 30,
+            metadata: None,
         }
     }
 }
@@ -100,6 +103,7 @@ pub struct Server {
     /// Told true at the end.
     end: watch::Sender<bool>,
     address: SocketAddr,
+    metadata: Option<metadata::Listening>,
     fingerprint: String,
     handle: Handle<SocketAddr>,
     serving: JoinHandle<std::io::Result<()>>,
@@ -129,6 +133,10 @@ pub async fn serve(control: Control, options: ServeOptions) -> Result<Server, Se
 
     let (end, ending) = watch::channel(false);
     let app = App::new(control.clone(), &options, &fingerprint, ending)?;
+    let metadata = options
+        .metadata
+        .map(|at| metadata::serve(control.clone(), at))
+        .transpose()?;
     app.images().recover().await.map_err(ServeError::Images)?;
     let helpers = vec![
         tokio::spawn(renew(config.clone(), authority, options.names, control)),
@@ -162,6 +170,7 @@ pub async fn serve(control: Control, options: ServeOptions) -> Result<Server, Se
     Ok(Server {
         end,
         address,
+        metadata,
         fingerprint,
         handle,
         serving,
@@ -173,6 +182,11 @@ impl Server {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it serves instance metadata, if it does.
+    pub fn metadata_address(&self) -> Option<SocketAddr> {
+        self.metadata.as_ref().map(metadata::Listening::address)
     }
 
     /// SHA-256 of the authority's certificate, for `billet login`.

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use billet_model::{
     ImageId, MachineId, Name, ProjectId, SiteId,
-    api::{LeaseView, MachineView},
+    api::{LeaseView, MachineView, MetadataOffered},
     inventory::Emulation,
     lease::Lease,
     lifecycle::Lifecycle,
@@ -26,7 +26,8 @@ pub(crate) struct Views<'a> {
     app: &'a App,
     sites: HashMap<SiteId, Option<Site>>,
     projects: HashMap<ProjectId, Option<Name>>,
-    images: HashMap<ImageId, Option<Name>>,
+    /// Name, and whether it has cloud-init.
+    images: HashMap<ImageId, Option<(Name, bool)>>,
 }
 
 impl<'a> Views<'a> {
@@ -61,14 +62,14 @@ impl<'a> Views<'a> {
         Ok(name)
     }
 
-    async fn image(&mut self, id: ImageId) -> Result<Option<Name>, Failure> {
+    async fn image(&mut self, id: ImageId) -> Result<Option<(Name, bool)>, Failure> {
         if let Some(known) = self.images.get(&id) {
             return Ok(known.clone());
         }
         let image = self.app.store().image(id).await;
         let name = image
             .map_err(|e| of_store("looking for an image", e))?
-            .map(|image| image.name);
+            .map(|image| (image.name, image.cloud_init));
         self.images.insert(id, name.clone());
         Ok(name)
     }
@@ -135,6 +136,7 @@ impl<'a> Views<'a> {
         };
         let project = self.project(lease.project).await?;
         let image = self.image(lease.image).await?;
+        let cloud_init = image.as_ref().is_some_and(|(_, cloud_init)| *cloud_init);
         // Only while it is the lease's: afterwards these are someone else's.
         let held = machine
             .as_ref()
@@ -159,7 +161,12 @@ impl<'a> Views<'a> {
             emulation: machine
                 .as_ref()
                 .map_or(Emulation::default(), |machine| machine.emulation),
-            image: image.map_or_else(|| stand_in(&lease.image), Ok)?,
+            image: image.map_or_else(|| stand_in(&lease.image), |(name, _)| Ok(name))?,
+            metadata: MetadataOffered {
+                drive: cloud_init && lease.written.is_some(),
+                network: self.app.serves_metadata()
+                    && held.is_some_and(|machine| !machine.addresses.is_empty()),
+            },
             image_digest: lease.written.map(|written| written.image),
             power: held.and_then(|machine| machine.power),
             addresses: held.map_or_else(Vec::new, |machine| machine.addresses.clone()),

@@ -169,6 +169,7 @@ impl Core {
                 server: self.servers.first().map_or("", String::as_str),
                 token: &self.keys.phone_token(lease.id, lease.operation),
                 authority: &self.authority,
+                about: &self.about(&lease, &machine).await?,
             }));
         }
         Ok(Some(task))

@@ -203,6 +203,14 @@ impl Keys {
         id_in(token, "home").map(LeaseId)
     }
 
+    /// The token with which a lease's machine reads its metadata, until that
+    /// second since 1970: it begins with it.
+    pub fn metadata_token(&self, lease: LeaseId, until: i64) -> Secret {
+        let mac = self.mac("metadata", &[lease.0.as_bytes(), &until.to_be_bytes()]);
+        let hex: String = mac[..24].iter().map(|b| format!("{b:02x}")).collect();
+        Secret::new(format!("{until}.{hex}"))
+    }
+
     /// Encrypts a secret, bound to its owner and kind.
     pub fn seal(&self, world: &dyn World, owner: Uuid, kind: &str, plain: &Secret) -> Vec<u8> {
         let mut nonce = [0; 24];

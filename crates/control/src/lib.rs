@@ -11,6 +11,7 @@ mod core;
 mod enroll;
 mod facts;
 mod grants;
+mod instance;
 pub mod keys;
 mod media;
 mod open;
@@ -24,6 +25,7 @@ mod world;
 
 pub use agents::AgentError;
 pub use core::{Core, Input, Stepped};
+pub use instance::Instance;
 pub use open::{Control, OpenError, Settings};
 pub use refusal::{Refusal, RefusalKind};
 pub use requests::MachineCommand;

@@ -691,6 +691,9 @@ pub struct LeaseView {
     pub rescue: Option<RescueAccess>,
     /// When something of Billet's ran on its machine after it was handed over.
     pub visits: Vec<Visit>,
+    /// How its machine learns what it is.
+    #[serde(default)]
+    pub metadata: MetadataOffered,
     /// Kernel arguments.
     pub kernel_args: Vec<String>,
     /// Tags.
@@ -711,6 +714,16 @@ pub struct LeaseView {
     pub ended_at: Option<Timestamp>,
     /// For optimistic concurrency.
     pub version: i64,
+}
+
+/// How a lease's machine learns what it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MetadataOffered {
+    /// On the drive: in cloud-init's seed, of images that have cloud-init.
+    pub drive: bool,
+    /// Over the network, at the link-local address: where the operator serves it
+    /// and the machine has an address of Billet's.
+    pub network: bool,
 }
 
 /// A lease and the operation that works on it.

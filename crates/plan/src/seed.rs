@@ -16,6 +16,43 @@ pub struct SeedFacts<'a> {
     pub token: &'a Secret,
     /// The control plane's authority, PEM.
     pub authority: &'a str,
+    /// What [`about`] makes of the lease.
+    pub about: &'a serde_json::Value,
+}
+
+/// What [`about`] needs beside the lease.
+pub struct About<'a> {
+    /// The lease.
+    pub lease: &'a Lease,
+    /// Its project's name.
+    pub project: Option<&'a str>,
+    /// Its site's name and jurisdiction.
+    pub site: Option<(&'a str, &'a str)>,
+}
+
+/// What a machine is told of its lease: nothing that is not its tenant's own,
+/// and nothing private. The same on the drive and over the network.
+pub fn about(facts: &About<'_>) -> serde_json::Value {
+    let lease = facts.lease;
+    serde_json::json!({
+        "lease_id": lease.id,
+        "name": lease.name,
+        "hostname": hostname(lease),
+        "project": facts.project,
+        "machine": lease.machine,
+        "machine_type": lease.machine_type,
+        "site": facts.site.map(|s| s.0),
+        "jurisdiction": facts.site.map(|s| s.1),
+        "image": lease.image,
+        "tags": lease.tags,
+        "ends_at": lease.ends_at,
+        "public_keys": lease.spec.ssh_keys,
+    })
+}
+
+fn hostname(lease: &Lease) -> String {
+    let given = lease.spec.hostname.clone();
+    given.unwrap_or_else(|| lease.name.to_string())
 }
 
 /// Makes the seed. The tenant's user data stays as it is; what Billet needs is
@@ -27,16 +64,13 @@ pub struct SeedFacts<'a> {
 /// once the last stage is over.
 pub fn seed(facts: &SeedFacts<'_>) -> Seed {
     let lease = facts.lease;
-    let hostname = lease
-        .spec
-        .hostname
-        .clone()
-        .unwrap_or_else(|| lease.name.to_string());
+    let hostname = hostname(lease);
     let keys: Vec<&String> = lease.spec.ssh_keys.iter().collect();
     let meta_data = serde_json::json!({
         "instance-id": lease.id,
         "local-hostname": hostname,
         "public-keys": keys,
+        "billet": facts.about,
     });
     let vendor = serde_json::json!({
         "disable_root": false,

@@ -14,6 +14,7 @@ mod images;
 mod keys;
 mod leases;
 mod machines;
+mod metadata;
 mod people;
 mod problems;
 mod site;

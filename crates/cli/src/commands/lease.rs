@@ -677,6 +677,16 @@ fn show(l: &LeaseView) -> String {
             "visits",
             l.visits.iter().map(visit).collect::<Vec<_>>().join("\n"),
         ),
+        (
+            "metadata",
+            match (l.metadata.drive, l.metadata.network) {
+                (true, true) => "on the drive (cloud-init's seed), and at http://169.254.169.254",
+                (true, false) => "on the drive (cloud-init's seed)",
+                (false, true) => "at http://169.254.169.254",
+                (false, false) => "",
+            }
+            .to_owned(),
+        ),
         ("kernel args", l.kernel_args.join(" ")),
         ("tags", tags.join("\n")),
         ("began", human::time(l.created_at)),

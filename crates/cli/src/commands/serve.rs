@@ -102,6 +102,11 @@ pub struct Serve {
     /// Most that is kept of one machine's console, compressed; the oldest goes first.
     #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = human::parse_bytes)]
     console_limit: u64,
+    /// Serve instance metadata here, over plain HTTP, to leased machines by their addresses. Route
+    /// 169.254.169.254 port 80 of the machines' networks to it, without changing who the packets
+    /// come from; see docs/metadata.md. Nothing private is told.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    metadata: Option<SocketAddr>,
     /// Write the first operator's token to this file, readable to you alone, and do not print it.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
@@ -193,6 +198,7 @@ impl Serve {
             ),
             image_bytes: self.image_limit,
             disk_bytes: self.disk_limit,
+            metadata: self.metadata,
         };
         let mut server = billet_api::serve(control.clone(), options)
             .await

@@ -82,6 +82,26 @@ impl Store {
         rows.first().map(|row| noun(WHAT, row)).transpose()
     }
 
+    /// Machines that have this address, on whichever network: two at most, for
+    /// more than one is one too many.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn machines_at(&self, address: std::net::IpAddr) -> Result<Vec<Machine>> {
+        let rows = self
+            .fetch(
+                Statement::read(
+                    "SELECT doc FROM machines WHERE id IN \
+                     (SELECT machine FROM addresses WHERE ip = $1) \
+                     AND lifecycle <> 'retired' ORDER BY id LIMIT 2",
+                    WHAT,
+                )
+                .bind(address.to_string()),
+            )
+            .await?;
+        rows.iter().map(|row| noun(WHAT, row)).collect()
+    }
+
     /// Machines in order of their ids, those after `after`.
     ///
     /// # Errors
