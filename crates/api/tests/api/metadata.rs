@@ -92,7 +92,7 @@ async fn each_machine_is_told_of_its_own_lease_and_nothing_private() {
     let id = two.get("/latest/meta-data/instance-id", &other).await;
     assert_eq!(id.1, second.to_string());
     let (_, listed) = one.get("/latest/meta-data/", &token).await;
-    assert!(listed.contains("placement/\n"), "{listed}");
+    assert!(listed.contains("placement/"), "{listed}");
     let (_, all) = one.get("/latest/billet.json", &token).await;
     let all: Value = serde_json::from_str(&all).expect("a document");
     assert_eq!(
