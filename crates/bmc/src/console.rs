@@ -306,7 +306,7 @@ mod tests {
         Resource {
             path: "/redfish/v1/x".into(),
             etag: None,
-            body,
+            body: body.into(),
         }
     }
 

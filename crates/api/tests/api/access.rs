@@ -74,7 +74,9 @@ fn what_machines_call_is_all_in_the_table() {
     let table = TABLE.iter().filter(|rule| rule.who == Who::Machine);
     let table: BTreeSet<&str> = table.map(|rule| rule.path).collect();
     assert_eq!(routed, table);
-    // And there is no other place where anything is routed by hand.
+    // And there is no other place where anything is routed by hand, but for the metadata service:
+    // a listener of its own without tokens or tenants, whose tests ask as whom it lets in.
+    let own = ["agents.rs", "metadata.rs"];
     let sources = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut folders = vec![sources];
     while let Some(folder) = folders.pop() {
@@ -82,7 +84,7 @@ fn what_machines_call_is_all_in_the_table() {
             let path = entry.expect("an entry").path();
             if path.is_dir() {
                 folders.push(path);
-            } else if !path.ends_with("agents.rs") {
+            } else if !own.iter().any(|file| path.ends_with(file)) {
                 let text = std::fs::read_to_string(&path).expect("a source");
                 assert!(!text.contains(".route("), "{}", path.display());
             }
