@@ -165,7 +165,7 @@ impl Reader<'_> {
             etag: text(&member, "/@odata.etag"),
             body: Arc::new(member),
         };
-        self.see(&resource.path);
+        // Not seen: the BMC was not asked for it, and some want to be before what is below.
         self.keep(&resource);
         resource
     }

@@ -481,7 +481,14 @@ impl Sim {
         };
         let one = &mut self.machines[m];
         if one.stored.as_ref() == Some(&machine) {
-            return Ok(());
+            // A lease on a machine that is held is released with no change of it.
+            let lease = match machine.lease {
+                Some(id) => block_on(store.lease(id))?,
+                None => None,
+            };
+            if one.lease == lease {
+                return Ok(());
+            }
         }
         let before = one.stored.replace(machine.clone());
         let of = machine.lease.or(before.as_ref().and_then(|b| b.lease));
