@@ -259,6 +259,10 @@ pub static TABLE: &[Rule] = &[
     rule(GET,    "/v1/machines/{machine}/console/log",    OPERATORS, Scope::Site),
     rule(GET,    "/v1/machines/{machine}/console/status", OPERATORS, Scope::Site),
     rule(PUT,    "/v1/machines/{machine}/console/host-key", OPERATORS, Scope::Site),
+    rule(POST,   "/v1/machines/{machine}/bmc-password",   OPERATORS, Scope::Site),
+    rule(POST,   "/v1/machines/{machine}/rotate-password", OPERATORS, Scope::Site),
+    rule(POST,   "/v1/machines/{machine}/accept-firmware", OPERATORS, Scope::Site),
+    rule(POST,   "/v1/machines/{machine}/drives",         OPERATORS, Scope::Site),
 
     rule(GET,    "/v1/offers",                       EVERYONE,      Scope::Open),
     rule(GET,    "/v1/images",                       EVERYONE,      Scope::Shared),

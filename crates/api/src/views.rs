@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use billet_model::{
     ImageId, MachineId, Name, ProjectId, SiteId,
-    api::{LeaseView, MachineView, MetadataOffered},
+    api::{BmcPasswordState, LeaseView, MachineView, MetadataOffered},
     inventory::Emulation,
     lease::Lease,
     lifecycle::Lifecycle,
@@ -120,6 +120,14 @@ impl<'a> Views<'a> {
             operation: machine.operation,
             drives: machine.drives,
             differences: machine.differences,
+            settings_left: machine.upkeep.left,
+            settings: machine.firmware.filter(|_| whole),
+            bmc_password: BmcPasswordState {
+                after_each_lease: machine.upkeep.rotate,
+                rotated_at: machine.upkeep.rotated_at,
+                failed: machine.upkeep.rotation_failed,
+            },
+            struck: machine.upkeep.struck,
             tests: machine.tests,
             inventory: machine.inventory.filter(|_| whole),
             created_at: machine.created_at,
@@ -211,6 +219,9 @@ fn doing(machine: &Machine) -> String {
         },
         Step::Discover => "being read through its BMC".into(),
         Step::ReadSettings { .. } => "firmware settings are being read".into(),
+        Step::Restore { .. } => "what a lease changed is being put back".into(),
+        Step::Rotate { .. } => "its BMC gets another password".into(),
+        Step::LookOver => "being looked at through its BMC".into(),
         Step::Ramdisk { then, .. } => format!("on its way to the ramdisk, to {then}"),
         Step::Working { kind, .. } => format!("the agent is at work: {kind}"),
         Step::Rescue { .. } => "the ramdisk runs for the tenant".into(),

@@ -56,7 +56,8 @@ impl Service {
             path,
             header: None,
             if_match,
-            body: Some(body),
+            // A deletion has none.
+            body: (!body.is_null()).then_some(body),
             timeout: self.http.timeouts.change,
         };
         let answer = match self.send(call).await {

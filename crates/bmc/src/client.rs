@@ -17,6 +17,9 @@ use crate::session::Account;
 #[derive(Clone)]
 pub struct BmcClient {
     service: Arc<Service>,
+    pub(crate) endpoint: BmcEndpoint,
+    pub(crate) password: Secret,
+    pub(crate) timeouts: Timeouts,
 }
 
 impl std::fmt::Debug for BmcClient {
@@ -39,9 +42,12 @@ impl BmcClient {
         timeouts: Timeouts,
     ) -> Result<Self, BmcError> {
         let http = Http::new(endpoint, timeouts)?;
-        let account = Account::new(endpoint.user.clone(), password);
+        let account = Account::new(endpoint.user.clone(), password.clone());
         Ok(Self {
             service: Arc::new(Service::new(http, account)),
+            endpoint: endpoint.clone(),
+            password,
+            timeouts,
         })
     }
 
@@ -89,6 +95,11 @@ impl BmcClient {
                     return Ok(BmcFact::Unshown { shows });
                 }
             }
+            BmcRequest::Restore { what } => service.restore(what, &self.endpoint.user).await?,
+            BmcRequest::SetPassword | BmcRequest::TryPassword => {
+                let detail = "it takes the next password: see `set_password`";
+                return Err(BmcError::refused("change the password", detail));
+            }
         }
         Ok(BmcFact::Done)
     }
@@ -111,10 +122,12 @@ impl BmcClient {
         self.service.read_power().await
     }
 
-    /// Reads the firmware settings, all or none.
+    /// Reads accounts, firmware settings and versions. What could not be read,
+    /// or is not shown, is told as that.
     ///
     /// # Errors
-    /// Where something that is there cannot be read; never [`BmcError::Uncertain`].
+    /// Where the system itself cannot be read, or the BMC stops answering; never
+    /// [`BmcError::Uncertain`].
     pub async fn firmware_settings(&self) -> Result<FirmwareSettings, BmcError> {
         self.service.firmware_settings().await
     }
@@ -131,6 +144,10 @@ impl BmcClient {
     /// without a pin and before the first connection.
     pub fn fingerprint(&self) -> Option<String> {
         self.service.http.fingerprint()
+    }
+
+    pub(crate) fn service(&self) -> &Service {
+        &self.service
     }
 
     /// Closes the session, best effort. The client can be used again.

@@ -119,7 +119,8 @@ impl BmcError {
     pub fn kind(&self) -> Option<BmcFailure> {
         match self {
             Self::Unreachable { .. } => Some(BmcFailure::Unreachable),
-            Self::Credentials { .. } | Self::PasswordChange { .. } => Some(BmcFailure::Credentials),
+            Self::Credentials { .. } => Some(BmcFailure::Credentials),
+            Self::PasswordChange { .. } => Some(BmcFailure::PasswordChange),
             Self::Certificate { .. } => Some(BmcFailure::Certificate),
             Self::Refused { .. } => Some(BmcFailure::Refused),
             Self::Malformed { .. } => Some(BmcFailure::Malformed),

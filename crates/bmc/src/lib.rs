@@ -10,6 +10,7 @@
 //! malformed costs itself and nothing else, and is written down as a note.
 //! Differences between vendors live in one table, `vendors.rs`.
 
+mod accounts;
 mod boot;
 mod change;
 mod client;
@@ -21,9 +22,11 @@ mod http;
 mod link;
 mod media;
 mod messages;
+mod password;
 mod pin;
 mod power;
 mod read;
+mod restore;
 mod service;
 mod session;
 mod settings;

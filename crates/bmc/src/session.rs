@@ -131,7 +131,7 @@ impl Account {
                 Ok(pass)
             }
             Err(error) => {
-                if error.kind() == Some(BmcFailure::Credentials) {
+                if let Some(BmcFailure::Credentials | BmcFailure::PasswordChange) = error.kind() {
                     state.refused = Some((Instant::now(), error.clone()));
                 }
                 Err(error)

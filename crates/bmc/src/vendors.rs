@@ -43,6 +43,8 @@ pub(crate) struct Quirks {
     pub decimal_pci: bool,
     /// Where a PCI address hides.
     pub pci_address: PciAddress,
+    /// Accounts are slots that are there for good: one is deleted by taking its name.
+    pub account_slots: bool,
     /// Beginnings and endings of ids of firmware that is listed but does not run.
     pub idle_firmware: &'static [&'static str],
     /// Drives behind its RAID controllers are listed apart, at this path below the system.
@@ -69,6 +71,7 @@ const STANDARD: Quirks = Quirks {
     url_slots: &[],
     decimal_pci: false,
     pci_address: PciAddress::Unknown,
+    account_slots: false,
     idle_firmware: &[],
     more_drives: None,
     virtual_cd_attributes: &[],
@@ -85,6 +88,7 @@ const TABLE: [Quirks; 5] = [
         known_by: &["dell"],
         serial_is_sku: true,
         pci_address: PciAddress::IdDecimal,
+        account_slots: true,
         idle_firmware: &["Previous-", "Available-"],
         manager_attributes: "/Links/Oem/Dell/DellAttributes",
         virtual_cd_attributes: &[

@@ -10,7 +10,8 @@ use billet_bmc::{BmcClient, BmcError, Discovery, Timeouts};
 use billet_lab::faults::{CATALOGUE, NewFault};
 use billet_lab::{Lab, LabMachine, LabOptions, Model};
 use billet_model::bmc::{
-    BmcEndpoint, BmcFact, BmcFailure, BmcReply, BmcRequest, BootTarget, PowerAction,
+    BmcEndpoint, BmcFact, BmcFailure, BmcReply, BmcRequest, BootTarget, FirmwareSettings,
+    PasswordThatWorks, PowerAction, Restore,
 };
 use billet_model::lifecycle::Power;
 use billet_model::{BootId, Secret};
@@ -171,6 +172,10 @@ async fn what_appears_only_after_a_reset_of_the_bmc() {
     b.arm(hide);
     let settings = b.client.firmware_settings().await.unwrap();
     assert!(settings.bios.is_empty());
+    assert!(
+        settings.not_read.contains_key("BIOS settings"),
+        "{settings:?}"
+    );
     assert!(noted(&b.discover().await, "no virtual CD"));
     let (kind, detail) = failed(b.insert().await);
     assert_eq!(kind, BmcFailure::Refused);
@@ -321,7 +326,7 @@ async fn a_password_that_must_be_changed_first() {
         "{error}"
     );
     assert!(!error.to_string().contains(&b.machine.password));
-    assert_eq!(failed(b.ask(&ON).await).0, BmcFailure::Credentials);
+    assert_eq!(failed(b.ask(&ON).await).0, BmcFailure::PasswordChange);
     // It was not offered again and again, and the session was given back.
     let sessions = "/redfish/v1/SessionService/Sessions";
     let new = json!({"Password": "another-password"});
@@ -335,6 +340,212 @@ async fn a_password_that_must_be_changed_first() {
     let listed = b.raw(reqwest::Method::GET, sessions, json!({})).await;
     let listed: Value = listed.json().await.unwrap();
     assert_eq!(listed["Members"].as_array().unwrap().len(), 1, "{listed}");
+    b.lab.stop().await;
+}
+
+const NEXT: PasswordThatWorks = PasswordThatWorks::Next;
+
+fn works(reply: BmcReply) -> PasswordThatWorks {
+    match reply {
+        BmcReply::Done {
+            fact: BmcFact::Password { works },
+        } => works,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn another_password_is_set_and_signed_in_with() {
+    let b = Bench::new().await;
+    let next = Secret::new("Abcdefgh12345678");
+    assert_eq!(b.client.power().await.unwrap(), Power::Off);
+    let before = works(b.client.try_passwords(&next).await);
+    assert_eq!(before, PasswordThatWorks::Current);
+    assert_eq!(works(b.client.set_password(&next).await), NEXT);
+    assert_eq!(works(b.client.try_passwords(&next).await), NEXT);
+    let wrong = Secret::new("never-was-it");
+    let neither = b.client.try_passwords(&wrong).await;
+    assert_eq!(works(neither), PasswordThatWorks::Neither);
+    // What must be changed first is changed, and nothing else was needed.
+    b.arm(json!({"at": "session", "kind": "password_expired"}));
+    let machine = b.lab.machines().remove(0);
+    let expired = client(&machine, None, common::quick());
+    let third = Secret::new("Zyxwvuts87654321");
+    assert_eq!(works(expired.set_password(&third).await), NEXT);
+    let machine = b.lab.machines().remove(0);
+    assert_eq!(machine.password, third.expose());
+    b.lab.stop().await;
+}
+
+#[tokio::test]
+async fn a_lost_answer_to_another_password_is_uncertain_and_looked_at() {
+    let b = Bench::new().await;
+    let next = Secret::new("Abcdefgh12345678");
+    b.client.firmware_settings().await.unwrap();
+    b.arm(json!({"at": "any", "kind": "late", "ms": 9000, "count": 1}));
+    // Not at the login, which would come late as well: that is done.
+    let reply = b.client.set_password(&next).await;
+    assert!(matches!(reply, BmcReply::Uncertain { .. }), "{reply:?}");
+    let now = works(b.client.try_passwords(&next).await);
+    assert_eq!(now, PasswordThatWorks::Current, "it is late");
+    let began = Instant::now();
+    while works(b.client.try_passwords(&next).await) != NEXT {
+        assert!(began.elapsed() < Duration::from_secs(30), "it never came");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    b.lab.stop().await;
+}
+
+#[tokio::test]
+async fn a_password_that_the_policy_refuses() {
+    let b = Bench::with(json!({"at": "any", "kind": "password_policy"})).await;
+    let plain = Secret::new("Abcdefgh12345678");
+    let (kind, detail) = failed(b.client.set_password(&plain).await);
+    assert_eq!(kind, BmcFailure::Refused);
+    assert!(!detail.contains(plain.expose()), "{detail}");
+    let marked = Secret::new("Abcdefgh-123_567");
+    assert_eq!(works(b.client.set_password(&marked).await), NEXT);
+    b.lab.stop().await;
+}
+
+/// Another account, as a tenant's root may make one from inside.
+async fn intruder(b: &Bench) {
+    let new = json!({"UserName": "mallory", "Password": "mallory-1234", "RoleId": "Administrator"});
+    let accounts = "/redfish/v1/AccountService/Accounts";
+    let made = b.raw(reqwest::Method::POST, accounts, new).await;
+    assert_eq!(made.status(), 201);
+}
+
+fn remove(settings: &FirmwareSettings) -> BmcRequest {
+    let accounts = settings.accounts.as_ref().unwrap();
+    let one = accounts.iter().find(|a| a.user == "mallory").unwrap();
+    BmcRequest::Restore {
+        what: Restore::RemoveAccount {
+            id: one.id.clone(),
+            user: one.user.clone(),
+        },
+    }
+}
+
+#[tokio::test]
+async fn what_is_set_is_read_and_put_back() {
+    let b = Bench::new().await;
+    let before = b.client.firmware_settings().await.unwrap();
+    assert_eq!(before.not_read, Default::default());
+    assert_eq!(before.accounts.as_ref().unwrap().len(), 1);
+    assert_eq!(before.boot_options["Boot0002"], "UEFI: PXE IPv4 Port 1");
+    intruder(&b).await;
+    let system = "/redfish/v1/Systems/1";
+    let order = json!({"Boot": {"BootOrder": ["Boot0002", "Boot0001", "Boot0003"]}});
+    b.raw(reqwest::Method::PATCH, system, order).await;
+    let lasting = json!({"Boot": {
+        "BootSourceOverrideEnabled": "Continuous", "BootSourceOverrideTarget": "Pxe",
+    }});
+    b.raw(reqwest::Method::PATCH, system, lasting).await;
+    let settings = "/redfish/v1/Systems/1/Bios/Settings";
+    let bios = json!({"Attributes": {"SysProfile": "Custom"}});
+    b.raw(reqwest::Method::PATCH, settings, bios).await;
+    assert_eq!(b.ask(&ON).await, DONE);
+    let after = b.client.firmware_settings().await.unwrap();
+    assert_eq!(after.accounts.as_ref().unwrap().len(), 2);
+    assert_eq!(after.boot_order[0], "Boot0002");
+    assert_eq!(after.boot_override, "Continuous Pxe");
+    assert_eq!(after.bios["SysProfile"], "Custom");
+    for what in [
+        Restore::Bios {
+            attributes: before.bios.clone(),
+        },
+        Restore::BootOrder {
+            order: before.boot_order.clone(),
+        },
+    ] {
+        assert_eq!(b.ask(&BmcRequest::Restore { what }).await, DONE);
+    }
+    assert_eq!(b.ask(&remove(&after)).await, DONE);
+    assert_eq!(b.ask(&remove(&after)).await, DONE, "gone is gone");
+    let disk = BmcRequest::SetBoot {
+        target: BootTarget::Disk,
+    };
+    assert_eq!(b.ask(&disk).await, DONE);
+    // BIOS settings hold from the next boot on.
+    assert_eq!(b.ask(&OFF).await, DONE);
+    assert_eq!(b.ask(&ON).await, DONE);
+    assert_eq!(b.client.firmware_settings().await.unwrap(), before);
+    // One attribute that is refused costs only itself.
+    let mut attributes = before.bios.clone();
+    attributes.insert("SysProfile".into(), "Custom".into());
+    attributes.insert("NodeInterleave".into(), "Perhaps".into());
+    let what = Restore::Bios { attributes };
+    let (kind, detail) = failed(b.ask(&BmcRequest::Restore { what }).await);
+    assert_eq!(kind, BmcFailure::Refused);
+    assert!(
+        detail.contains("NodeInterleave") && !detail.contains("SysProfile,"),
+        "{detail}"
+    );
+    assert_eq!(b.ask(&OFF).await, DONE);
+    assert_eq!(b.ask(&ON).await, DONE);
+    let now = b.client.firmware_settings().await.unwrap();
+    assert_eq!(now.bios["SysProfile"], "Custom");
+    b.lab.stop().await;
+}
+
+#[tokio::test]
+async fn an_account_that_cannot_be_deleted_is_disabled() {
+    for (enabled, kind) in [(false, None), (true, Some(BmcFailure::Refused))] {
+        let fault = json!({"at": "any", "kind": "accounts_stay", "enabled": enabled});
+        let b = Bench::with(fault).await;
+        intruder(&b).await;
+        let after = b.client.firmware_settings().await.unwrap();
+        let reply = b.ask(&remove(&after)).await;
+        let now = b.client.firmware_settings().await.unwrap();
+        let accounts = now.accounts.unwrap();
+        let mallory = accounts.iter().find(|a| a.user == "mallory").unwrap();
+        match kind {
+            None => assert_eq!(reply, DONE),
+            Some(kind) => assert_eq!(failed(reply).0, kind),
+        }
+        assert_eq!(mallory.enabled, Some(enabled));
+        b.lab.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn an_altered_role_is_put_back_and_our_own_account_is_never_taken() {
+    let b = Bench::new().await;
+    intruder(&b).await;
+    let before = b.client.firmware_settings().await.unwrap();
+    let accounts = before.accounts.unwrap();
+    let mut account = accounts
+        .iter()
+        .find(|a| a.user == "mallory")
+        .unwrap()
+        .clone();
+    account.role = Some("ReadOnly".into());
+    account.enabled = Some(false);
+    let what = Restore::PutAccount {
+        account: account.clone(),
+    };
+    assert_eq!(b.ask(&BmcRequest::Restore { what }).await, DONE);
+    let now = b.client.firmware_settings().await.unwrap();
+    assert!(now.accounts.unwrap().contains(&account));
+    let own = accounts.iter().find(|a| a.user == b.machine.user).unwrap();
+    let what = Restore::RemoveAccount {
+        id: own.id.clone(),
+        user: own.user.clone(),
+    };
+    let refused = failed(b.ask(&BmcRequest::Restore { what }).await);
+    assert_eq!(refused.0, BmcFailure::Refused);
+    b.lab.stop().await;
+}
+
+#[tokio::test]
+async fn firmware_of_another_version_shows() {
+    let b = Bench::new().await;
+    let before = b.client.firmware_settings().await.unwrap();
+    b.arm(json!({"at": "read", "kind": "other_firmware", "version": "9.9"}));
+    let now = b.client.firmware_settings().await.unwrap();
+    assert_ne!(before.versions["BIOS"], "9.9");
+    assert_eq!(now.versions["BIOS"], "9.9");
     b.lab.stop().await;
 }
 

@@ -3,8 +3,8 @@
 use billet_model::{
     Secret,
     api::{
-        BmcChange, MachineChanged, MachineStarted, MachineView, NewMachine, PowerChange, Reason,
-        TakeOver,
+        BmcChange, BmcPasswordShown, BmcPasswordWanted, DrivesChange, MachineChanged,
+        MachineStarted, MachineView, NewMachine, PowerChange, Reason, RotatePassword, TakeOver,
     },
     bmc::PowerAction,
 };
@@ -35,6 +35,8 @@ pub enum MachineVerb {
     Retire,
     /// Confirm it after a restore from a backup.
     Confirm,
+    /// Take what is set in it for what is wanted.
+    AcceptFirmware,
 }
 
 impl MachineVerb {
@@ -51,6 +53,7 @@ impl MachineVerb {
             Self::BreakFix(_) => "break-fix",
             Self::Retire => "retire",
             Self::Confirm => "confirm",
+            Self::AcceptFirmware => "accept-firmware",
         }
     }
 
@@ -96,6 +99,7 @@ impl Client {
             "machine_type": new.machine_type,
             "serial": new.serial,
             "networks": new.networks,
+            "rotate_password": new.rotate_password,
             "bmc": {
                 "address": new.bmc.address,
                 "user": new.bmc.user,
@@ -114,10 +118,14 @@ impl Client {
         &self,
         name: &str,
         drives: Vec<String>,
+        rotate_password: Option<bool>,
         version: Option<i64>,
     ) -> Result<MachineStarted> {
         self.post(format!("/v1/machines/{}/take-over", part(name)))
-            .body(&TakeOver { drives })
+            .body(&TakeOver {
+                drives,
+                rotate_password,
+            })
             .if_match(version)
             .json()
             .await
@@ -142,6 +150,43 @@ impl Client {
     pub async fn power_machine(&self, name: &str, action: PowerAction) -> Result<MachineChanged> {
         self.post(format!("/v1/machines/{}/power", part(name)))
             .body(&PowerChange { action })
+            .json()
+            .await
+    }
+
+    /// Gives a machine's BMC another password, and says whether that is done after each lease.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn rotate_password(
+        &self,
+        name: &str,
+        after_each_lease: Option<bool>,
+    ) -> Result<MachineChanged> {
+        self.post(format!("/v1/machines/{}/rotate-password", part(name)))
+            .body(&RotatePassword { after_each_lease })
+            .json()
+            .await
+    }
+
+    /// How to sign in to a machine's BMC: it goes on record that this was asked.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn bmc_password(&self, name: &str, number: Option<u32>) -> Result<BmcPasswordShown> {
+        self.post(format!("/v1/machines/{}/bmc-password", part(name)))
+            .body(&BmcPasswordWanted { number })
+            .json()
+            .await
+    }
+
+    /// Strikes a drive from a machine's list, or adds one.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn change_drives(&self, name: &str, change: &DrivesChange) -> Result<MachineChanged> {
+        self.post(format!("/v1/machines/{}/drives", part(name)))
+            .body(change)
             .json()
             .await
     }

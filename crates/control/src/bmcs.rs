@@ -13,7 +13,7 @@ use billet_model::{
     step::Pending,
 };
 
-use crate::{Control, enroll::BMC_PASSWORD};
+use crate::{Control, passwords::BMC_PASSWORD};
 
 /// Clients by machine.
 #[derive(Default)]
@@ -83,6 +83,28 @@ impl Control {
                     self.settings().media_base.trim_end_matches('/'),
                     token.expose()
                 ))
+            }
+            BmcRequest::SetPassword | BmcRequest::TryPassword => {
+                let next = match self.bmc_secret(machine.id, true).await {
+                    Ok(next) => next,
+                    Err(error) => {
+                        return BmcReply::Failed {
+                            kind: BmcFailure::Refused,
+                            detail: error.to_string(),
+                        };
+                    }
+                };
+                // What was not kept is not sent, whoever decided it.
+                let Some(next) = next else {
+                    return BmcReply::Failed {
+                        kind: BmcFailure::Refused,
+                        detail: "no next password is kept for this BMC".into(),
+                    };
+                };
+                return match pending.request {
+                    BmcRequest::SetPassword => client.set_password(&next).await,
+                    _ => client.try_passwords(&next).await,
+                };
             }
             _ => None,
         };

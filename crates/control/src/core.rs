@@ -164,6 +164,11 @@ impl Core {
         if let Some(task) = decision.task {
             batch = batch.with(Write::PutTask(Box::new(task)));
         }
+        if let Some(password) = decision.password {
+            for write in self.password_writes(before.id, password) {
+                batch = batch.with(write);
+            }
+        }
         if let Some((id, certificate)) = decision.certificate {
             let evidence = self.sign(id, certificate)?;
             batch = batch.with(Write::PutEvidence(Box::new(evidence)));

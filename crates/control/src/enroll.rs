@@ -13,14 +13,12 @@ use billet_model::{
     people::Actor,
     site::{Address, Network},
     step::{Step, StepNotes},
+    upkeep::Upkeep,
 };
 use billet_plan::requests;
 use billet_store::{Batch, Write};
 
-use crate::{Core, Refusal};
-
-/// The kind under which a BMC's password is kept.
-pub(crate) const BMC_PASSWORD: &str = "bmc-password";
+use crate::{Core, Refusal, passwords::BMC_PASSWORD};
 
 impl Core {
     /// Makes a machine known and begins to read it.
@@ -97,6 +95,10 @@ impl Core {
             bmc_trouble: None,
             notes: StepNotes::default(),
             erase: None,
+            upkeep: Upkeep {
+                rotate: new.rotate_password,
+                ..Upkeep::default()
+            },
             power_request: None,
             wake_at: now,
             step_since: now,
@@ -121,6 +123,7 @@ impl Core {
                 "bmc": machine.bmc.address,
                 "site": site.name,
                 "type": machine.machine_type,
+                "rotate_password": new.rotate_password,
             }),
         );
         row.machine = Some(machine.id);

@@ -10,7 +10,9 @@ use std::{
 };
 
 use billet_evidence::{Keyring, SiteKey, keyfile};
-use billet_model::{BootId, LeaseId, OperationId, Secret, Time, api::SigningKey};
+use billet_model::{
+    BootId, LeaseId, MachineId, OperationId, Secret, Time, api::SigningKey, step::PasswordForm,
+};
 use chacha20poly1305::{
     KeyInit, XChaCha20Poly1305, XNonce,
     aead::{Aead, Payload},
@@ -211,6 +213,35 @@ impl Keys {
         Secret::new(format!("{until}.{hex}"))
     }
 
+    /// The password of this number and form for a machine's BMC. It follows from
+    /// the master key, so that a restored database has lost none for good.
+    ///
+    /// 16 characters, the most that every BMC takes (IPMI's limit, which some keep
+    /// to in Redfish as well), of each class one at least, none that is easily
+    /// taken for another.
+    pub fn bmc_password(&self, machine: MachineId, number: u32, form: PasswordForm) -> Secret {
+        const CLASSES: [&[u8]; 3] = [
+            b"ABCDEFGHJKLMNPQRSTUVWXYZ",
+            b"abcdefghijkmnpqrstuvwxyz",
+            b"23456789",
+        ];
+        let mac = self.mac(
+            "bmc password",
+            &[machine.0.as_bytes(), &number.to_be_bytes()],
+        );
+        let all: Vec<u8> = CLASSES.concat();
+        let mut text = String::with_capacity(16);
+        for (at, byte) in mac.iter().take(16).enumerate() {
+            let of = CLASSES.get(at).copied().unwrap_or(&all);
+            text.push(char::from(of[usize::from(*byte) % of.len()]));
+        }
+        if form == PasswordForm::Marked {
+            text.replace_range(7..8, "-");
+            text.replace_range(12..13, "_");
+        }
+        Secret::new(text)
+    }
+
     /// Encrypts a secret, bound to its owner and kind.
     pub fn seal(&self, world: &dyn World, owner: Uuid, kind: &str, plain: &Secret) -> Vec<u8> {
         let mut nonce = [0; 24];
@@ -374,6 +405,31 @@ mod tests {
         let other = Keys::open(dir.path(), &System)?;
         assert_ne!(keys.check_value(), other.check_value());
         Ok(())
+    }
+
+    #[test]
+    fn passwords_are_of_every_class_and_each_its_own() {
+        let keys = keys();
+        let mut seen = std::collections::BTreeSet::new();
+        for machine in 1..20 {
+            let id = MachineId::from_parts(machine, [1; 10]);
+            for number in 0..20 {
+                let plain = keys.bmc_password(id, number, PasswordForm::Plain);
+                let text = plain.expose();
+                assert_eq!(text.len(), 16);
+                assert!(text.chars().all(|c| c.is_ascii_alphanumeric()), "{text}");
+                for class in [
+                    char::is_uppercase as fn(char) -> bool,
+                    char::is_lowercase,
+                    char::is_numeric,
+                ] {
+                    assert!(text.chars().any(class), "{text}");
+                }
+                let marked = keys.bmc_password(id, number, PasswordForm::Marked);
+                assert!(marked.expose().contains('-') && marked.expose().contains('_'));
+                assert!(seen.insert(text.to_owned()), "{text} was made twice");
+            }
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub mod keys;
 mod media;
 mod open;
 mod operations;
+mod passwords;
 mod refusal;
 mod requests;
 mod runner;

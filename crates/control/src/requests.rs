@@ -13,15 +13,13 @@ use billet_model::{
 };
 use billet_plan::{
     Decision, Facts,
+    drives::{self, DriveChange},
     requests::{self, MachineRequest, Refused},
 };
 use billet_store::{Batch, MachineFilter, StoreError, Write};
 
 use crate::{
-    Core, Refusal, RefusalKind,
-    core::Input,
-    enroll::{self, BMC_PASSWORD},
-    facts::Gathered,
+    Core, Refusal, RefusalKind, core::Input, enroll, facts::Gathered, passwords::BMC_PASSWORD,
 };
 
 /// What an operator asks of a machine, secrets included.
@@ -29,6 +27,8 @@ use crate::{
 pub enum MachineCommand {
     /// What is decided purely.
     Request(MachineRequest),
+    /// Change the list of its drives.
+    Drives(DriveChange),
     /// New credentials for its BMC.
     SetBmc {
         /// The address, if it changed.
@@ -116,12 +116,13 @@ impl Core {
         actor: &Actor,
         id: MachineId,
         drives: &[String],
+        rotate_password: Option<bool>,
         if_match: Option<i64>,
     ) -> Result<(Machine, Operation), Refusal> {
         self.known_once(id, drives).await?;
         let (machine, _, operation) = self
             .decide_on(id, actor, if_match, |facts| {
-                requests::take_over(facts, drives)
+                requests::take_over(facts, drives, rotate_password)
             })
             .await?;
         Ok((machine, operation.ok_or_else(no_operation)?))
@@ -199,6 +200,15 @@ impl Core {
                     .await?;
                 Ok((machine, operation))
             }
+            MachineCommand::Drives(change) => {
+                if let DriveChange::Add { serial } = &change {
+                    self.known_once(id, std::slice::from_ref(serial)).await?;
+                }
+                let (machine, _, _) = self
+                    .decide_on(id, actor, if_match, |facts| drives::change(facts, &change))
+                    .await?;
+                Ok((machine, None))
+            }
             MachineCommand::SetBmc {
                 address,
                 user,
@@ -260,6 +270,9 @@ impl Core {
                 machine.bmc.fingerprint.clone_from(&fingerprint);
             }
             machine.bmc_trouble = None;
+            if password.is_some() {
+                machine.upkeep.rotation_failed = None;
+            }
             if machine.lifecycle == Lifecycle::Enrolled && machine.operation.is_none() {
                 requests::start_discovery_of(&mut machine, &self.policy, self.now());
             }

@@ -66,6 +66,8 @@ fn certificate() -> EraseCertificate {
             readback: "no owner".to_owned(),
         },
         firmware_changes: None,
+        settings: None,
+        struck: Vec::new(),
         visits: Vec::new(),
         not_done: vec![],
         attestation: "agent unattested".to_owned(),

@@ -4,6 +4,7 @@
 //! does not leave it half done. Changes of power are made one at a time, under
 //! [`Bmc::power_lock`].
 
+mod accounts;
 mod actions;
 mod auth;
 mod error;

@@ -243,6 +243,9 @@ mod tests {
             r#"{"kind":"new_certificate"}"#,
             r#"{"kind":"no_sessions"}"#,
             r#"{"kind":"password_expired"}"#,
+            r#"{"kind":"password_policy"}"#,
+            r#"{"kind":"accounts_stay"}"#,
+            r#"{"kind":"other_firmware","version":"9"}"#,
             r#"{"kind":"needs_off"}"#,
             r#"{"kind":"eject_first"}"#,
             r#"{"kind":"hide_boot"}"#,
@@ -268,6 +271,6 @@ mod tests {
             assert!(!row.at.is_empty(), "{json}");
             assert!(json.contains(row.kind));
         }
-        assert_eq!(CATALOGUE.len(), 26);
+        assert_eq!(CATALOGUE.len(), 29);
     }
 }

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use crate::{
     LeaseId, MachineId, Name, OperationId, ProjectId, SiteId,
-    bmc::{BmcTrouble, PowerAction},
+    bmc::{BmcTrouble, FirmwareSettings, PowerAction},
     image::Image,
     inventory::{Emulation, Inventory},
     lease::{ActiveBecause, LeaseMode, LeaseState, RescueAccess, Visit},
@@ -22,6 +22,7 @@ use crate::{
     site::Address,
     storage::RootDrive,
     webhook::{Delivery, Webhook},
+    upkeep::StruckDrive,
     work::{DriveRef, TestResult},
 };
 
@@ -412,6 +413,10 @@ pub struct NewMachine {
     pub networks: BTreeMap<Name, Option<std::net::Ipv4Addr>>,
     /// Its BMC.
     pub bmc: NewBmc,
+    /// Billet gives its BMC another password when it is taken over, and after
+    /// each lease.
+    #[serde(default)]
+    pub rotate_password: bool,
 }
 
 /// A BMC to enroll.
@@ -454,6 +459,71 @@ pub struct BmcChange {
 pub struct TakeOver {
     /// Serial numbers of all of its drives.
     pub drives: Vec<String>,
+    /// Give its BMC another password now and after each lease, or do not; as was
+    /// said when it was enrolled where absent.
+    #[serde(default)]
+    pub rotate_password: Option<bool>,
+}
+
+/// Give a machine's BMC another password.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RotatePassword {
+    /// Whether it is rotated after each lease from now on; as it was where absent.
+    #[serde(default)]
+    pub after_each_lease: Option<bool>,
+}
+
+/// Ask for a BMC's password.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BmcPasswordWanted {
+    /// One that Billet made, by its number: after a restore from a backup, the
+    /// BMC may have one that was made since. The present one where absent.
+    #[serde(default)]
+    pub number: Option<u32>,
+}
+
+/// How to sign in to a BMC. Has a secret in it.
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
+pub struct BmcPasswordShown {
+    /// Where it is.
+    pub address: String,
+    /// The account.
+    pub user: String,
+    /// Its password; where one is on its way, the one that was known to work last.
+    pub password: String,
+    /// Others that may work instead: one on its way, or the other form of the
+    /// one that was asked for by number.
+    pub or: Vec<String>,
+    /// Which of those that Billet made was made last; 0 for none.
+    pub number: u32,
+}
+
+/// Change the list of a machine's drives: one thing at a time.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DrivesChange {
+    /// Serial number of a drive that left the machine without an erase.
+    #[serde(default)]
+    pub strike: Option<String>,
+    /// Why, where one is struck: it goes on record and on the certificate.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// Serial number of a drive that came, and may be erased.
+    #[serde(default)]
+    pub add: Option<String>,
+}
+
+/// Whether and when Billet gives a BMC another password.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BmcPasswordState {
+    /// After each lease.
+    pub after_each_lease: bool,
+    /// When it last did.
+    pub rotated_at: Option<Timestamp>,
+    /// Why the last time changed nothing, where it did not.
+    pub failed: Option<String>,
 }
 
 /// A reason, for the record.
@@ -527,6 +597,19 @@ pub struct MachineView {
     pub drives: Vec<DriveRef>,
     /// What differs from what was expected.
     pub differences: Vec<String>,
+    /// What leases left otherwise than it was and nobody accepted yet: BMC
+    /// accounts, BIOS settings, boot order, firmware versions.
+    #[serde(default)]
+    pub settings_left: Vec<String>,
+    /// What is set in its BMC and firmware, as wanted; left out of lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings: Option<FirmwareSettings>,
+    /// Its BMC's password.
+    #[serde(default)]
+    pub bmc_password: BmcPasswordState,
+    /// Drives struck from the list since the last erase.
+    #[serde(default)]
+    pub struck: Vec<StruckDrive>,
     /// The last tests.
     pub tests: Vec<TestResult>,
     /// What was found in it; left out of lists.

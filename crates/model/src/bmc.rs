@@ -54,7 +54,21 @@ pub enum BootTarget {
     Disk,
 }
 
-/// Firmware settings as read: BIOS attributes, Secure Boot, boot order.
+/// An account of a BMC. Never its password.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct BmcAccount {
+    /// The BMC's id of it: the last part of its resource's path.
+    pub id: String,
+    /// User name.
+    pub user: String,
+    /// Role, where the BMC says.
+    pub role: Option<String>,
+    /// Whether it may sign in, where the BMC says.
+    pub enabled: Option<bool>,
+}
+
+/// What is set in a machine's firmware and BMC, as read: accounts, BIOS
+/// attributes, Secure Boot, boot order, firmware versions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct FirmwareSettings {
     /// BIOS attributes by name, values as text.
@@ -65,6 +79,88 @@ pub struct FirmwareSettings {
     pub boot_order: Vec<String>,
     /// Firmware versions by component name.
     pub versions: std::collections::BTreeMap<String, String>,
+    /// What the entries of the boot order stand for, where the BMC says.
+    #[serde(default)]
+    pub boot_options: std::collections::BTreeMap<String, String>,
+    /// A boot override that lasts beyond the next boot (`Continuous Pxe`); empty
+    /// for none.
+    #[serde(default)]
+    pub boot_override: String,
+    /// Accounts of the BMC; `None` where they were not read.
+    #[serde(default)]
+    pub accounts: Option<Vec<BmcAccount>>,
+    /// What was not read, with the reason: see [`FirmwareSettings::PARTS`].
+    #[serde(default)]
+    pub not_read: std::collections::BTreeMap<String, String>,
+}
+
+impl FirmwareSettings {
+    /// The word for BMC accounts, as in [`FirmwareSettings::not_read`].
+    pub const ACCOUNTS: &'static str = "BMC accounts";
+    /// The word for BIOS settings.
+    pub const BIOS: &'static str = "BIOS settings";
+    /// The word for firmware versions.
+    pub const VERSIONS: &'static str = "firmware versions";
+    /// The word for the boot order.
+    pub const BOOT_ORDER: &'static str = "boot order";
+    /// The word for a boot override that lasts.
+    pub const BOOT_OVERRIDE: &'static str = "boot override";
+    /// The word for Secure Boot.
+    pub const SECURE_BOOT: &'static str = "Secure Boot";
+    /// All there are.
+    pub const PARTS: [&'static str; 6] = [
+        Self::ACCOUNTS,
+        Self::BIOS,
+        Self::VERSIONS,
+        Self::BOOT_ORDER,
+        Self::BOOT_OVERRIDE,
+        Self::SECURE_BOOT,
+    ];
+}
+
+/// A setting to put back: each can be asked for again, and is the same then.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "restore")]
+pub enum Restore {
+    /// Delete this account, or disable it where it cannot be deleted.
+    RemoveAccount {
+        /// The BMC's id of it.
+        id: String,
+        /// Its user name: another account that has the id by then is left alone.
+        user: String,
+    },
+    /// Give this account its role and flag back.
+    PutAccount {
+        /// As it was.
+        account: BmcAccount,
+    },
+    /// Write BIOS attributes: they hold from the next boot on.
+    Bios {
+        /// Values by name, as text.
+        attributes: std::collections::BTreeMap<String, String>,
+    },
+    /// Put the boot order back.
+    BootOrder {
+        /// As it was.
+        order: Vec<String>,
+    },
+    /// Turn Secure Boot on or off, from the next boot on.
+    SecureBoot {
+        /// On.
+        on: bool,
+    },
+}
+
+/// Which of two passwords a BMC takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PasswordThatWorks {
+    /// The one that was made last.
+    Next,
+    /// The one from before.
+    Current,
+    /// Neither.
+    Neither,
 }
 
 /// What is asked of a BMC. Each is one exchange whose end is a [`BmcReply`].
@@ -94,12 +190,25 @@ pub enum BmcRequest {
         /// What.
         target: BootTarget,
     },
+    /// Put something that was set back, and read it back where it shows at once.
+    Restore {
+        /// What.
+        what: Restore,
+    },
+    /// Give Billet's account its next password, and sign in with it.
+    SetPassword,
+    /// Sign in with the next password, and where that fails with the current
+    /// one: which of them works? Changes nothing.
+    TryPassword,
 }
 
 impl BmcRequest {
     /// Whether it changes anything: such a request can be carried out late.
     pub fn is_change(&self) -> bool {
-        !matches!(self, Self::Discover | Self::ReadPower | Self::ReadSettings)
+        !matches!(
+            self,
+            Self::Discover | Self::ReadPower | Self::ReadSettings | Self::TryPassword
+        )
     }
 }
 
@@ -147,6 +256,11 @@ pub enum BmcFact {
         /// As read.
         settings: FirmwareSettings,
     },
+    /// Which password works.
+    Password {
+        /// Which.
+        works: PasswordThatWorks,
+    },
     /// Identity and inventory, as far as the BMC knows them.
     Discovered {
         /// SHA-256 of the certificate shown.
@@ -166,6 +280,8 @@ pub enum BmcFailure {
     Unreachable,
     /// User or password refused.
     Credentials,
+    /// The password must be changed before anything else is done.
+    PasswordChange,
     /// Not the pinned certificate.
     Certificate,
     /// It refused or does not know how.

@@ -8,6 +8,7 @@ use crate::{
     EvidenceId, LeaseId, MachineId, Name, ProjectId,
     inventory::Emulation,
     lease::Visit,
+    upkeep::{SettingsReport, StruckDrive},
     work::{DriveRef, EraseMethod, MethodTried, NistWord, TpmClear},
 };
 
@@ -37,6 +38,13 @@ pub struct EraseCertificate {
     /// Firmware settings that are not as before the lease; `None` where they
     /// could not be compared.
     pub firmware_changes: Option<Vec<String>>,
+    /// BMC accounts, BIOS settings, boot order and firmware versions, compared
+    /// with those before the lease, and what came of putting them back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings: Option<SettingsReport>,
+    /// Drives that left the machine without an erase, on an operator's word.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub struck: Vec<StruckDrive>,
     /// When something of Billet's ran on the machine during the lease.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub visits: Vec<Visit>,

@@ -24,6 +24,7 @@ pub mod site;
 pub mod step;
 pub mod storage;
 pub mod webhook;
+pub mod upkeep;
 pub mod work;
 
 pub use id::*;

@@ -200,6 +200,10 @@ pub enum HoldKind {
     AgentFailed,
     /// The database was restored from a backup: held until observed and confirmed.
     Restored,
+    /// An account of the BMC that a lease left could be neither deleted nor disabled.
+    BmcAccounts,
+    /// Firmware is not as it was before the lease.
+    FirmwareChanged,
     /// An operator did it.
     Operator,
 }

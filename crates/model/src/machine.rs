@@ -10,6 +10,7 @@ use crate::{
     lifecycle::{Health, Hold, Lifecycle, PowerReading, Waiting},
     site::Address,
     step::{EraseRecord, Pending, Step, StepNotes},
+    upkeep::Upkeep,
     work::{DriveRef, Epoch, TestResult},
 };
 
@@ -63,7 +64,8 @@ pub struct Machine {
     pub drives: Vec<DriveRef>,
     /// The last tests.
     pub tests: Vec<TestResult>,
-    /// Firmware settings at the last reading while nobody's.
+    /// Accounts, settings and firmware at the take-over, and at the last reading
+    /// while nobody's after that.
     pub firmware: Option<FirmwareSettings>,
     /// The lease that holds it, until its erase is accepted.
     pub lease: Option<LeaseId>,
@@ -83,6 +85,9 @@ pub struct Machine {
     pub notes: StepNotes,
     /// The erase now under way.
     pub erase: Option<EraseRecord>,
+    /// What is kept from lease to lease.
+    #[serde(default)]
+    pub upkeep: Upkeep,
     /// A change of power that the tenant or an operator asked for.
     pub power_request: Option<PowerAction>,
     /// When the loop should look again.

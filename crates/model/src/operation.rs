@@ -32,6 +32,10 @@ pub enum OperationKind {
     Rescue,
     /// Comparing a lease's drive with its image.
     Measure,
+    /// Giving a BMC another password.
+    RotatePassword,
+    /// Taking what is set in a machine for what is wanted.
+    AcceptSettings,
     /// Taking an image in.
     ImportImage,
 }
@@ -51,6 +55,8 @@ impl OperationKind {
             Self::Reinstall => "reinstall",
             Self::Rescue => "rescue",
             Self::Measure => "measure",
+            Self::RotatePassword => "rotate_password",
+            Self::AcceptSettings => "accept_settings",
             Self::ImportImage => "import_image",
         }
     }

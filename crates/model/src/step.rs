@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     BootId, LeaseId, MachineId, TaskId,
     bmc::{BmcRequest, PowerAction},
+    upkeep::Restoring,
     work::{DriveErase, Epoch, Progress, Task, WorkKind, WorkOutcome},
 };
 
@@ -25,6 +26,25 @@ pub enum Step {
         /// What comes after.
         then: Goal,
     },
+    /// Put back what a lease left otherwise than it was.
+    Restore {
+        /// What comes after.
+        then: Goal,
+    },
+    /// Give the BMC another password.
+    Rotate {
+        /// How far.
+        at: RotateStep,
+        /// Of which form the password is.
+        form: PasswordForm,
+        /// How often it was sent.
+        sent: u32,
+        /// What comes after.
+        then: AfterRotation,
+    },
+    /// Look at a tenant's machine through its BMC before it is given back after
+    /// an operator's visit. Only reads.
+    LookOver,
     /// Bring the ramdisk up for `then`.
     Ramdisk {
         /// How far.
@@ -72,7 +92,7 @@ pub enum Step {
     },
 }
 
-/// Where a machine goes after reading its firmware settings.
+/// Where a machine goes after its settings were read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Goal {
@@ -80,6 +100,54 @@ pub enum Goal {
     Deploy,
     /// Erase.
     Erase,
+    /// Take what is set for wanted, and inspect: at the take-over.
+    Baseline,
+    /// Inspect a machine that was held.
+    Inspect,
+    /// Read the erase back: what was put back is looked at again.
+    Verify,
+    /// Take it as it is from now on, at an operator's wish.
+    Accept,
+}
+
+/// On the way to another password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RotateStep {
+    /// The next one is made, kept, and then sent.
+    Send,
+    /// What came of it is not known: which of the two works?
+    Look,
+}
+
+/// Forms of a password: one BMC refuses what another one wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PasswordForm {
+    /// Letters and digits.
+    Plain,
+    /// With other characters among them.
+    Marked,
+}
+
+/// What comes after a rotation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "then")]
+pub enum AfterRotation {
+    /// Rest.
+    Rest,
+    /// Read who it is.
+    Discover,
+    /// Read what is set.
+    Settings {
+        /// And then.
+        goal: Goal,
+    },
+    /// Bring the ramdisk up.
+    Ramdisk {
+        /// For this.
+        work: WorkKind,
+    },
 }
 
 /// On the way to the ramdisk.
@@ -149,6 +217,8 @@ pub struct EraseRecord {
     pub off_until: Option<Timestamp>,
     /// Firmware settings that are not as they were before the lease.
     pub firmware_changes: Option<Vec<String>>,
+    /// Settings compared with those before, and put back.
+    pub restoring: Option<Restoring>,
     /// Whose data it was.
     pub lease: Option<LeaseId>,
     /// When it began.

@@ -8,7 +8,7 @@ use billet_model::{
     lifecycle::{Hold, HoldKind, Lifecycle, Waiting},
     machine::Machine,
     operation::{Operation, OperationState},
-    step::{Boot, Pending, Step, StepNotes, TaskRecord},
+    step::{Boot, PasswordForm, Pending, Step, StepNotes, TaskRecord},
     work::{Task, Work},
 };
 use jiff::SignedDuration;
@@ -31,10 +31,34 @@ pub struct Decision {
     /// An erase that was accepted: to be signed and kept, and the machine's
     /// units are nobody's from then on.
     pub certificate: Option<(EvidenceId, EraseCertificate)>,
+    /// What becomes of the BMC's passwords that are kept.
+    pub password: Option<PasswordWrite>,
     /// For the audit log.
     pub audit: Vec<AuditNote>,
     /// What to do once all this is saved.
     pub effect: Option<Effect>,
+}
+
+/// What becomes of the BMC's passwords that are kept, encrypted. A password
+/// follows from the master key, the machine, the number and the form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PasswordWrite {
+    /// A next one is kept beside the current one.
+    Next {
+        /// Which.
+        number: u32,
+        /// Of which form.
+        form: PasswordForm,
+    },
+    /// The next one is the current one.
+    Promote {
+        /// Which.
+        number: u32,
+        /// Of which form.
+        form: PasswordForm,
+    },
+    /// There is no next one.
+    Forget,
 }
 
 /// A line for the audit log.
@@ -72,6 +96,7 @@ impl<'a> Draft<'a> {
                 boot: None,
                 task: None,
                 certificate: None,
+                password: None,
                 audit: Vec::new(),
                 effect: None,
             },
@@ -322,6 +347,12 @@ impl<'a> Draft<'a> {
             ),
             HoldKind::BmcCredentials => format!(
                 "correct it with `billet machine set-bmc {name}`, then `billet machine repair {name}`"
+            ),
+            HoldKind::BmcAccounts => format!(
+                "see to the account at the BMC (`billet machine show {name}` names it), or take it for wanted with `billet machine accept-firmware {name}`; then `billet machine repair {name}`"
+            ),
+            HoldKind::FirmwareChanged => format!(
+                "put the firmware back, or take it for wanted with `billet machine accept-firmware {name}`; then `billet machine repair {name}`"
             ),
             _ => format!("mend it, then `billet machine repair {name}`"),
         };

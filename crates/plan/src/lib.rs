@@ -5,11 +5,12 @@
 //! transaction, and only then carries out its [`Effect`].
 //!
 //! ```text
-//! enrolled ── take over ──► Ramdisk(Inspect) ─► Working(Inspect)
+//! enrolled ── take over ──► ReadSettings [─► Rotate] ─► Ramdisk(Inspect) ─► Working(Inspect)
 //!                                                   │ may hold data        │ erased already
 //!                                                   ▼                      ▼
 //!            ReadSettings ─► Ramdisk(Erase) ─► Working(Erase) ─► …    Working(Test) ─► Shelve ─► available
-//!   release ─────┘               PowerBreak ─► Ramdisk(Verify) ─► Working(Verify) ─► certificate ─► Working(Test)
+//!   release ─────┘  │            PowerBreak ─► Ramdisk(Verify) ─► Working(Verify) ─► certificate ─► Working(Test)
+//!                   └─► Restore, Rotate ─► …      └─► ReadSettings where something was put back
 //! available ── lease ──► ReadSettings ─► Ramdisk(Write) ─► Working(Write) ─► DiskBoot ─► FirstBoot ─► active
 //! active ── reinstall ──► Ramdisk(Wipe) ─► Working(Wipe) ─► Working(Write) ─► DiskBoot ─► FirstBoot ─► active
 //!    │                      │ drives kept: Ramdisk(Write)                        │ failed: parked off, lease broken
@@ -18,10 +19,13 @@
 //! ```
 
 pub mod console;
+pub mod compare;
 pub mod decision;
 mod disk;
+pub mod drives;
 pub mod facts;
 pub mod inspection;
+mod look_over;
 mod next;
 pub mod placement;
 pub mod policy;
@@ -30,7 +34,9 @@ mod procedure;
 mod ramdisk;
 pub mod requests;
 mod rest;
+mod rotate;
 pub mod seed;
+mod settings;
 mod shelve;
 pub mod storage;
 pub mod tenant;
@@ -41,7 +47,7 @@ mod visit;
 pub mod webhook;
 mod working;
 
-pub use decision::{AuditNote, Decision, Effect};
+pub use decision::{AuditNote, Decision, Effect, PasswordWrite};
 pub use facts::{Facts, Fresh};
 pub use next::next_step;
 pub use policy::Policy;

@@ -3,11 +3,12 @@
 use billet_model::{
     bmc::{BmcFact, BmcFailure, BmcReply, BmcRequest, BmcTrouble},
     lifecycle::{HoldKind, Lifecycle, PowerReading},
-    step::Step,
+    step::{AfterRotation, Step},
 };
 
 use crate::{
-    Decision, Facts, decision::Draft, disk, procedure, ramdisk, rest, shelve, told, visit, working,
+    Decision, Facts, decision::Draft, disk, look_over, procedure, ramdisk, rest, rotate, settings,
+    shelve, told, visit, working,
 };
 
 /// What came of the request that was pending, if anything did.
@@ -60,7 +61,15 @@ fn step(draft: &mut Draft<'_>, came: &Came<'_>) {
     match draft.m().step.clone() {
         Step::Rest => rest::rest(draft),
         Step::Discover => rest::discover(draft, came),
-        Step::ReadSettings { then } => procedure::read_settings(draft, came, then),
+        Step::ReadSettings { then } => settings::read(draft, came, then),
+        Step::Restore { then } => settings::restore(draft, came, then),
+        Step::Rotate {
+            at,
+            form,
+            sent,
+            then,
+        } => rotate::rotate(draft, came, at, form, sent, then),
+        Step::LookOver => look_over::look_over(draft, came),
         Step::Ramdisk { at, boot, then } => ramdisk::ramdisk(draft, came, at, boot, then),
         Step::Working { kind, boot, .. } => working::working(draft, kind, boot),
         Step::Rescue { .. } => visit::rescue(draft),
@@ -78,6 +87,7 @@ fn pauses(step: &Step, request: &BmcRequest) -> bool {
     match step {
         Step::Rest | Step::Discover | Step::Rescue { .. } => false,
         Step::ChangePower { .. } => *request == BmcRequest::ReadPower,
+        Step::Rotate { .. } => *request == BmcRequest::TryPassword,
         _ => true,
     }
 }
@@ -130,7 +140,20 @@ fn refused_for_good(draft: &mut Draft<'_>, came: &Came<'_>) -> bool {
     let Some((_, reply @ BmcReply::Failed { kind, .. })) = came else {
         return false;
     };
+    // A rotation looks itself which password is taken.
+    let rotating = matches!(draft.m().step, Step::Rotate { .. });
     let hold = match kind {
+        BmcFailure::Credentials | BmcFailure::PasswordChange if rotating => return false,
+        BmcFailure::PasswordChange => {
+            if let Step::ReadSettings { then } = draft.m().step
+                && draft.m().upkeep.rotate
+                && draft.m().upkeep.rotation_failed.is_none()
+            {
+                rotate::begin(draft, AfterRotation::Settings { goal: then });
+                return true;
+            }
+            HoldKind::BmcCredentials
+        }
         BmcFailure::Credentials => HoldKind::BmcCredentials,
         BmcFailure::Certificate => HoldKind::BmcCertificate,
         _ => return false,

@@ -46,6 +46,9 @@ pub struct Policy {
     pub samples: u32,
     /// How long before a lease's end its tenant is warned, each once.
     pub warn: Vec<SignedDuration>,
+    /// A machine whose firmware versions are not as before the lease is held from
+    /// tenants; else it is offered with its health degraded.
+    pub hold_on_firmware_change: bool,
 }
 
 impl Default for Policy {
@@ -75,6 +78,7 @@ impl Default for Policy {
                 SignedDuration::from_hours(24),
                 SignedDuration::from_hours(1),
             ],
+            hold_on_firmware_change: false,
         }
     }
 }

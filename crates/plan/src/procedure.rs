@@ -1,7 +1,6 @@
 //! Beginnings and ends of what is done to a machine as a whole.
 
 use billet_model::{
-    bmc::{BmcFact, BmcReply, BmcRequest, FirmwareSettings},
     lease::LeaseState,
     lifecycle::{HoldKind, Lifecycle},
     operation::OperationState,
@@ -9,11 +8,7 @@ use billet_model::{
     work::WorkKind,
 };
 
-use crate::{
-    decision::Draft,
-    next::{Came, insist},
-    visit,
-};
+use crate::{decision::Draft, settings, visit};
 
 /// Begins at the ramdisk's beginning: power off.
 pub(crate) fn boot_ramdisk(draft: &mut Draft<'_>, at: RamdiskStep, then: WorkKind) {
@@ -76,130 +71,5 @@ pub(crate) fn begin_erase(draft: &mut Draft<'_>, why: &str) {
         began: Some(now),
         ..EraseRecord::default()
     });
-    let within = draft.facts.policy.bmc_deadline;
-    draft.enter(
-        Step::ReadSettings { then: Goal::Erase },
-        "reading firmware settings, to compare them with those before",
-        within,
-        "they are left uncompared, and the certificate says so",
-    );
-}
-
-/// Reads firmware settings before a lease, or after. Never stops the show.
-pub(crate) fn read_settings(draft: &mut Draft<'_>, came: &Came<'_>, then: Goal) {
-    let settings = match came {
-        Some((
-            BmcRequest::ReadSettings,
-            BmcReply::Done {
-                fact: BmcFact::Settings { settings },
-            },
-        )) => Some(settings.clone()),
-        _ => None,
-    };
-    let given_up = draft.m().notes.failures >= 3 || draft.overdue();
-    if settings.is_none() && !given_up && !insist(draft, came, BmcRequest::ReadSettings) {
-        return;
-    }
-    match then {
-        Goal::Deploy => {
-            draft.machine().firmware.clone_from(&settings);
-            draft.audit(
-                "lease.settings_read",
-                serde_json::json!({ "read": settings.is_some() }),
-            );
-            draft.change_lease(|lease| lease.firmware_before = settings);
-            boot_ramdisk(draft, RamdiskStep::Off, WorkKind::Write);
-        }
-        Goal::Erase => {
-            let before = draft.lease().and_then(|l| l.firmware_before.clone());
-            let changes = match (before, settings) {
-                (Some(before), Some(after)) => Some(firmware_changes(&before, &after)),
-                _ => None,
-            };
-            if let Some(erase) = &mut draft.machine().erase {
-                erase.firmware_changes = changes;
-            }
-            boot_ramdisk(draft, RamdiskStep::Off, WorkKind::Erase);
-        }
-    }
-}
-
-/// What differs between two readings, in sentences.
-pub fn firmware_changes(before: &FirmwareSettings, after: &FirmwareSettings) -> Vec<String> {
-    let mut changes = Vec::new();
-    // A BMC may tell none of them until it is reset: then none has changed.
-    let untold = before.bios.is_empty() != after.bios.is_empty();
-    if untold {
-        changes.push(format!(
-            "BIOS settings: told only {}, and not compared",
-            if after.bios.is_empty() {
-                "before"
-            } else {
-                "now"
-            }
-        ));
-    }
-    for (word, before, after) in [
-        ("BIOS setting", &before.bios, &after.bios),
-        ("firmware version of", &before.versions, &after.versions),
-    ] {
-        if untold && word == "BIOS setting" {
-            continue;
-        }
-        let names: std::collections::BTreeSet<_> = before.keys().chain(after.keys()).collect();
-        for name in names {
-            let (was, is) = (before.get(name), after.get(name));
-            if was != is {
-                let text = |v: Option<&String>| v.map_or("absent".to_owned(), |v| format!("{v:?}"));
-                changes.push(format!("{word} {name}: was {}, is {}", text(was), text(is)));
-            }
-        }
-    }
-    if before.secure_boot != after.secure_boot {
-        let text = |v: Option<bool>| match v {
-            Some(true) => "on",
-            Some(false) => "off",
-            None => "not told",
-        };
-        changes.push(format!(
-            "Secure Boot: was {}, is {}",
-            text(before.secure_boot),
-            text(after.secure_boot)
-        ));
-    }
-    if before.boot_order != after.boot_order {
-        changes.push(format!(
-            "boot order: was {:?}, is {:?}",
-            before.boot_order, after.boot_order
-        ));
-    }
-    changes
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn settings(bios: &[(&str, &str)]) -> FirmwareSettings {
-        FirmwareSettings {
-            bios: bios
-                .iter()
-                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-                .collect(),
-            ..FirmwareSettings::default()
-        }
-    }
-
-    #[test]
-    fn what_a_bmc_told_only_once_is_not_what_a_tenant_changed() {
-        let (told, untold) = (settings(&[("A", "1"), ("B", "2")]), settings(&[]));
-        for (before, after, when) in [(&untold, &told, "now"), (&told, &untold, "before")] {
-            let changes = firmware_changes(before, after);
-            let expected = format!("BIOS settings: told only {when}, and not compared");
-            assert_eq!(changes, [expected]);
-        }
-        let changed = settings(&[("A", "1"), ("B", "3")]);
-        assert_eq!(firmware_changes(&told, &changed).len(), 1);
-        assert_eq!(firmware_changes(&untold, &untold), [""; 0]);
-    }
+    settings::begin(draft, Goal::Erase);
 }

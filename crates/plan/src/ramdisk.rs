@@ -4,7 +4,7 @@ use billet_model::{
     BootId, Time,
     bmc::{BmcFact, BmcReply, BmcRequest, BootTarget},
     lifecycle::{HoldKind, Power},
-    step::{RamdiskStep, Step},
+    step::{Goal, RamdiskStep, Step},
     work::{
         DriveRef, EraseOrder, MeasureOrder, RescueOrder, VerifyOrder, Work, WorkKind, WriteOrder,
     },
@@ -13,7 +13,7 @@ use billet_model::{
 use crate::{
     decision::Draft,
     next::{Came, insist},
-    power, procedure, storage,
+    power, procedure, settings, storage,
 };
 
 pub(crate) fn ramdisk(
@@ -223,7 +223,11 @@ pub(crate) fn power_break(draft: &mut Draft<'_>, off_since: Option<Time>) {
                 erase.off_from = Some(since);
                 erase.off_until = Some(reading.at);
             }
-            procedure::boot_ramdisk(draft, RamdiskStep::Insert, WorkKind::Verify);
+            if settings::looks_again(draft) {
+                settings::begin(draft, Goal::Verify);
+            } else {
+                procedure::boot_ramdisk(draft, RamdiskStep::Insert, WorkKind::Verify);
+            }
         }
         // It came on in between (a late request, a person): begin the break anew.
         Some(_) => draft.machine().step = Step::PowerBreak { off_since: None },

@@ -2,16 +2,19 @@
 
 use billet_model::{
     LeaseId, OperationId, ProjectId, Time,
-    bmc::PowerAction,
+    bmc::{BmcFailure, PowerAction},
     lease::{Lease, LeaseState},
     lifecycle::{HoldKind, Lifecycle, Waiting},
     machine::Machine,
     operation::{Operation, OperationKind, OperationState},
-    step::{Goal, Step, StepNotes},
+    step::{AfterRotation, Goal, Step, StepNotes},
     work::DriveRef,
 };
 
-use crate::{Decision, Facts, Policy, decision::Draft, procedure, storage, visit, working};
+use crate::{
+    Decision, Facts, Policy, decision::Draft, look_over, procedure, rotate, settings, storage,
+    visit, working,
+};
 
 /// Why a request is not carried out. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -65,6 +68,14 @@ pub enum MachineRequest {
     Retire,
     /// Change its power.
     Power(PowerAction),
+    /// Give its BMC another password.
+    RotatePassword {
+        /// Whether it is rotated after each lease from now on; as it was where
+        /// not said.
+        after_each_lease: Option<bool>,
+    },
+    /// Take accounts, settings and firmware as they are for what is wanted.
+    AcceptFirmware,
     /// After a restore: what is recorded is what is.
     Confirm,
 }
@@ -113,7 +124,7 @@ pub(crate) fn begin(draft: &mut Draft<'_>, kind: OperationKind, message: &str) {
     draft.put_operation(op);
 }
 
-fn steady(machine: &Machine) -> Result<(), Refused> {
+pub(crate) fn steady(machine: &Machine) -> Result<(), Refused> {
     if machine.unconfirmed {
         return refuse(format!(
             "{0} was restored from a backup and is not confirmed; compare it with reality, then `billet machine confirm {0}`",
@@ -134,7 +145,11 @@ fn steady(machine: &Machine) -> Result<(), Refused> {
 /// # Errors
 /// When it is not to be taken over now, or the drives named are not the drives
 /// that its BMC tells of.
-pub fn take_over(facts: &Facts<'_>, drives: &[String]) -> Result<Decision, Refused> {
+pub fn take_over(
+    facts: &Facts<'_>,
+    drives: &[String],
+    rotate_password: Option<bool>,
+) -> Result<Decision, Refused> {
     let machine = facts.machine;
     let unconfirmed_drive = machine
         .hold
@@ -197,9 +212,15 @@ pub fn take_over(facts: &Facts<'_>, drives: &[String]) -> Result<Decision, Refus
         })
         .collect();
     draft.machine().may_hold_data = true;
-    draft.audit("machine.take_over", serde_json::json!({ "drives": named }));
+    let rotate = rotate_password.unwrap_or(machine.upkeep.rotate);
+    draft.machine().upkeep.rotate = rotate;
+    draft.machine().upkeep.rotation_failed = None;
+    draft.audit(
+        "machine.take_over",
+        serde_json::json!({ "drives": named, "rotate_password": rotate }),
+    );
     begin(&mut draft, OperationKind::TakeOver, "taking over");
-    working::begin_inspection(&mut draft, "the operator confirmed the take-over");
+    working::begin_take_over(&mut draft, "the operator confirmed the take-over");
     Ok(draft.decision)
 }
 
@@ -232,6 +253,10 @@ pub fn machine(facts: &Facts<'_>, request: &MachineRequest) -> Result<Decision, 
     // Whatever its lifecycle: who never named its drives has not allowed that
     // anything is done to it.
     let only_reads = matches!(
+        request,
+        // Where it lets itself not even be read before.
+        MachineRequest::RotatePassword { .. } if lifecycle == Lifecycle::Enrolled
+    ) || matches!(
         request,
         MachineRequest::Cordon { .. }
             | MachineRequest::Uncordon
@@ -329,6 +354,54 @@ pub fn machine(facts: &Facts<'_>, request: &MachineRequest) -> Result<Decision, 
             draft.machine().power_request = Some(*action);
             draft.machine().wake_at = facts.now;
         }
+        MachineRequest::RotatePassword { after_each_lease }
+            if machine.step == Step::Rest
+                && (matches!(
+                    lifecycle,
+                    Lifecycle::Available | Lifecycle::Quarantined | Lifecycle::Maintenance
+                ) || must_change(machine)) =>
+        {
+            begin(
+                &mut draft,
+                OperationKind::RotatePassword,
+                "giving the BMC another password",
+            );
+            let upkeep = &mut draft.machine().upkeep;
+            if let Some(after_each_lease) = after_each_lease {
+                upkeep.rotate = *after_each_lease;
+            }
+            upkeep.rotation_failed = None;
+            draft.audit(
+                "machine.rotate_password",
+                serde_json::json!({ "after_each_lease": after_each_lease }),
+            );
+            let then = if lifecycle == Lifecycle::Enrolled {
+                AfterRotation::Discover
+            } else {
+                AfterRotation::Rest
+            };
+            rotate::begin(&mut draft, then);
+        }
+        MachineRequest::AcceptFirmware
+            if machine.step == Step::Rest
+                && matches!(
+                    lifecycle,
+                    Lifecycle::Available | Lifecycle::Quarantined | Lifecycle::Maintenance
+                ) =>
+        {
+            begin(
+                &mut draft,
+                OperationKind::AcceptSettings,
+                "reading what is set in it",
+            );
+            draft.audit("machine.accept_firmware", serde_json::json!({}));
+            settings::begin(&mut draft, Goal::Accept);
+        }
+        MachineRequest::RotatePassword { .. } if lifecycle == Lifecycle::Enrolled => {
+            return refuse(format!(
+                "{name} is only enrolled, and only read from: its BMC gets another password when it is taken over (`billet machine enroll --rotate-password`), or now if the BMC lets nothing be done before"
+            ));
+        }
         _ if held => {
             return refuse(format!(
                 "{name} is held by a lease: that is first released; `billet machine break-fix {name}` takes it out under its tenant"
@@ -351,15 +424,39 @@ fn bring_back(draft: &mut Draft<'_>) {
         .is_some_and(|h| h.kind == HoldKind::Restored);
     let state = draft.lease().map(|l| l.state);
     if state.is_some_and(LeaseState::is_tenants) && !restored {
-        visit::bring_back(draft);
+        look_over::begin(draft);
         return;
     }
+    inspected_again(draft, state);
+}
+
+/// A tenant's machine was looked over: it is given back, unless its lease ended
+/// meanwhile.
+pub(crate) fn given_back(draft: &mut Draft<'_>) {
+    let state = draft.lease().map(|l| l.state);
+    if state.is_some_and(LeaseState::is_tenants) {
+        visit::bring_back(draft);
+    } else {
+        inspected_again(draft, state);
+    }
+}
+
+fn inspected_again(draft: &mut Draft<'_>, state: Option<LeaseState>) {
     if state.is_some_and(|s| s == LeaseState::Deploying || s.is_tenants()) {
         // It may have been another tenant's since the backup.
         let why = "its machine was in the middle of something when a backup was restored";
         draft.lease_state(LeaseState::Failed, Some(why.into()));
     }
     working::begin_inspection(draft, "an operator brings it back");
+}
+
+/// Whether its BMC lets nothing be done before its password is changed.
+fn must_change(machine: &Machine) -> bool {
+    machine.lifecycle == Lifecycle::Enrolled
+        && machine
+            .bmc_trouble
+            .as_ref()
+            .is_some_and(|t| t.kind == BmcFailure::PasswordChange)
 }
 
 /// Begins to read a new machine.
@@ -375,7 +472,7 @@ pub fn start_discovery_of(machine: &mut Machine, policy: &Policy, now: Time) {
     machine.wake_at = now;
 }
 
-fn start_discovery(draft: &mut Draft<'_>) {
+pub(crate) fn start_discovery(draft: &mut Draft<'_>) {
     let (policy, now) = (draft.facts.policy, draft.now());
     start_discovery_of(draft.machine(), policy, now);
 }
@@ -394,6 +491,8 @@ fn confirm(facts: &Facts<'_>) -> Result<Decision, Refused> {
     m.pending = None;
     m.uncertain_since = Some(now);
     m.epoch += 1_000_000;
+    // Passwords made since the backup are not made again.
+    m.upkeep.password_number += 1_000;
     m.notes = StepNotes::default();
     m.wake_at = now;
     let lifecycle = m.lifecycle;
@@ -483,13 +582,7 @@ pub fn grant(facts: &Facts<'_>, grant: &Grant<'_>) -> Result<Decision, Refused> 
     machine.may_hold_data = true;
     machine.attempts = 0;
     machine.epoch += 1;
-    let within = facts.policy.bmc_deadline;
-    draft.enter(
-        Step::ReadSettings { then: Goal::Deploy },
-        "reading firmware settings, to compare them after the lease",
-        within,
-        "they are left uncompared",
-    );
+    settings::begin(&mut draft, Goal::Deploy);
     Ok(draft.decision)
 }
 

@@ -6,7 +6,7 @@ use billet_model::{
     lease::LeaseState,
     lifecycle::{Health, HoldKind, Lifecycle, Power, Waiting},
     operation::{OperationKind, OperationState},
-    step::Step,
+    step::{AfterRotation, Step},
 };
 use jiff::SignedDuration;
 
@@ -14,7 +14,7 @@ use crate::{
     decision::Draft,
     inspection,
     next::{Came, was_done},
-    procedure, requests, term, told,
+    procedure, requests, rotate, term, told,
 };
 
 /// A machine of a restored database: it is looked at, and nothing else.
@@ -152,7 +152,22 @@ pub(crate) fn discover(draft: &mut Draft<'_>, came: &Came<'_>) {
                 _ => BmcFailure::Unreachable,
             };
             let name = draft.m().name.clone();
+            let upkeep = &draft.m().upkeep;
+            if kind == BmcFailure::PasswordChange
+                && upkeep.rotate
+                && upkeep.rotation_failed.is_none()
+            {
+                // The operator asked for it, and nothing can be read before.
+                rotate::begin(draft, AfterRotation::Discover);
+                return;
+            }
             let (give_up, way_out) = match kind {
+                BmcFailure::PasswordChange => (
+                    true,
+                    format!(
+                        "let Billet give it another one (`billet machine rotate-password {name}`), or change it at the BMC and tell it with `billet machine set-bmc {name} --password-file FILE`"
+                    ),
+                ),
                 BmcFailure::Credentials => (
                     true,
                     format!("correct user and password with `billet machine set-bmc {name}`"),
@@ -305,11 +320,16 @@ pub(crate) fn change_power(draft: &mut Draft<'_>, came: &Came<'_>, action: Power
 }
 
 fn back_to_rest(draft: &mut Draft<'_>, state: OperationState, message: &str) {
-    let (now, look) = (draft.now(), draft.facts.policy.look);
     draft.audit(
         "machine.power",
         serde_json::json!({ "came_of_it": message }),
     );
+    again(draft, state, message);
+}
+
+/// What was asked for is over, well or not: the machine is at rest as before.
+pub(crate) fn again(draft: &mut Draft<'_>, state: OperationState, message: &str) {
+    let (now, look) = (draft.now(), draft.facts.policy.look);
     draft.end_operation(state, message);
     let hold = draft.m().hold.clone();
     let remind = draft.facts.policy.remind;

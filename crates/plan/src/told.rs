@@ -21,6 +21,7 @@ pub(crate) fn words(draft: &Draft<'_>, reply: &BmcReply) -> Option<String> {
         BmcReply::Failed { kind, .. } => match kind {
             BmcFailure::Unreachable => "it cannot be reached",
             BmcFailure::Credentials => "it refuses its user or password",
+            BmcFailure::PasswordChange => "its password must be changed first",
             BmcFailure::Certificate => "it has another certificate than before",
             BmcFailure::Refused => "it refused",
             BmcFailure::Malformed => "it answered what cannot be understood",

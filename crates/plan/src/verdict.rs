@@ -6,6 +6,7 @@ use billet_model::{
     lease::Lease,
     machine::Machine,
     site::Site,
+    upkeep::Restoration,
     work::{DriveErase, DriveRef, DriveVerify, TpmClear},
 };
 
@@ -151,9 +152,34 @@ pub fn certificate(facts: EraseFacts<'_>) -> Result<EraseCertificate, String> {
         (None, None) => {
             not_done.push("firmware settings not compared: there is no reading from before".into())
         }
-        (Some(changes), _) if !changes.is_empty() => not_done
-            .push("firmware settings that differ from before the lease were not restored".into()),
         _ => {}
+    }
+    let settings = record.restoring.map(|r| {
+        let mut report = r.report;
+        for change in &mut report.changes {
+            change.user = None;
+            if change.came_of_it == Restoration::Pending {
+                change.came_of_it = Restoration::Left {
+                    why: "it was not looked at again".into(),
+                };
+            }
+            if let Restoration::Left { why } = &change.came_of_it {
+                not_done.push(format!("{} not put back: {why}", change.what));
+            }
+        }
+        not_done.extend(
+            report
+                .not_compared
+                .iter()
+                .map(|n| format!("not compared: {n}")),
+        );
+        report
+    });
+    for struck in &machine.upkeep.struck {
+        let (serial, reason) = (&struck.drive.serial, &struck.reason);
+        not_done.push(format!(
+            "drive {serial} not erased: it left the machine before, on an operator's word ({reason})"
+        ));
     }
     let gpus = machine.inventory.as_ref().map_or(0, |i| i.gpus.len());
     let inventory = machine.inventory.as_ref();
@@ -188,6 +214,8 @@ pub fn certificate(facts: EraseFacts<'_>) -> Result<EraseCertificate, String> {
         },
         tpm: facts.tpm,
         firmware_changes: record.firmware_changes,
+        settings,
+        struck: machine.upkeep.struck.clone(),
         visits: lease.map_or_else(Vec::new, |l| l.visits.clone()),
         not_done,
         attestation: "agent unattested".into(),

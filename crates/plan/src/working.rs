@@ -6,7 +6,7 @@ use billet_model::{
     lifecycle::{Health, HoldKind, Lifecycle},
     measure::{MeasuredWhen, Measurement},
     operation::{OperationKind, OperationState},
-    step::{EraseRecord, RamdiskStep, Step},
+    step::{AfterRotation, EraseRecord, Goal, RamdiskStep, Step},
     work::{
         DriveErase, DriveRef, DriveVerify, TestResult, TpmClear, Verdict, WorkFailure, WorkKind,
         WorkOutcome, WriteReport,
@@ -15,7 +15,7 @@ use billet_model::{
 
 use crate::{
     decision::Draft,
-    disk, inspection, procedure, ramdisk, shelve,
+    disk, inspection, procedure, ramdisk, rotate, settings, shelve,
     verdict::{self, EraseFacts},
     visit,
 };
@@ -159,9 +159,15 @@ fn inspected(draft: &mut Draft<'_>, boot: BootId, inventory: Inventory) {
         draft.lifecycle(Lifecycle::Erasing, "inspected; it may hold data");
         let machine = draft.machine();
         let lease = machine.lease;
+        // What was compared and put back before a hold stays so.
+        let before = machine.erase.take().filter(|e| e.lease == lease);
+        let (restoring, changes) =
+            before.map_or((None, None), |e| (e.restoring, e.firmware_changes));
         machine.erase = Some(EraseRecord {
             lease,
             began: Some(now),
+            restoring,
+            firmware_changes: changes,
             ..EraseRecord::default()
         });
         give(draft, boot, WorkKind::Erase);
@@ -195,7 +201,8 @@ fn tested(draft: &mut Draft<'_>, results: Vec<TestResult>) {
     );
     draft.machine().tests = results;
     if failures.is_empty() {
-        draft.machine().health = Health::Ok;
+        let left = !draft.m().upkeep.left.is_empty();
+        draft.machine().health = if left { Health::Degraded } else { Health::Ok };
         shelve::begin(draft);
     } else {
         draft.machine().health = Health::Failed;
@@ -296,9 +303,13 @@ fn verified(draft: &mut Draft<'_>, boot: BootId, drives: &[DriveVerify], tpm: Tp
             draft.decision.certificate = Some((draft.facts.fresh.evidence, certificate));
             let machine = draft.machine();
             machine.may_hold_data = false;
-            machine.erase = None;
+            machine.upkeep.struck.clear();
+            let record = machine.erase.take().unwrap_or_default();
             machine.attempts = 0;
             release_lease(draft);
+            if settings::taken_back(draft, &record) {
+                return;
+            }
             draft.lifecycle(Lifecycle::Testing, "erased, with a certificate");
             give(draft, boot, WorkKind::Test);
         }
@@ -329,6 +340,32 @@ fn release_lease(draft: &mut Draft<'_>) {
 pub(crate) fn begin_inspection(draft: &mut Draft<'_>, why: &str) {
     draft.lifecycle(Lifecycle::Inspecting, why);
     draft.machine().attempts = 0;
+    let hold = draft.machine().hold.take();
+    let accounts = hold.is_some_and(|h| h.kind == HoldKind::BmcAccounts);
+    if draft.m().upkeep.next_password.is_some() {
+        rotate::begin(
+            draft,
+            AfterRotation::Settings {
+                goal: Goal::Inspect,
+            },
+        );
+    } else if accounts || draft.m().lease.is_some() {
+        settings::begin(draft, Goal::Inspect);
+    } else {
+        procedure::boot_ramdisk(draft, RamdiskStep::Off, WorkKind::Inspect);
+    }
+}
+
+/// Begins the take-over: what is set in it is read as what is wanted, then it is
+/// inspected. Where its password is rotated, that comes first of all.
+pub(crate) fn begin_take_over(draft: &mut Draft<'_>, why: &str) {
+    draft.lifecycle(Lifecycle::Inspecting, why);
+    draft.machine().attempts = 0;
     draft.machine().hold = None;
-    procedure::boot_ramdisk(draft, RamdiskStep::Off, WorkKind::Inspect);
+    let goal = Goal::Baseline;
+    if draft.m().upkeep.rotate {
+        rotate::begin(draft, AfterRotation::Settings { goal });
+    } else {
+        settings::begin(draft, goal);
+    }
 }

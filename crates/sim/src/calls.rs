@@ -162,7 +162,7 @@ pub(crate) async fn perform(core: &Core, call: Call) -> Answer {
             Answer::Machine(core.enroll(&actor(), *new).await.map(|(m, _)| Box::new(m)))
         }
         Call::TakeOver { machine, drives } => Answer::Machine(
-            core.take_over(&actor(), machine, &drives, None)
+            core.take_over(&actor(), machine, &drives, None, None)
                 .await
                 .map(|(m, _)| Box::new(m)),
         ),

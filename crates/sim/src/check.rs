@@ -5,6 +5,7 @@ mod changes;
 mod data;
 mod handover;
 mod holders;
+mod put_back;
 mod record;
 mod tenants;
 mod waits;
@@ -129,6 +130,7 @@ pub(crate) fn all(
         Box::new(writes::NoLateWrite::default()),
         Box::new(handover::Handover::default()),
         Box::new(tenants::TenantsOwn::default()),
+        Box::new(put_back::PutBack),
         Box::new(record::OnRecord::default()),
         Box::new(waits::NothingWaits),
     ]

@@ -92,6 +92,15 @@ pub enum Violation {
     /// An operation runs for ever.
     #[error("converge: operation {0} runs for ever")]
     OperationHangs(String),
+    /// A password was sent that is not kept.
+    #[error("never locked out: a password was sent that is not kept")]
+    Unkept,
+    /// Neither password that is kept is the BMC's.
+    #[error("never locked out: the BMC takes neither password that is kept")]
+    LockedOut,
+    /// What a lease left is not what the certificate says.
+    #[error("put back: {0}")]
+    NotPutBack(String),
     /// A machine that was only enrolled was changed.
     #[error("enrolment only reads: {0} was sent before the take-over")]
     Touched(String),
@@ -146,6 +155,8 @@ impl Violation {
             Self::Touched(_) => "enrolment only reads",
             Self::InsertedOn | Self::NotEjected(_) => "media",
             Self::NotUp(_) => "handover",
+            Self::Unkept | Self::LockedOut => "never locked out",
+            Self::NotPutBack(_) => "put back",
             Self::TenantsDrive { .. } | Self::TakenBack(_) | Self::FormerBoot(_) => {
                 "the tenant's own"
             }

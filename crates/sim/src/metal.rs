@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use billet_model::{
     BootId, LeaseId, Time,
-    bmc::FirmwareSettings,
+    bmc::{BmcAccount, FirmwareSettings},
     inventory::{self, Inventory},
 };
 
@@ -95,6 +95,17 @@ pub(crate) struct Metal {
     pub former: Option<Former>,
     pub agent: Option<Agent>,
     pub settings: FirmwareSettings,
+    /// BIOS attributes that hold from the next boot on.
+    pub bios_next: std::collections::BTreeMap<String, String>,
+    /// The BMC's password since Billet gave it one; `None` for the one that
+    /// Billet was told.
+    pub password: Option<String>,
+    /// The password that Billet sent last.
+    pub password_sent: Option<String>,
+    /// Its BMC refuses passwords without other characters than letters and digits.
+    pub picky: bool,
+    /// Its BMC neither deletes nor disables accounts.
+    pub stubborn: bool,
     /// Parts that will not mend by themselves: a drive, the BMC.
     pub broken: bool,
     pub gpus: usize,
@@ -148,7 +159,12 @@ impl Metal {
             }),
             former: None,
             agent: None,
-            settings: FirmwareSettings::default(),
+            settings: settings(),
+            bios_next: std::collections::BTreeMap::new(),
+            password: None,
+            password_sent: None,
+            picky: index % 4 == 2,
+            stubborn: index % 5 == 3,
             broken,
             gpus: if index.is_multiple_of(3) { 4 } else { 0 },
             erased_at: None,
@@ -206,6 +222,7 @@ impl Metal {
     pub fn restart(&mut self) {
         self.on = true;
         self.life += 1;
+        self.settings.bios.append(&mut self.bios_next);
         self.running = Running::Firmware;
         self.agent = None;
     }
@@ -226,6 +243,23 @@ impl Metal {
         self.disks
             .iter()
             .find_map(|d| d.holds.iter().find(|o| **o != owner).map(|o| (d, *o)))
+    }
+}
+
+/// What is set in a machine before anybody touched it.
+fn settings() -> FirmwareSettings {
+    FirmwareSettings {
+        bios: [("Boost".to_owned(), "off".to_owned())].into(),
+        boot_order: vec!["disk".into(), "network".into()],
+        versions: [("BIOS".to_owned(), "1".to_owned())].into(),
+        accounts: Some(vec![BmcAccount {
+            id: "1".into(),
+            user: "billet".into(),
+            role: Some("Administrator".into()),
+            enabled: Some(true),
+        }]),
+        secure_boot: Some(false),
+        ..FirmwareSettings::default()
     }
 }
 

@@ -7,9 +7,10 @@ use billet_model::{
     lifecycle::{Lifecycle, Power, PowerReading},
     machine::Machine,
     step::{DiskStep, EraseRecord, Goal, Pending, RamdiskStep, ShelveStep, Step},
+    upkeep::Restoration,
     work::{WorkKind, WorkOutcome},
 };
-use billet_plan::{AuditNote, Decision, Effect, Facts, next_step};
+use billet_plan::{AuditNote, Decision, Effect, Facts, PasswordWrite, next_step};
 use jiff::SignedDuration;
 
 /// A planted bug.
@@ -152,6 +153,21 @@ pub static ALL: &[Mutant] = &[
         "no-way-back",
         "erases a tenant's machine when a reinstallation fails",
         no_way_back,
+    ),
+    mutant(
+        "password-unkept",
+        "sends a password before it is kept",
+        password_unkept,
+    ),
+    mutant(
+        "password-forgotten",
+        "forgets the next password when the answer to it is lost",
+        password_forgotten,
+    ),
+    mutant(
+        "restores-on-paper",
+        "says that what a lease left was put back, and asks for nothing",
+        restores_on_paper,
     ),
     Mutant {
         name: "always-yes",
@@ -555,5 +571,45 @@ fn no_way_back(facts: &Facts<'_>) -> Decision {
         ..EraseRecord::default()
     });
     machine.step = Step::ReadSettings { then: Goal::Erase };
+    decision
+}
+
+fn password_unkept(facts: &Facts<'_>) -> Decision {
+    let mut decision = next_step(facts);
+    if let Some(PasswordWrite::Next { .. }) = decision.password {
+        decision.password = None;
+    }
+    decision
+}
+
+fn password_forgotten(facts: &Facts<'_>) -> Decision {
+    let mut decision = next_step(facts);
+    let sent = facts
+        .machine
+        .pending
+        .as_ref()
+        .is_some_and(|p| p.request == BmcRequest::SetPassword);
+    let lost = facts.orphaned || matches!(facts.reply, Some(BmcReply::Uncertain { .. }));
+    if sent && lost {
+        decision.password = Some(PasswordWrite::Forget);
+        decision.machine.upkeep.next_password = None;
+    }
+    decision
+}
+
+fn restores_on_paper(facts: &Facts<'_>) -> Decision {
+    let mut decision = next_step(facts);
+    if let Some(restoring) = decision
+        .machine
+        .erase
+        .as_mut()
+        .and_then(|e| e.restoring.as_mut())
+    {
+        restoring.queue.clear();
+        restoring.look_again = false;
+        for change in &mut restoring.report.changes {
+            change.came_of_it = Restoration::PutBack;
+        }
+    }
     decision
 }

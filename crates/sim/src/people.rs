@@ -194,6 +194,7 @@ impl Sim {
                     password: Secret::new("secret"),
                     fingerprint: None,
                 },
+                rotate_password: m.is_multiple_of(2),
             }),
         })
     }
@@ -265,6 +266,10 @@ impl Sim {
                     MachineRequest::Power(PowerAction::On),
                     MachineRequest::Power(PowerAction::Cycle),
                     MachineRequest::Power(PowerAction::Off),
+                    MachineRequest::RotatePassword {
+                        after_each_lease: Some(true),
+                    },
+                    MachineRequest::AcceptFirmware,
                 ];
                 let at = self.dice.number(0, requests.len() - 1);
                 command(ask(requests.get(at)?.clone()))
@@ -284,6 +289,8 @@ impl Sim {
     fn new_password(&mut self, m: usize) -> Option<Call> {
         let machine = self.machines[m].id?;
         self.machines[m].weather.password = false;
+        // Whatever the operator gives is what the BMC takes.
+        self.machines[m].metal.password = None;
         Some(Call::Command {
             machine,
             command: MachineCommand::SetBmc {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use billet_control::{Input, Stepped};
 use billet_model::{
-    bmc::{BmcFact, BmcReply, BmcRequest},
+    bmc::{BmcFact, BmcFailure, BmcReply, BmcRequest, Restore},
     lifecycle::Lifecycle,
     step::{Pending, Step},
 };
@@ -376,6 +376,16 @@ impl Sim {
             self.now,
             faults,
         );
+        if fate == Fate::Answered {
+            fate = self.refused(m, request);
+        }
+        if *request == BmcRequest::SetPassword {
+            let [_, next] = self.passwords_kept(m);
+            if next.is_none() {
+                self.find(m, Violation::Unkept);
+            }
+            self.machines[m].metal.password_sent = next;
+        }
         if dies && pending.request.is_change() && fate == Fate::Answered && self.dice.per_mille(400)
         {
             // What takes a process down often takes its network along.
@@ -470,6 +480,30 @@ impl Sim {
         }
     }
 
+    /// What its BMC does not do, whatever the weather.
+    fn refused(&self, m: usize, request: &BmcRequest) -> Fate {
+        let metal = &self.machines[m].metal;
+        let refused = match request {
+            BmcRequest::Restore {
+                what: Restore::RemoveAccount { .. },
+            } => metal.stubborn,
+            BmcRequest::SetPassword => {
+                let [_, next] = self.passwords_kept(m);
+                let plain = |p: &String| p.chars().all(|c| c.is_ascii_alphanumeric());
+                metal.picky && next.as_ref().is_none_or(plain)
+            }
+            _ => false,
+        };
+        let locked = metal.password.is_some()
+            && *request != BmcRequest::TryPassword
+            && metal.password != self.passwords_kept(m)[0];
+        match (refused, locked) {
+            (_, true) => Fate::Failed(BmcFailure::Credentials),
+            (true, _) => Fate::Failed(BmcFailure::Refused),
+            _ => Fate::Answered,
+        }
+    }
+
     /// Reads a machine's record again and shows it to the checkers.
     pub fn observe(&mut self, m: usize) -> Result<(), SimError> {
         let Some(id) = self.machines[m].id else {
@@ -491,6 +525,10 @@ impl Sim {
             }
         }
         let before = one.stored.replace(machine.clone());
+        let is = one.metal.password.clone();
+        if is.is_some() && !self.passwords_kept(m).contains(&is) {
+            self.find(m, Violation::LockedOut);
+        }
         let of = machine.lease.or(before.as_ref().and_then(|b| b.lease));
         let lease = match of {
             Some(id) => block_on(store.lease(id))?,

@@ -3,7 +3,10 @@
 
 use billet_control::Input;
 use billet_model::{
-    bmc::{BmcFact, BmcReply, BmcRequest, BootTarget, PowerAction},
+    bmc::{
+        BmcAccount, BmcFact, BmcReply, BmcRequest, BootTarget, PasswordThatWorks, PowerAction,
+        Restore,
+    },
     lifecycle::Power,
 };
 use billet_protocol::phone_home::PhoneHome;
@@ -11,6 +14,7 @@ use jiff::SignedDuration;
 
 use crate::{
     agent::{Agent, At},
+    block::block_on,
     bmc::Weather,
     calls::{Answer, Call},
     check::{Seen, Word},
@@ -84,6 +88,34 @@ impl Sim {
             BmcRequest::ReadSettings => BmcFact::Settings {
                 settings: self.machines[m].metal.settings.clone(),
             },
+            BmcRequest::TryPassword => BmcFact::Password {
+                works: self.password_that_works(m),
+            },
+            BmcRequest::SetPassword => {
+                let metal = &mut self.machines[m].metal;
+                metal.password = metal.password_sent.clone();
+                BmcFact::Password {
+                    works: PasswordThatWorks::Next,
+                }
+            }
+            BmcRequest::Restore { what } => {
+                let metal = &mut self.machines[m].metal;
+                let accounts = metal.settings.accounts.get_or_insert_default();
+                match what {
+                    Restore::RemoveAccount { id, user } => {
+                        accounts.retain(|a| a.id != *id || a.user != *user);
+                    }
+                    Restore::PutAccount { account } => {
+                        for one in accounts.iter_mut().filter(|a| a.user == account.user) {
+                            *one = account.clone();
+                        }
+                    }
+                    Restore::Bios { attributes } => metal.bios_next.clone_from(attributes),
+                    Restore::BootOrder { order } => metal.settings.boot_order.clone_from(order),
+                    Restore::SecureBoot { on } => metal.settings.secure_boot = Some(*on),
+                }
+                BmcFact::Done
+            }
             BmcRequest::InsertMedia { boot } => {
                 self.machines[m].metal.medium = Some(*boot);
                 BmcFact::Done
@@ -125,6 +157,27 @@ impl Sim {
                 }
                 BmcFact::Done
             }
+        }
+    }
+
+    /// The passwords that Billet keeps for a BMC: the current one, and the next.
+    pub fn passwords_kept(&self, m: usize) -> [Option<String>; 2] {
+        let Some(id) = self.machines[m].id else {
+            return [None, None];
+        };
+        [false, true].map(|next| {
+            let kept = block_on(self.core.bmc_secret(id, next)).ok().flatten();
+            kept.map(|secret| secret.expose().to_owned())
+        })
+    }
+
+    fn password_that_works(&self, m: usize) -> PasswordThatWorks {
+        let [current, next] = self.passwords_kept(m);
+        match &self.machines[m].metal.password {
+            None => PasswordThatWorks::Current,
+            is if *is == next => PasswordThatWorks::Next,
+            is if *is == current => PasswordThatWorks::Current,
+            _ => PasswordThatWorks::Neither,
         }
     }
 
@@ -334,6 +387,27 @@ impl Sim {
             disk.holds.insert(owner);
         }
         self.note(m, "the tenant writes to its drives");
+        if self.dice.per_mille(120) {
+            // Its root reaches the BMC from inside.
+            let number = self.dice.number(2, 9);
+            let settings = &mut self.machines[m].metal.settings;
+            let accounts = settings.accounts.get_or_insert_default();
+            let id = number.to_string();
+            if accounts.iter().all(|a| a.id != id) {
+                accounts.push(BmcAccount {
+                    user: format!("mallory{id}"),
+                    id,
+                    role: Some("Administrator".into()),
+                    enabled: Some(true),
+                });
+            }
+            settings.boot_order.reverse();
+        }
+        if self.dice.per_mille(15) {
+            let version = format!("{}", self.now);
+            let versions = &mut self.machines[m].metal.settings.versions;
+            versions.insert("BIOS".into(), version);
+        }
         if self.dice.per_mille(100) {
             let setting = format!("{}", self.now);
             self.machines[m]

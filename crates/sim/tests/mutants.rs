@@ -71,5 +71,8 @@ mutants! {
     rescue_that_wipes "rescue-that-wipes";
     measure_that_wipes "measure-that-wipes";
     no_way_back "no-way-back";
+    password_unkept "password-unkept";
+    password_forgotten "password-forgotten";
+    restores_on_paper "restores-on-paper";
     always_yes "always-yes";
 }

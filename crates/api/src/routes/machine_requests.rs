@@ -32,7 +32,7 @@ pub(super) fn router() -> OpenApiRouter<App> {
         .routes(routes!(change_machine_bmc))
 }
 
-async fn carry_out(
+pub(super) async fn carry_out(
     app: &App,
     bearer: &Bearer,
     text: &str,
@@ -55,7 +55,7 @@ async fn carry_out(
     respond::changed(status, &changed, version, None)
 }
 
-fn why(reason: Reason) -> Result<String, Failure> {
+pub(super) fn why(reason: Reason) -> Result<String, Failure> {
     let text = reason.reason.trim();
     if text.is_empty() || text.len() > 500 || text.chars().any(char::is_control) {
         let detail = "say why in a line of at most 500 characters: it goes on record";

@@ -142,7 +142,13 @@ async fn take_over_machine(
     let machine = lookup::machine(&app, &text).await?;
     let (machine, operation) = app
         .control()
-        .take_over(&bearer.actor(), machine.id, &confirmed.drives, version)
+        .take_over(
+            &bearer.actor(),
+            machine.id,
+            &confirmed.drives,
+            confirmed.rotate_password,
+            version,
+        )
         .await?;
     let machine = Views::new(&app).machine(machine, true).await?;
     let started = MachineStarted { machine, operation };

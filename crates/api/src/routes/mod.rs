@@ -8,6 +8,7 @@ mod groups;
 mod images;
 mod leases;
 mod machine_requests;
+mod machine_upkeep;
 mod machines;
 mod networks;
 mod offers;
@@ -44,6 +45,7 @@ pub(crate) fn router() -> OpenApiRouter<App> {
         .merge(networks::router())
         .merge(machines::router())
         .merge(machine_requests::router())
+        .merge(machine_upkeep::router())
         .merge(offers::router())
         .merge(images::router())
         .merge(leases::router())

@@ -284,6 +284,11 @@ fn body(rule: &Rule, n: usize, project: &str) -> Value {
         ("POST", "/v1/machines/{machine}/bmc") => json!({ "user": "root" }),
         (
             "POST",
+            "/v1/machines/{machine}/bmc-password" | "/v1/machines/{machine}/rotate-password",
+        ) => json!({}),
+        ("POST", "/v1/machines/{machine}/drives") => json!({ "add": "S9" }),
+        (
+            "POST",
             "/v1/machines/{machine}/cordon"
             | "/v1/machines/{machine}/quarantine"
             | "/v1/machines/{machine}/break-fix"

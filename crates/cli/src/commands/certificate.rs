@@ -105,9 +105,19 @@ pub fn show(c: &EraseCertificate) -> String {
             "not verified"
         },
     );
+    let settings = c.settings.iter().flat_map(|s| &s.changes);
+    let put_back: Vec<String> = settings
+        .map(|change| format!("{}; {}", change.sentence(), change.came_of_it.words()))
+        .collect();
+    let struck: Vec<String> = c
+        .struck
+        .iter()
+        .map(|s| format!("{} on {}: {}", s.drive.serial, human::time(s.at), s.reason))
+        .collect();
     let firmware = match &c.firmware_changes {
         None => "could not be compared".to_owned(),
         Some(changes) if changes.is_empty() => "as before the lease".to_owned(),
+        Some(_) if !put_back.is_empty() => put_back.join("\n"),
         Some(changes) => changes.join("\n"),
     };
     let emulation = match mark(machine.emulation) {
@@ -142,6 +152,7 @@ pub fn show(c: &EraseCertificate) -> String {
             "visits",
             c.visits.iter().map(visit).collect::<Vec<_>>().join("\n"),
         ),
+        ("drives struck", struck.join("\n")),
         ("not done", c.not_done.join("\n")),
         ("agent", c.attestation.clone()),
         ("network", c.network_isolation.clone()),

@@ -72,6 +72,9 @@ pub struct Enroll {
     /// SHA-256 of the BMC's certificate; else the first one seen is pinned.
     #[arg(long, value_name = "SHA256")]
     fingerprint: Option<Fingerprint>,
+    /// Let Billet give the BMC passwords of its own: when it is taken over, and after each lease.
+    #[arg(long, conflicts_with = "file")]
+    rotate_password: bool,
     #[command(flatten)]
     wait: Wait,
 }
@@ -150,6 +153,7 @@ impl Enroll {
                 password,
                 fingerprint: self.fingerprint.map(|print| print.to_string()),
             },
+            rotate_password: self.rotate_password,
         }))
     }
 }

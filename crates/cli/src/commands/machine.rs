@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use billet_client::{Client, ConsoleOf, Fingerprint, MachineVerb};
 use billet_model::{
-    api::{BmcChange, MachineChanged, MachineView, Page},
+    api::{BmcChange, DrivesChange, MachineChanged, MachineView, Page},
     bmc::PowerAction,
     inventory::{Emulation, Inventory},
 };
@@ -68,6 +68,10 @@ pub enum Machine {
         /// Do not ask: the drives shown may be erased.
         #[arg(long)]
         yes: bool,
+        /// Let Billet give the BMC another password now and after each lease, or not; as was said
+        /// at enrolment where not given.
+        #[arg(long, value_name = "yes|no", num_args = 0..=1, default_missing_value = "yes", value_parser = yes_or_no, require_equals = true)]
+        rotate_password: Option<bool>,
         #[command(flatten)]
         wait: Wait,
     },
@@ -175,10 +179,83 @@ pub enum Machine {
         #[arg(required = true)]
         names: Vec<String>,
     },
+    /// Give a machine's BMC another password.
+    ///
+    /// Billet makes it, keeps it encrypted before it is sent, and uses it once it signs in; until
+    /// then the old one is kept beside it. While a lease holds the machine this is done when the
+    /// lease ends.
+    #[command(
+        name = "rotate-password",
+        after_help = "Examples:
+  billet machine rotate-password r1-u07
+  billet machine rotate-password r1-u07 --after-each-lease=no"
+    )]
+    RotatePassword {
+        /// Its name or id.
+        name: String,
+        /// Whether it is also done after each lease from now on; as it was where not given.
+        #[arg(long, value_name = "yes|no", num_args = 0..=1, default_missing_value = "yes", value_parser = yes_or_no, require_equals = true)]
+        after_each_lease: Option<bool>,
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Print the password of a machine's BMC.
+    ///
+    /// For operators; each time goes on record. After a restore from a backup the BMC may have a
+    /// password that was made since: ask for those by number, each higher than the last.
+    #[command(
+        name = "bmc-password",
+        after_help = "Examples:
+  billet machine bmc-password r1-u07
+  billet machine bmc-password r1-u07 --number 4 -o json"
+    )]
+    BmcPassword {
+        /// Its name or id.
+        name: String,
+        /// One that Billet made, by its number.
+        #[arg(long)]
+        number: Option<u32>,
+    },
+    /// Take what is set in a machine for what is wanted.
+    ///
+    /// Its BMC accounts, BIOS settings, boot order and firmware versions are read, and what leases
+    /// left otherwise than it was is accepted: after a firmware update of yours, say.
+    #[command(
+        name = "accept-firmware",
+        after_help = "Examples:\n  billet machine accept-firmware r1-u07"
+    )]
+    AcceptFirmware(One),
+    /// Strike a drive from a machine's list, or add one.
+    ///
+    /// A drive that left the building cannot be erased any more: struck, it is missed no longer,
+    /// and that stands on the next erase certificate with the reason. A drive that was put in is
+    /// erased only after it was added here.
+    #[command(after_help = "Examples:
+  billet machine drives r1-u07 --strike S4XNNX0R --reason 'sent back to its maker, RMA 1042'
+  billet machine drives r1-u07 --add S7KHNJ0W")]
+    Drives {
+        /// Its name or id.
+        name: String,
+        /// Serial number of the drive that left.
+        #[arg(
+            long,
+            value_name = "SERIAL",
+            requires = "reason",
+            conflicts_with = "add",
+            required_unless_present = "add"
+        )]
+        strike: Option<String>,
+        /// Why, for the record and the certificate.
+        #[arg(long, requires = "strike")]
+        reason: Option<String>,
+        /// Serial number of the drive that came.
+        #[arg(long, value_name = "SERIAL")]
+        add: Option<String>,
+    },
     /// Set where a machine's BMC is, and what it is signed in to with.
     ///
     /// What is not given stays as it is. The password is kept encrypted, and nobody can read it
-    /// back. Give the fingerprint where the BMC has a new certificate.
+    /// back but with `bmc-password`. Give the fingerprint where the BMC has a new certificate.
     #[command(
         name = "set-bmc",
         after_help = "Examples:
@@ -222,6 +299,14 @@ pub struct Change {
     /// SHA-256 of the BMC's certificate, to be pinned from now on.
     #[arg(long, value_name = "SHA256")]
     fingerprint: Option<Fingerprint>,
+}
+
+fn yes_or_no(text: &str) -> Result<bool, String> {
+    match text {
+        "yes" | "true" => Ok(true),
+        "no" | "false" => Ok(false),
+        other => Err(format!("{other:?} is neither yes nor no")),
+    }
 }
 
 /// A machine and a reason.
@@ -297,7 +382,12 @@ impl Machine {
                     .result(&Page { items, next: None }, |page| table(&page.items))
             }
             Self::Show { name } => app.output.result(&client.machine(&name).await?, show),
-            Self::TakeOver { names, yes, wait } => take_over(app, client, &names, yes, wait).await,
+            Self::TakeOver {
+                names,
+                yes,
+                rotate_password,
+                wait,
+            } => take_over(app, client, &names, yes, rotate_password, wait).await,
             Self::Inspect(one) => {
                 verb(app, client, &one.name, MachineVerb::Inspect, one.wait).await
             }
@@ -339,6 +429,46 @@ impl Machine {
                 None => view.run(app, client, ConsoleOf::Machine(&name)).await,
             },
             Self::Confirm { names } => confirm(app, client, &names).await,
+            Self::RotatePassword {
+                name,
+                after_each_lease,
+                wait,
+            } => {
+                let changed = client.rotate_password(&name, after_each_lease).await?;
+                finish(app, client, changed, wait).await
+            }
+            Self::BmcPassword { name, number } => {
+                let shown = client.bmc_password(&name, number).await?;
+                if !shown.or.is_empty() {
+                    app.output
+                        .note("Another one may be it instead: see -o json.");
+                }
+                app.output.result(&shown, |shown| shown.password.clone())
+            }
+            Self::AcceptFirmware(one) => {
+                verb(
+                    app,
+                    client,
+                    &one.name,
+                    MachineVerb::AcceptFirmware,
+                    one.wait,
+                )
+                .await
+            }
+            Self::Drives {
+                name,
+                strike,
+                reason,
+                add,
+            } => {
+                let change = DrivesChange {
+                    strike,
+                    reason,
+                    add,
+                };
+                let changed = client.change_drives(&name, &change).await?;
+                finish(app, client, changed, NOW).await
+            }
             Self::SetBmc(set) => {
                 let SetBmc { name, change } = *set;
                 let password = change
@@ -426,6 +556,7 @@ async fn take_over(
     client: &Client,
     names: &[String],
     yes: bool,
+    rotate_password: Option<bool>,
     wait: Wait,
 ) -> Result<(), Failure> {
     let mut machines = Vec::new();
@@ -464,7 +595,9 @@ async fn take_over(
     for machine in &machines {
         let drives = serials(machine).into_iter().map(str::to_owned).collect();
         let id = machine.id.to_string();
-        started.push(client.take_over(&id, drives, Some(machine.version)).await?);
+        let version = Some(machine.version);
+        let one = client.take_over(&id, drives, rotate_password, version);
+        started.push(one.await?);
     }
     if !wait.no_wait {
         let operations = started
@@ -650,7 +783,32 @@ pub fn show(m: &MachineView) -> String {
         ("lease", maybe(m.lease)),
         ("operation", maybe(m.operation)),
         ("units", m.units.to_string()),
+        (
+            "bmc password",
+            match (&m.bmc_password.failed, m.bmc_password.rotated_at) {
+                (Some(why), _) => format!("not rotated: {why}"),
+                (None, Some(at)) => format!("rotated {}", human::time(at)),
+                (None, None) => String::new(),
+            },
+        ),
+        (
+            "drives",
+            m.drives
+                .iter()
+                .map(|d| d.serial.as_str())
+                .collect::<Vec<_>>()
+                .join(", "),
+        ),
+        (
+            "drives struck",
+            m.struck
+                .iter()
+                .map(|s| format!("{} ({})", s.drive.serial, s.reason))
+                .collect::<Vec<_>>()
+                .join("\n"),
+        ),
         ("differences", lines(&m.differences)),
+        ("left by leases", lines(&m.settings_left)),
         ("tests", lines(&tests)),
         ("enrolled", human::time(m.created_at)),
     ]);

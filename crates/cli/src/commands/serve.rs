@@ -72,6 +72,10 @@ pub struct Serve {
     /// warned of in proportion.
     #[arg(long, value_name = "TIME", value_parser = human::parse_length, default_values = ["24h", "1h"])]
     warn: Vec<u64>,
+    /// Hold a machine from tenants where a lease left another firmware version; else it is offered
+    /// with its health degraded. `billet machine accept-firmware` takes it for wanted.
+    #[arg(long)]
+    hold_on_firmware_change: bool,
     /// Private addresses that images may be fetched from all the same, as 10.1.0.0/16; may be
     /// repeated.
     #[arg(long, value_name = "RANGE")]
@@ -172,6 +176,7 @@ impl Serve {
                     .filter_map(|s| i64::try_from(*s).ok())
                     .map(jiff::SignedDuration::from_secs)
                     .collect(),
+                hold_on_firmware_change: self.hold_on_firmware_change,
                 ..match self.pace {
                     Pace::Real => Policy::default(),
                     Pace::Lab => Policy::lab(),

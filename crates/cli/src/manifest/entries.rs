@@ -157,6 +157,7 @@ fn machine(
     let machine_type = required(reader, "machine_type", Reader::parsed);
     let rack = reader.text("rack").map(str::to_owned);
     let serial = reader.text("serial").map(str::to_owned);
+    let rotate_password = reader.flag("rotate_password");
     let mut networks = BTreeMap::new();
     if let Some(table) = reader.table("networks", &reader.what()) {
         for (network, line, value) in table.entries() {
@@ -213,6 +214,7 @@ fn machine(
         serial,
         networks,
         bmc: bmc?,
+        rotate_password: rotate_password.unwrap_or(false),
     })
 }
 

@@ -191,6 +191,22 @@ impl<'s, 't> Reader<'s, 't> {
         Some(addresses)
     }
 
+    /// The value of `key`, true or false.
+    pub fn flag(&self, key: &'static str) -> Option<bool> {
+        let value = self.raw(key)?;
+        let flag = match value.get_ref() {
+            DeValue::Boolean(flag) => Some(*flag),
+            _ => None,
+        };
+        if flag.is_none() {
+            self.wrong(
+                self.line_at(key),
+                format!("\"{key}\" must be true or false"),
+            );
+        }
+        flag
+    }
+
     /// The value of `key`, a count.
     pub fn count(&self, key: &'static str) -> Option<u32> {
         let value = self.raw(key)?;

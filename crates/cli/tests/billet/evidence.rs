@@ -61,6 +61,8 @@ fn certificate() -> EraseCertificate {
         },
         tpm: TpmClear::None,
         firmware_changes: Some(Vec::new()),
+        settings: None,
+        struck: Vec::new(),
         visits: Vec::new(),
         not_done: Vec::new(),
         attestation: "agent unattested".to_owned(),

@@ -63,6 +63,19 @@ impl RedfishError {
         )
     }
 
+    pub fn insufficient_privilege() -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "InsufficientPrivilege",
+            "There are insufficient privileges for the account or credentials associated with the \
+             current session to perform the requested operation."
+                .into(),
+            &[],
+            "Either abandon the operation or change the associated access rights and resubmit the \
+             request if the operation failed.",
+        )
+    }
+
     pub fn session_limit() -> Self {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::error::RedfishError;
 use super::resources::{View, render};
-use super::{Bmc, actions, auth, expand, odd, patch};
+use super::{Bmc, accounts, actions, auth, expand, odd, patch};
 use crate::faults::{FaultKind, Point};
 
 /// The longest request body that is read, in bytes.
@@ -266,6 +266,23 @@ async fn dispatch(bmc: &Arc<Bmc>, mut call: Call) -> Result<Response<Body>, Redf
             get(bmc, &segments)
         };
     }
+    if let Some(user) = &call.user {
+        let state = bmc.lock();
+        let own = match segments.as_slice() {
+            ["SessionService", "Sessions", _] => true,
+            ["AccountService", "Accounts", id] => {
+                let only = call
+                    .json()?
+                    .as_object()
+                    .is_some_and(|body| body.keys().all(|name| name == "Password"));
+                only && accounts::is_own(&state, user, id)
+            }
+            _ => false,
+        };
+        if !own && !accounts::may_change(&state, user) {
+            return Err(RedfishError::insufficient_privilege());
+        }
+    }
     odd::off_first(bmc, call.point())?;
     if call.method == Method::PATCH {
         if !patch::patchable(&segments) {
@@ -279,6 +296,15 @@ async fn dispatch(bmc: &Arc<Bmc>, mut call: Call) -> Result<Response<Body>, Redf
         && let ["SessionService", "Sessions", id] = segments.as_slice()
     {
         return actions::logout(bmc, id);
+    }
+    match segments.as_slice() {
+        ["AccountService", "Accounts"] if call.method == Method::POST => {
+            return accounts::create(bmc, &call.json()?);
+        }
+        ["AccountService", "Accounts", id] if call.method == Method::DELETE => {
+            return accounts::delete(bmc, id);
+        }
+        _ => {}
     }
     if call.method == Method::POST
         && let Some(response) = actions::post(bmc, &segments, &call).await
@@ -373,6 +399,8 @@ fn absent_or_forbidden(bmc: &Bmc, path: &[&str], call: &Call) -> RedfishError {
     match path {
         ["SessionService", "Sessions"] => allow.push("POST"),
         ["SessionService", "Sessions", _] => allow.push("DELETE"),
+        ["AccountService", "Accounts"] => allow.push("POST"),
+        ["AccountService", "Accounts", _] => allow.push("DELETE"),
         _ => {}
     }
     RedfishError::method_not_allowed(call.method.as_str(), &allow)

@@ -39,6 +39,17 @@ pub(super) fn shown(bmc: &Bmc, path: &[&str], value: &mut Value) {
         boot.insert("BootSourceOverrideEnabled".into(), json!("Disabled"));
         boot.insert("BootSourceOverrideTarget".into(), json!("None"));
     }
+    let place = match path {
+        ["Systems", "1"] => Some("BiosVersion"),
+        ["UpdateService", "FirmwareInventory", "BIOS"] => Some("Version"),
+        _ => None,
+    };
+    if let Some(place) = place
+        && let Some(FaultKind::OtherFirmware { version }) =
+            struck(bmc, |k| matches!(k, FaultKind::OtherFirmware { .. }))
+    {
+        body.insert(place.into(), json!(version));
+    }
     if matches!(path, ["Chassis", _]) && struck(bmc, |k| *k == FaultKind::NoChassisType).is_some() {
         body.remove("ChassisType");
     }
@@ -55,6 +66,27 @@ pub(super) fn shown(bmc: &Bmc, path: &[&str], value: &mut Value) {
     if body.contains_key("Members") && struck(bmc, nulled).is_some() {
         body.insert("Members".into(), Value::Null);
     }
+}
+
+/// Whether a new password is not one that this BMC's policy takes.
+pub(super) fn password_refused(bmc: &Bmc, password: &str) -> bool {
+    let plain = password.chars().all(|c| c.is_ascii_alphanumeric());
+    plain && struck_any(bmc, |k| *k == FaultKind::PasswordPolicy)
+}
+
+/// Whether accounts of this BMC cannot be deleted; with `disable`, whether they cannot even be
+/// disabled.
+pub(super) fn account_stays(bmc: &Bmc, disable: bool) -> bool {
+    struck_any(
+        bmc,
+        |k| matches!(k, FaultKind::AccountsStay { enabled } if *enabled || !disable),
+    )
+}
+
+fn struck_any(bmc: &Bmc, wanted: impl Fn(&FaultKind) -> bool) -> bool {
+    bmc.faults
+        .strike(&bmc.name, &[Point::Any], wanted)
+        .is_some()
 }
 
 fn empty_ids(body: &mut Map<String, Value>) {

@@ -9,8 +9,8 @@ use serde_json::{Map, Value};
 
 use super::error::RedfishError;
 use super::resources::media_slot;
-use super::state::{BootOverride, OverrideEnabled};
-use super::{Bmc, actions, media, odd, secure_boot_possible};
+use super::state::{BOOT_OPTIONS, BootOverride, OverrideEnabled};
+use super::{Bmc, accounts, actions, media, secure_boot_possible};
 use crate::metal::BootTarget;
 
 /// Whether the resource at this address takes PATCH, if it is there.
@@ -22,7 +22,7 @@ pub(super) fn patchable(path: &[&str]) -> bool {
             | ["Systems", "1", "SecureBoot"]
             | ["Chassis", "1"]
             | ["SessionService"]
-            | ["AccountService", "Accounts", "1"]
+            | ["AccountService", "Accounts", _]
     ) || matches!(path, ["Managers", "1", "VirtualMedia", slot] if media_slot(slot).is_some())
 }
 
@@ -40,7 +40,7 @@ pub(super) async fn patch(bmc: &Arc<Bmc>, path: &[&str], body: &Value) -> Result
         ["Systems", "1", "Bios", "Settings"] => bios(bmc, body),
         ["Systems", "1", "SecureBoot"] => secure_boot(bmc, body),
         ["SessionService"] => session_timeout(bmc, body),
-        ["AccountService", "Accounts", _] => account(bmc, body),
+        ["AccountService", "Accounts", id] => accounts::change(bmc, id, body),
         [_, _, _, slot] => match media_slot(slot) {
             Some(slot) => media::patch(bmc, slot, body).await,
             None => Err(RedfishError::not_found(slot)),
@@ -49,13 +49,13 @@ pub(super) async fn patch(bmc: &Arc<Bmc>, path: &[&str], body: &Value) -> Result
     }
 }
 
-fn text<'a>(value: &'a Value, name: &str) -> Result<&'a str, RedfishError> {
+pub(super) fn text<'a>(value: &'a Value, name: &str) -> Result<&'a str, RedfishError> {
     value
         .as_str()
         .ok_or_else(|| RedfishError::property_value_type(value, name))
 }
 
-fn flag(value: &Value, name: &str) -> Result<bool, RedfishError> {
+pub(super) fn flag(value: &Value, name: &str) -> Result<bool, RedfishError> {
     value
         .as_bool()
         .ok_or_else(|| RedfishError::property_value_type(value, name))
@@ -67,7 +67,12 @@ fn system(bmc: &Bmc, body: &Map<String, Value>) -> Result<(), RedfishError> {
     let mut indicator = state.indicator;
     for (name, value) in body {
         match name.as_str() {
-            "Boot" => lasting.boot = boot(lasting.boot, value)?,
+            "Boot" => {
+                if let Some(order) = value.get("BootOrder") {
+                    lasting.boot_order = boot_order(order)?;
+                }
+                lasting.boot = boot(lasting.boot, value)?;
+            }
             "AssetTag" => lasting.asset_tag = text(value, name)?.to_owned(),
             "HostName" => lasting.host_name = text(value, name)?.to_owned(),
             "LocationIndicatorActive" => indicator = flag(value, name)?,
@@ -121,6 +126,7 @@ fn boot(now: BootOverride, value: &Value) -> Result<BootOverride, RedfishError> 
                     return Err(RedfishError::property_value_not_in_list(value, name));
                 }
             }
+            "BootOrder" => {}
             other => return Err(RedfishError::property_unknown(&format!("Boot/{other}"))),
         }
     }
@@ -132,6 +138,25 @@ fn boot(now: BootOverride, value: &Value) -> Result<BootOverride, RedfishError> 
         };
     }
     Ok(new)
+}
+
+/// An order of boot options: each of them, once.
+fn boot_order(value: &Value) -> Result<Vec<String>, RedfishError> {
+    let wrong = || RedfishError::property_value_type(value, "Boot/BootOrder");
+    let listed = value.as_array().ok_or_else(wrong)?;
+    let mut order = Vec::new();
+    for one in listed {
+        let reference = one.as_str().ok_or_else(wrong)?;
+        let known = BOOT_OPTIONS.iter().any(|(r, _)| *r == reference);
+        if !known || order.iter().any(|o| o == reference) {
+            return Err(RedfishError::property_value_not_in_list(
+                one,
+                "Boot/BootOrder",
+            ));
+        }
+        order.push(reference.to_owned());
+    }
+    Ok(order)
 }
 
 fn chassis(bmc: &Bmc, body: &Map<String, Value>) -> Result<(), RedfishError> {
@@ -206,29 +231,5 @@ fn session_timeout(bmc: &Bmc, body: &Map<String, Value>) -> Result<(), RedfishEr
             (other, _) => return Err(RedfishError::property_not_writable(other)),
         }
     }
-    Ok(())
-}
-
-fn account(bmc: &Bmc, body: &Map<String, Value>) -> Result<(), RedfishError> {
-    let mut state = bmc.lock();
-    let mut account = state.lasting.accounts[0].clone();
-    for (name, value) in body {
-        let value = text(value, name)?;
-        match name.as_str() {
-            "Password" if (8..=64).contains(&value.len()) => account.password = value.to_owned(),
-            "Password" => return Err(RedfishError::property_value_format("******", name)),
-            "UserName" if !value.is_empty() && !value.contains(':') => {
-                account.user = value.to_owned();
-            }
-            "UserName" => return Err(RedfishError::property_value_format(value, name)),
-            other => return Err(RedfishError::property_not_writable(other)),
-        }
-    }
-    if account.password != state.lasting.accounts[0].password {
-        odd::password_changed(bmc);
-    }
-    state.note("OK", "An account was changed.");
-    state.lasting.accounts[0] = account;
-    bmc.save(&state);
     Ok(())
 }

@@ -9,7 +9,7 @@ mod services;
 mod systems;
 
 pub(super) use managers::slot as media_slot;
-pub(super) use services::{session as session_json, task as task_json};
+pub(super) use services::{ROLES, session as session_json, task as task_json};
 pub(super) use systems::{RESETS, bios_values};
 
 use serde_json::{Value, json};

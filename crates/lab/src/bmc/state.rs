@@ -98,6 +98,9 @@ pub(super) struct Lasting {
     pub bios: BTreeMap<String, Value>,
     pub bios_pending: BTreeMap<String, Value>,
     pub secure_boot: bool,
+    /// References of boot options, first to last.
+    #[serde(default = "default_boot_order")]
+    pub boot_order: Vec<String>,
     pub asset_tag: String,
     pub host_name: String,
 }
@@ -151,6 +154,21 @@ pub(super) fn default_bios() -> BTreeMap<String, Value> {
         .collect()
 }
 
+/// The boot options that firmware offers: reference and name. The order of these is kept and
+/// shown; what a machine of the lab boots without an override is its drive all the same.
+pub(super) const BOOT_OPTIONS: &[(&str, &str)] = &[
+    ("Boot0001", "UEFI: NVMe Drive 1"),
+    ("Boot0002", "UEFI: PXE IPv4 Port 1"),
+    ("Boot0003", "UEFI: Virtual CD"),
+];
+
+/// The most accounts.
+pub(super) const MAX_ACCOUNTS: usize = 16;
+
+fn default_boot_order() -> Vec<String> {
+    BOOT_OPTIONS.iter().map(|(r, _)| (*r).to_owned()).collect()
+}
+
 impl Lasting {
     pub fn new(user: &str, password: &str) -> Self {
         Self {
@@ -168,6 +186,7 @@ impl Lasting {
             bios: default_bios(),
             bios_pending: BTreeMap::new(),
             secure_boot: false,
+            boot_order: default_boot_order(),
             asset_tag: String::new(),
             host_name: String::new(),
         }

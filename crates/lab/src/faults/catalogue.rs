@@ -127,6 +127,27 @@ pub const CATALOGUE: &[Row] = &[
         what: "the password must be changed before anything else",
     },
     Row {
+        kind: "password_policy",
+        at: &[Point::Any],
+        emulated: true,
+        phantom: true,
+        what: "a new password must have other characters than letters and digits",
+    },
+    Row {
+        kind: "accounts_stay",
+        at: &[Point::Any],
+        emulated: true,
+        phantom: true,
+        what: "accounts cannot be deleted, nor disabled where so",
+    },
+    Row {
+        kind: "other_firmware",
+        at: &[Point::Read],
+        emulated: true,
+        phantom: true,
+        what: "the system's firmware is of another version",
+    },
+    Row {
         kind: "needs_off",
         at: CHANGES,
         emulated: true,

@@ -98,6 +98,19 @@ pub enum FaultKind {
     /// The account's password must be changed before the BMC does anything else for it. It is
     /// lifted when the password is changed.
     PasswordExpired,
+    /// A new password is refused unless it has other characters than letters and digits.
+    PasswordPolicy,
+    /// Accounts cannot be deleted.
+    AccountsStay {
+        /// Nor can they be disabled.
+        #[serde(default)]
+        enabled: bool,
+    },
+    /// The system's firmware is of this version, from now on.
+    OtherFirmware {
+        /// The version.
+        version: String,
+    },
     /// Boot override and media are refused with 400 while the machine is on.
     NeedsOff,
     /// A medium is refused until an eject was asked for, though the slot shows empty.
@@ -197,6 +210,9 @@ impl FaultKind {
             Self::NewCertificate => "new_certificate",
             Self::NoSessions => "no_sessions",
             Self::PasswordExpired => "password_expired",
+            Self::PasswordPolicy => "password_policy",
+            Self::AccountsStay { .. } => "accounts_stay",
+            Self::OtherFirmware { .. } => "other_firmware",
             Self::NeedsOff => "needs_off",
             Self::EjectFirst => "eject_first",
             Self::HideBoot => "hide_boot",

@@ -65,7 +65,7 @@ fn a_lost_power_action_is_looked_at_and_not_repeated() {
     world.run();
     let drives = ["D1".to_owned(), "D2".to_owned()];
     world.decide(None, false, |facts| {
-        requests::take_over(facts, &drives).expect("it is taken over")
+        requests::take_over(facts, &drives, None).expect("it is taken over")
     });
     // First a reading; then off is asked for, and the answer is lost.
     let mut asked = Vec::new();
@@ -101,7 +101,7 @@ fn a_request_whose_sender_died_is_uncertain() {
     world.run();
     let drives = ["D1".to_owned(), "D2".to_owned()];
     world.decide(None, false, |facts| {
-        requests::take_over(facts, &drives).expect("it is taken over")
+        requests::take_over(facts, &drives, None).expect("it is taken over")
     });
     world.decide(None, false, next_step);
     world.now += SignedDuration::from_secs(1);
@@ -153,7 +153,7 @@ fn take_over_wants_every_drive_named() {
     };
     for named in [vec![], vec!["D1"], vec!["D1", "D3"], vec!["D1", "D2", "D3"]] {
         let named: Vec<String> = named.into_iter().map(str::to_owned).collect();
-        let refused = requests::take_over(&facts, &named);
+        let refused = requests::take_over(&facts, &named, None);
         assert!(
             refused.is_err_and(|r| r.field == Some("drives")),
             "{named:?}"

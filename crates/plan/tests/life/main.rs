@@ -3,4 +3,5 @@
 
 mod life;
 mod tenant;
+mod upkeep;
 mod world;

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use billet_model::{
     BootId, EvidenceId, ImageId, LeaseId, MachineId, NetworkId, OperationId, ProjectId, SiteId,
     TaskId, Time,
-    bmc::{BmcEndpoint, BmcFact, BmcReply, BmcRequest, FirmwareSettings, PowerAction},
+    bmc::{
+        BmcAccount, BmcEndpoint, BmcFact, BmcReply, BmcRequest, FirmwareSettings,
+        PasswordThatWorks, PowerAction, Restore,
+    },
     evidence::EraseCertificate,
     image::{BootKind, Image, ImageContent, ImageState},
     inventory::{Drive, Emulation, Inventory, Nic},
@@ -22,7 +25,7 @@ use billet_model::{
         WorkFailure, WorkKind, WorkOutcome, WriteReport,
     },
 };
-use billet_plan::{Decision, Effect, Facts, Fresh, Policy, next_step, requests};
+use billet_plan::{Decision, Effect, Facts, Fresh, PasswordWrite, Policy, next_step, requests};
 use jiff::SignedDuration;
 
 /// A world of one machine, where what is asked is done.
@@ -47,6 +50,14 @@ pub struct World {
     /// Blocks that the agent samples, if fewer than ordered.
     pub samples: Option<u32>,
     pub requests: Vec<BmcRequest>,
+    /// What is set in its BMC and firmware.
+    pub settings: FirmwareSettings,
+    /// Its BMC does not delete accounts, and says that it did.
+    pub stubborn: bool,
+    /// What its BMC lists, where that is not what is in it.
+    pub listed: Option<Inventory>,
+    /// What was written of passwords.
+    pub passwords: Vec<PasswordWrite>,
     pub lifecycles: Vec<Lifecycle>,
     /// Work that was done.
     pub works: Vec<Work>,
@@ -56,7 +67,27 @@ pub struct World {
     pub fails: Option<WorkKind>,
 }
 
-fn inventory() -> Inventory {
+fn settings() -> FirmwareSettings {
+    FirmwareSettings {
+        bios: [("A".to_owned(), "1".to_owned())].into(),
+        boot_order: vec!["disk".into(), "net".into()],
+        versions: [("BIOS".to_owned(), "1".to_owned())].into(),
+        secure_boot: Some(false),
+        accounts: Some(vec![account("1", "u")]),
+        ..FirmwareSettings::default()
+    }
+}
+
+pub fn account(id: &str, user: &str) -> BmcAccount {
+    BmcAccount {
+        id: id.into(),
+        user: user.into(),
+        role: Some("Administrator".into()),
+        enabled: Some(true),
+    }
+}
+
+pub fn inventory() -> Inventory {
     let drive = |serial: &str| Drive {
         name: serial.to_lowercase(),
         serial: Some(serial.into()),
@@ -124,6 +155,7 @@ impl World {
             bmc_trouble: None,
             notes: StepNotes::default(),
             erase: None,
+            upkeep: Default::default(),
             power_request: None,
             wake_at: now,
             step_since: now,
@@ -169,6 +201,10 @@ impl World {
             canaries: None,
             samples: None,
             requests: vec![],
+            settings: settings(),
+            stubborn: false,
+            listed: None,
+            passwords: vec![],
             lifecycles: vec![Lifecycle::Enrolled],
             works: vec![],
             root_drive: RootDrive::default(),
@@ -237,6 +273,7 @@ impl World {
         let told = decision.audit.iter().map(|a| a.detail.to_string());
         self.audit.extend(told);
         self.machine = decision.machine;
+        self.passwords.extend(decision.password);
         if let Some(lease) = decision.lease {
             self.lease = Some(lease);
         }
@@ -259,12 +296,34 @@ impl World {
         let fact = match request {
             BmcRequest::Discover => BmcFact::Discovered {
                 fingerprint: "f".into(),
-                inventory: Box::new(inventory()),
+                inventory: Box::new(self.listed.clone().unwrap_or_else(inventory)),
                 power: self.power,
             },
             BmcRequest::ReadPower => BmcFact::Power { power: self.power },
             BmcRequest::ReadSettings => BmcFact::Settings {
-                settings: FirmwareSettings::default(),
+                settings: self.settings.clone(),
+            },
+            BmcRequest::Restore { what } => {
+                match what {
+                    Restore::RemoveAccount { id, .. } => {
+                        let accounts = self.settings.accounts.get_or_insert_default();
+                        if !self.stubborn {
+                            accounts.retain(|a| a.id != *id);
+                        }
+                    }
+                    Restore::PutAccount { account } => {
+                        let accounts = self.settings.accounts.get_or_insert_default();
+                        accounts.retain(|a| a.user != account.user);
+                        accounts.push(account.clone());
+                    }
+                    Restore::Bios { attributes } => self.settings.bios.extend(attributes.clone()),
+                    Restore::BootOrder { order } => self.settings.boot_order.clone_from(order),
+                    Restore::SecureBoot { on } => self.settings.secure_boot = Some(*on),
+                }
+                BmcFact::Done
+            }
+            BmcRequest::SetPassword | BmcRequest::TryPassword => BmcFact::Password {
+                works: PasswordThatWorks::Next,
             },
             BmcRequest::Power { action } => {
                 match action {
@@ -458,7 +517,7 @@ impl World {
     pub fn take_over(&mut self) {
         let drives = ["D1".to_owned(), "D2".to_owned()];
         self.decide(None, false, |facts| {
-            requests::take_over(facts, &drives).expect("it is taken over")
+            requests::take_over(facts, &drives, None).expect("it is taken over")
         });
         self.run();
     }

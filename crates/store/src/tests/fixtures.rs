@@ -242,6 +242,7 @@ pub(crate) fn machine(ground: &Ground, n: u32) -> Machine {
         bmc_trouble: None,
         notes: StepNotes::default(),
         erase: None,
+        upkeep: Default::default(),
         power_request: None,
         wake_at: at(i64::from(n)),
         step_since: at(0),

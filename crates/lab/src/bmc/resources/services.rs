@@ -114,7 +114,8 @@ pub(super) fn render(view: &View<'_>, path: &[&str]) -> Option<Value> {
     })
 }
 
-const ROLES: &[(&str, &[&str])] = &[
+/// Roles, and what they may do.
+pub(crate) const ROLES: &[(&str, &[&str])] = &[
     (
         "Administrator",
         &[

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{View, collection, link, member_log_services, nth, numbered, ok, ok_with_rollup};
-use crate::bmc::state::BIOS;
+use crate::bmc::state::{BIOS, BOOT_OPTIONS};
 use crate::facts::{Cpu, Dimm, Drive, Nic};
 use crate::metal::{BootTarget, Power};
 
@@ -32,6 +32,23 @@ pub(super) fn render(view: &View<'_>, path: &[&str]) -> Option<Value> {
             [] => Some(system(view)),
             ["Bios", rest @ ..] => bios(view, rest),
             ["SecureBoot"] => Some(secure_boot(view)),
+            ["BootOptions"] => Some(collection(
+                "BootOption",
+                "Boot Options",
+                "Systems/1/BootOptions",
+                BOOT_OPTIONS.iter().map(|(reference, _)| reference),
+            )),
+            ["BootOptions", id] => {
+                let (reference, name) = BOOT_OPTIONS.iter().find(|(r, _)| r == id)?;
+                Some(json!({
+                    "@odata.type": "#BootOption.v1_0_6.BootOption",
+                    "Id": reference,
+                    "Name": name,
+                    "DisplayName": name,
+                    "BootOptionReference": reference,
+                    "BootOptionEnabled": true,
+                }))
+            }
             ["Processors"] => Some(collection(
                 "Processor",
                 "Processors",
@@ -101,6 +118,8 @@ fn system(view: &View<'_>) -> Value {
                 ["Disabled", "Once", "Continuous"],
             "BootSourceOverrideTarget@Redfish.AllowableValues": targets,
             "BootSourceOverrideMode@Redfish.AllowableValues": ["UEFI"],
+            "BootOrder": lasting.boot_order,
+            "BootOptions": link("Systems/1/BootOptions"),
         },
         "ProcessorSummary": {
             "Count": facts.cpus.len(),
