@@ -188,6 +188,7 @@ that they need. Nothing is sent while anything in it is wrong.
   machine_type = "h100-sxm5-80g.8x"
   rack = "r1"                                 # optional
   serial = "S1234567"                         # optional: the serial that it should have
+  rotate_password = true                      # optional: Billet gives the BMC passwords of its own
   networks = { main = "10.88.0.17" }          # or main = "auto" for the next free address
   take_over = ["S1", "S2"]                    # for `billet apply`, which takes no machine over
                                               # without: all of its drives, which are erased

@@ -169,6 +169,12 @@ fn after(draft: &mut Draft<'_>, settings: Option<FirmwareSettings>, then: Goal) 
     let lease = draft.m().lease;
     let now = draft.now();
     let tried = draft.m().erase.as_ref().and_then(|e| e.restoring.clone());
+    if lease.is_none() && was.is_some() && settings.is_none() {
+        // It was held for what may be there still.
+        let why = "the accounts of its BMC could not be read, to see that they are as before";
+        draft.hold(HoldKind::BmcAccounts, why);
+        return;
+    }
     let Some((was, is)) = was.zip(settings) else {
         go_on(draft, then);
         return;

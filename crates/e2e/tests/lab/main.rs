@@ -13,3 +13,4 @@ mod site;
 mod support;
 mod tenancy;
 mod twice;
+mod upkeep;
