@@ -14,7 +14,7 @@ pub(crate) fn begin(draft: &mut Draft<'_>) {
     let within = draft.facts.policy.bmc_deadline;
     draft.enter(
         Step::LookOver,
-        "looking through its BMC at what is in the machine",
+        "looking at what is in the machine",
         within,
         "it is given back without that, and the visit says so",
     );
@@ -29,7 +29,7 @@ pub(crate) fn look_over(draft: &mut Draft<'_>, came: &Came<'_>) {
             },
         )) => differences(draft, inventory),
         _ if draft.m().notes.failures >= 3 || draft.overdue() => {
-            vec!["its BMC did not tell what is in it: not looked at".to_owned()]
+            vec!["nothing told what is in it: not looked at".to_owned()]
         }
         _ => {
             draft.ask(BmcRequest::Discover);
@@ -55,7 +55,7 @@ fn differences(draft: &Draft<'_>, found: &Inventory) -> Vec<String> {
         .filter_map(|d| d.serial.as_deref())
         .collect();
     if listed.is_empty() {
-        return vec!["its BMC lists no drives: they were not looked at".to_owned()];
+        return vec!["no drives are listed from outside: they were not looked at".to_owned()];
     }
     let known = &draft.m().drives;
     let mut told: Vec<String> = listed
@@ -67,7 +67,12 @@ fn differences(draft: &Draft<'_>, found: &Inventory) -> Vec<String> {
         known
             .iter()
             .filter(|d| !listed.contains(&d.serial.as_str()))
-            .map(|d| format!("drive {} is not among those that its BMC lists", d.serial)),
+            .map(|d| {
+                format!(
+                    "drive {} is not among those that are listed from outside",
+                    d.serial
+                )
+            }),
     );
     told
 }

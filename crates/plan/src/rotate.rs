@@ -40,9 +40,12 @@ fn enter(
 ) {
     let policy = draft.facts.policy;
     let (reason, within) = match at {
-        RotateStep::Send => ("giving the BMC another password", policy.bmc_deadline),
+        RotateStep::Send => (
+            "renewing what its operator signs in with",
+            policy.bmc_deadline,
+        ),
         RotateStep::Look => (
-            "looking which password the BMC takes",
+            "looking what its operator signs in with",
             policy.settle + policy.bmc_deadline,
         ),
     };
@@ -90,7 +93,7 @@ fn send(
                 let number = machine.upkeep.password_number;
                 draft.decision.password = Some(PasswordWrite::Next { number, form });
                 draft.audit(
-                    "machine.bmc_password_made",
+                    "machine.operator_password_made",
                     serde_json::json!({ "number": number }),
                 );
             }
@@ -165,7 +168,7 @@ fn look(
                     Some(over) => draft.sleep(over.duration_since(now)),
                     None => {
                         forget(draft);
-                        failed(draft, "the BMC did not take it", then);
+                        failed(draft, "it was not taken", then);
                     }
                 }
             }
@@ -188,42 +191,48 @@ fn took(draft: &mut Draft<'_>, form: PasswordForm, then: AfterRotation) {
     let number = machine.upkeep.password_number;
     draft.decision.password = Some(PasswordWrite::Promote { number, form });
     draft.audit(
-        "machine.bmc_password_rotated",
+        "machine.operator_password_rotated",
         serde_json::json!({ "number": number }),
     );
     finish(
         draft,
         OperationState::Succeeded,
-        "the BMC has another password",
+        "it has another password",
         then,
     );
 }
 
 /// The old one signs in, and nothing that was sent can come any more.
 fn forget(draft: &mut Draft<'_>) {
+    let number = draft.m().upkeep.password_number;
     draft.machine().upkeep.next_password = None;
     draft.decision.password = Some(PasswordWrite::Forget);
+    draft.audit(
+        "machine.operator_password_forgotten",
+        serde_json::json!({ "number": number }),
+    );
 }
 
 fn failed(draft: &mut Draft<'_>, why: &str, then: AfterRotation) {
     draft.audit(
-        "machine.bmc_password_kept",
+        "machine.operator_password_kept",
         serde_json::json!({ "why": why }),
     );
     draft.machine().upkeep.rotation_failed = Some(why.to_owned());
-    let told = format!("the BMC's password is as it was: {why}");
+    let told = format!("its password is as it was: {why}");
     finish(draft, OperationState::Failed, &told, then);
 }
 
 /// Neither signs in, or nothing can be learned: both are kept.
 fn locked(draft: &mut Draft<'_>, then: AfterRotation) {
-    let why = "it is not known which password the BMC takes; the present one and the next one are both kept";
+    let why =
+        "it is not known which password is taken; the present one and the next one are both kept";
     draft.machine().upkeep.rotation_failed = Some(why.to_owned());
     if draft.m().lifecycle.is_working() {
         draft.hold(HoldKind::BmcCredentials, why);
     } else {
         draft.audit(
-            "machine.bmc_password_kept",
+            "machine.operator_password_kept",
             serde_json::json!({ "why": why }),
         );
         finish(draft, OperationState::Failed, why, then);

@@ -30,20 +30,20 @@ pub(crate) fn begin(draft: &mut Draft<'_>, then: Goal) {
     let within = draft.facts.policy.bmc_deadline;
     let (reason, next) = match then {
         Goal::Deploy => (
-            "reading BMC accounts and firmware settings, to compare them after the lease",
-            "they are left uncompared",
+            "reading what is set in the machine, to compare it after the lease",
+            "it is left uncompared",
         ),
         Goal::Baseline => (
-            "reading BMC accounts and firmware settings, as what is wanted",
+            "reading what is set in the machine, as what is wanted",
             "it goes on without them",
         ),
         Goal::Accept => (
-            "reading BMC accounts and firmware settings, as what is wanted",
+            "reading what is set in the machine, as what is wanted",
             "nothing is accepted",
         ),
         Goal::Erase | Goal::Inspect | Goal::Verify => (
-            "reading BMC accounts and firmware settings, to compare them with those before",
-            "they are left uncompared, and the certificate says so",
+            "reading what is set in the machine, to compare it with what was",
+            "it is left uncompared, and the certificate says so",
         ),
     };
     draft.enter(Step::ReadSettings { then }, reason, within, next);
@@ -375,9 +375,13 @@ fn accepted(draft: &mut Draft<'_>, settings: Option<FirmwareSettings>) {
         return;
     };
     let left = std::mem::take(&mut draft.machine().upkeep.left);
+    // Users of the BMC are not for the project whose log this may be in.
+    let told = draft.m().lease.is_none().then_some(&left);
     draft.audit(
         "machine.settings_accepted",
-        serde_json::json!({ "accepted": left, "versions": settings.versions }),
+        serde_json::json!({
+            "count": left.len(), "accepted": told, "versions": settings.versions,
+        }),
     );
     if draft
         .lease()
