@@ -68,7 +68,7 @@ impl Service {
         let order = boot(&system).and_then(|boot| boot.get("BootOrder"));
         let order = order.map(|_| texts(&system.body, "/Boot/BootOrder"));
         let boot_order = parts.take(FirmwareSettings::BOOT_ORDER, Ok(order))?;
-        let lasting = boot(&system).and_then(|boot| lasting_override(boot));
+        let lasting = boot(&system).and_then(lasting_override);
         let boot_override = parts.take(FirmwareSettings::BOOT_OVERRIDE, Ok(lasting))?;
         let firmware = crate::discover::firmware(&self.reader(), &system).await;
         let versions: BTreeMap<_, _> = firmware

@@ -104,7 +104,7 @@ fn accounts(
                 continue;
             }
             let same = |a: &&BmcAccount| a.user == one.user && (!exactly || a.id == one.id);
-            if let Some(at) = rest.iter().position(|a| same(a)) {
+            if let Some(at) = rest.iter().position(same) {
                 pairs.push((one, rest.remove(at)));
             } else if !exactly {
                 gone.push(one);
