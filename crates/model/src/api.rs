@@ -21,8 +21,8 @@ use crate::{
     secret::Secret,
     site::Address,
     storage::RootDrive,
-    webhook::{Delivery, Webhook},
     upkeep::StruckDrive,
+    webhook::{Delivery, Webhook},
     work::{DriveRef, TestResult},
 };
 

@@ -23,8 +23,8 @@ pub mod secret;
 pub mod site;
 pub mod step;
 pub mod storage;
-pub mod webhook;
 pub mod upkeep;
+pub mod webhook;
 pub mod work;
 
 pub use id::*;

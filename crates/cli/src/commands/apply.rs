@@ -355,7 +355,7 @@ async fn take_over(app: &App, client: &Client, plan: &Plan) -> Result<(), Failur
         {
             progress::follow(app, client, name, operation).await?;
         }
-        let started = client.take_over(name, drives.clone(), None).await;
+        let started = client.take_over(name, drives.clone(), None, None).await;
         let started = started.map_err(|error| at(&format!("take-over {name}"), error.into()))?;
         under_way.push((name.clone(), started.operation.id));
     }
