@@ -4,7 +4,10 @@
 use std::collections::BTreeMap;
 
 use billet_model::{
-    LeaseId, MachineId, lease::LeaseState, lifecycle::Lifecycle, operation::OperationState,
+    LeaseId, MachineId,
+    lease::LeaseState,
+    lifecycle::{HoldKind, Lifecycle},
+    operation::OperationState,
     step::Step,
 };
 use billet_store::{AuditFilter, LeaseFilter, MachineFilter, OperationFilter};
@@ -115,12 +118,18 @@ impl Sim {
                 continue;
             };
             let broken = self.machines[m].metal.broken;
+            // An account that its BMC keeps waits for somebody to take it out there.
+            let kept = self.machines[m].metal.stubborn
+                && machine
+                    .hold
+                    .as_ref()
+                    .is_some_and(|h| h.kind == HoldKind::BmcAccounts);
             // A rescue lasts until its tenant ends it.
             let still = matches!(machine.step, Step::Rest | Step::Rescue { .. });
             let rests = still && machine.operation.is_none();
             let good = match machine.lifecycle {
                 Lifecycle::Available | Lifecycle::Active | Lifecycle::Retired => rests,
-                Lifecycle::Quarantined => broken && rests && machine.hold.is_some(),
+                Lifecycle::Quarantined => (broken || kept) && rests && machine.hold.is_some(),
                 // A BMC that died before it was read; or nobody takes it over.
                 Lifecycle::Enrolled => (broken || m >= self.options.taken) && rests,
                 _ => false,

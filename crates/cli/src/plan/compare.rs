@@ -338,6 +338,11 @@ fn machine(
         let field = format!("address on network {network}");
         troubles.fixed(*line, &who, &field, &is, &wanted, RENAME);
     }
+    if new.rotate_password && !there.bmc_password.after_each_lease {
+        let way = "`billet machine rotate-password --after-each-lease` sees to it";
+        let wanted = "rotated after each lease";
+        troubles.fixed(*line, &who, "BMC password", "not rotated", wanted, way);
+    }
     if there.bmc_address == new.bmc.address {
         plan.unchanged("machine", &new.name);
     } else {
