@@ -94,7 +94,11 @@ impl Lines {
 mod tests {
     use super::*;
 
-    fn lines(pieces: &[&[u8]]) -> (Vec<(u64, String)>, Option<(u64, String)>) {
+    /// A line's place, and its text.
+    type Told = (u64, String);
+
+    /// The whole lines, and the one that is not ended yet.
+    fn lines(pieces: &[&[u8]]) -> (Vec<Told>, Option<Told>) {
         let mut made = Lines::default();
         let (mut out, mut offset) = (Vec::new(), 100);
         for piece in pieces {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use billet_evidence::{Envelope, erase};
 use billet_model::{
     EventId, EvidenceId, MachineId, Time,
-    bmc::{BmcReply, BmcRequest},
+    bmc::BmcReply,
     event::AuditRow,
     evidence::{ERASE_PREDICATE, EraseCertificate, Evidence},
     machine::Machine,
@@ -45,8 +45,6 @@ pub struct Input {
     pub orphaned: bool,
     /// Whether the tenant's port answered.
     pub probed: Option<bool>,
-    /// The machine as the step before left it; see [`Stepped::carried`].
-    pub carried: Option<Box<Machine>>,
 }
 
 /// A step that was taken and committed.
@@ -58,11 +56,6 @@ pub struct Stepped {
     pub wake_at: Time,
     /// The step is on record; whether anything changed.
     pub changed: bool,
-    /// The machine where the step is *not* on record, because the power is all
-    /// that is asked for: a reading changes nothing, so it may be asked for again
-    /// by whoever comes after a crash, and is not worth a commit of its own. To be
-    /// handed on with the reply; only one step long.
-    pub carried: Option<Box<Machine>>,
 }
 
 /// How often a step is decided again when someone else's change came between.
@@ -79,29 +72,15 @@ impl Core {
         input: &Input,
     ) -> Result<Option<Stepped>, StoreError> {
         let mut tries = 0;
-        // Somebody else's change since then shows when this step is committed.
-        let mut carried = input.carried.clone();
         loop {
-            let machine = match carried.take() {
-                Some(carried) => *carried,
-                None => match self.store.machine(machine).await? {
-                    Some(machine) => machine,
-                    None => return Ok(None),
-                },
+            let Some(machine) = self.store.machine(machine).await? else {
+                return Ok(None);
             };
             let gathered = Gathered::read(&self.store, machine).await?;
             let facts = gathered.facts(&self.policy, self.now(), input, self.fresh());
             let decision = (self.decide)(&facts);
             let effect = decision.effect.clone();
             let wake_at = decision.machine.wake_at;
-            if only_reads_power(&gathered.machine, &decision) {
-                return Ok(Some(Stepped {
-                    effect,
-                    wake_at,
-                    changed: false,
-                    carried: Some(Box::new(decision.machine)),
-                }));
-            }
             let lasting = effect.is_some() || gathered.machine.step != decision.machine.step;
             let mut batch = self.batch(&gathered.machine, decision, &Actor::Billet)?;
             batch.readings_only = !lasting && batch.is_machine_only();
@@ -112,7 +91,6 @@ impl Core {
                         effect,
                         wake_at,
                         changed,
-                        carried: None,
                     }));
                 }
                 Err(StoreError::Conflict { .. }) if tries < TRIES => tries += 1,
@@ -257,18 +235,4 @@ impl Core {
             detail,
         }
     }
-}
-
-/// Whether nothing comes of a decision but that the power is to be read.
-fn only_reads_power(before: &Machine, decision: &Decision) -> bool {
-    let asks = matches!(&decision.effect, Some(Effect::Ask(pending))
-        if pending.request == BmcRequest::ReadPower);
-    asks && before.pending.is_none()
-        && before.step == decision.machine.step
-        && decision.audit.is_empty()
-        && decision.lease.is_none()
-        && decision.operations.is_empty()
-        && decision.boot.is_none()
-        && decision.task.is_none()
-        && decision.certificate.is_none()
 }

@@ -152,18 +152,12 @@ impl Control {
             input = Input::default();
             match stepped.effect {
                 Some(Effect::Ask(pending)) => {
-                    let record = match stepped.carried {
-                        Some(carried) => *carried,
-                        None => match self.store().machine(machine).await? {
-                            Some(record) => record,
-                            None => return Ok(()),
-                        },
+                    let Some(record) = self.store().machine(machine).await? else {
+                        return Ok(());
                     };
                     self.consoles().seen(&record);
                     let reply = self.asked(&record, &pending).await;
                     input.reply = Some((pending.number, reply));
-                    let still = record.pending.as_ref() == Some(&pending);
-                    input.carried = still.then(|| Box::new(record));
                 }
                 Some(Effect::Probe) => {
                     let Some(record) = self.store().machine(machine).await? else {

@@ -18,8 +18,8 @@
 //!    └── rescue ──► Ramdisk(Rescue) ─► Working(Rescue) ─► Rescue ── end ──► DiskBoot ─► FirstBoot ─► active
 //! ```
 
-pub mod console;
 pub mod compare;
+pub mod console;
 pub mod decision;
 mod disk;
 pub mod drives;

@@ -220,7 +220,6 @@ impl Sim {
         }
         let input = Input {
             reply: Some((number, reply.clone())),
-            carried: self.machines[m].carried.take(),
             ..Input::default()
         };
         self.step(m, input, Some((request.clone(), reply)))
@@ -292,8 +291,6 @@ impl Sim {
     /// Carries an effect out; `false` where there is none, nor a pause.
     fn acts(&mut self, m: usize, stepped: Stepped) -> bool {
         let run = self.run;
-        // In memory, so for this run alone: a reply of another is not heard.
-        self.machines[m].carried = stepped.carried;
         match stepped.effect {
             Some(Effect::Ask(pending)) => {
                 self.machines[m].steps = 0;

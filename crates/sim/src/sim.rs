@@ -106,8 +106,6 @@ pub(crate) struct One {
     pub id: Option<MachineId>,
     /// As last read from the store.
     pub stored: Option<Machine>,
-    /// As its last step left it, where that was not committed.
-    pub carried: Option<Box<Machine>>,
     pub lease: Option<Lease>,
     /// The control plane works on it, and waits for something.
     pub busy: bool,
@@ -458,7 +456,6 @@ impl One {
             weather: Weather::default(),
             id: None,
             stored: None,
-            carried: None,
             lease: None,
             busy: false,
             rang: false,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use billet_bmc::{BmcClient, BmcError, Discovery, Timeouts};
 use billet_client::Fingerprint;
-use billet_model::bmc::BmcEndpoint;
+use billet_model::bmc::{BmcEndpoint, BmcFailure};
 use billet_model::inventory::{MemoryModule, PciDevice, Sensor};
 use clap::{Args, Subcommand};
 
@@ -85,9 +85,9 @@ impl Bmc {
         let failed = |error: BmcError| {
             let sentence = format!("{}: {}", inspect.address, chain(&error));
             let code = match error.kind() {
-                Some(billet_model::bmc::BmcFailure::Unreachable) => Code::Unreachable,
-                Some(billet_model::bmc::BmcFailure::Certificate) => Code::Unreachable,
-                Some(billet_model::bmc::BmcFailure::Credentials) => Code::Refused,
+                Some(BmcFailure::Unreachable) => Code::Unreachable,
+                Some(BmcFailure::Certificate) => Code::Unreachable,
+                Some(BmcFailure::Credentials | BmcFailure::PasswordChange) => Code::Refused,
                 _ => Code::Failed,
             };
             let failure = Failure::new(code, sentence);

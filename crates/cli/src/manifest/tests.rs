@@ -71,7 +71,7 @@ fn each_thing_wrong_has_its_sentence() {
         (
             "serial = \"S1\"",
             "colour = \"red\"",
-            "line 18: machine \"r1-u01\": there is no key \"colour\"; known are name, site, machine_type, rack, serial, networks, bmc, take_over",
+            "line 18: machine \"r1-u01\": there is no key \"colour\"; known are name, site, machine_type, rack, serial, rotate_password, networks, bmc, take_over",
         ),
         (
             "[[site]]",

@@ -10,7 +10,7 @@ use super::{
     is_wanted,
     line::{Line, State},
 };
-use crate::{Control, enroll::BMC_PASSWORD};
+use crate::{Control, passwords::BMC_PASSWORD};
 
 /// The first pause after a connection that failed; it doubles, and varies.
 const FIRST: Duration = Duration::from_secs(1);

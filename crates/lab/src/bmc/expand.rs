@@ -4,9 +4,9 @@ use axum::body::Body;
 use axum::http::Response;
 use serde_json::Value;
 
-use super::Bmc;
 use super::error::RedfishError;
 use super::http::{json_response, shown};
+use super::{Bmc, odd};
 
 /// Whether a query asks for it, in a form that the service root announces.
 pub(super) fn asked(query: Option<&str>) -> bool {
@@ -26,7 +26,10 @@ pub(super) fn get(bmc: &Bmc, path: &[&str]) -> Result<Response<Body>, RedfishErr
         let Some(below) = below.map(|l| l.split('/').collect::<Vec<_>>()) else {
             continue;
         };
-        if let Ok((whole, _)) = shown(bmc, &below) {
+        // What is shown is read, for those that know only what was.
+        if odd::known(bmc, &below).is_ok()
+            && let Ok((whole, _)) = shown(bmc, &below)
+        {
             *member = whole;
         }
     }
