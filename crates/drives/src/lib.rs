@@ -10,6 +10,7 @@ mod args;
 pub mod block;
 mod bls;
 mod canary;
+mod chunks;
 pub mod device;
 pub mod erase;
 mod error;

@@ -3,11 +3,6 @@
 use std::{
     collections::HashMap,
     io::{self, Read, Seek, SeekFrom},
-    sync::{
-        Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    thread,
 };
 
 use billet_model::{
@@ -19,13 +14,14 @@ use billet_model::{
 use crate::{
     aligned::{Aligned, is_zero},
     canary::sha256,
+    chunks::{self, Found},
     device::Device,
     error::{DriveError, WriteError},
     fetch::padded,
     gpt::{self, Partition, Table},
     source::ImageSource,
     view::View,
-    watch::{Watch, bytes},
+    watch::Watch,
     write::check_manifest,
 };
 
@@ -54,21 +50,12 @@ pub fn measure(
     Ok(compared(device, &order.image, &manifest, &found))
 }
 
-/// What a chunk was found to be: `None` where it is all zero.
-pub(crate) type Found = Vec<Option<String>>;
-
 fn read(
     device: &dyn Device,
     manifest: &ImageManifest,
     watch: &dyn Watch,
 ) -> Result<Found, WriteError> {
-    let count = manifest.virtual_bytes.div_ceil(manifest.chunk_bytes);
-    let (next, done) = (AtomicU64::new(0), AtomicU64::new(0));
-    let stop = AtomicBool::new(false);
-    let found: Mutex<Found> = Mutex::new(vec![None; count as usize]);
-    let failure: Mutex<Option<WriteError>> = Mutex::new(None);
-    let workers = thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 8));
-    let one = |index: u64, buffer: &mut Aligned| -> Result<(), WriteError> {
+    chunks::each(manifest, "reading the drive", watch, |index, buffer| {
         let offset = index * manifest.chunk_bytes;
         let length = manifest.plain_len(index);
         let whole = &mut buffer[..padded(length) as usize];
@@ -76,38 +63,8 @@ fn read(
             .read(offset, whole)
             .map_err(DriveError::io("reading", offset))?;
         let plain = &whole[..length as usize];
-        if !is_zero(plain) {
-            let hash = sha256(plain);
-            found.lock().unwrap_or_else(|e| e.into_inner())[index as usize] = Some(hash);
-        }
-        let so_far = done.fetch_add(length, Ordering::Relaxed) + length;
-        watch.progress(bytes("reading the drive", so_far, manifest.virtual_bytes));
-        Ok(())
-    };
-    thread::scope(|scope| {
-        for _ in 0..workers {
-            scope.spawn(|| {
-                let mut buffer = Aligned::zeroed(padded(manifest.chunk_bytes) as usize);
-                while !stop.load(Ordering::Relaxed) {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    if index >= count {
-                        return;
-                    }
-                    if let Err(error) = one(index, &mut buffer) {
-                        stop.store(true, Ordering::Relaxed);
-                        failure
-                            .lock()
-                            .unwrap_or_else(|e| e.into_inner())
-                            .get_or_insert(error);
-                    }
-                }
-            });
-        }
-    });
-    match failure.into_inner().unwrap_or_else(|e| e.into_inner()) {
-        Some(error) => Err(error),
-        None => Ok(found.into_inner().unwrap_or_else(|e| e.into_inner())),
-    }
+        Ok((!is_zero(plain)).then(|| sha256(plain)))
+    })
 }
 
 /// What was found, beside what the manifest says.

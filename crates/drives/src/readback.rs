@@ -1,25 +1,18 @@
 //! Reading a written image back, past every cache: every chunk by its hash, and
 //! what was not written as zeroes.
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    thread,
-};
+use std::collections::HashMap;
 
 use billet_model::image::ImageManifest;
 
 use crate::{
     aligned::{Aligned, is_zero},
     canary::sha256,
+    chunks::{self, Found},
     device::Device,
     error::{DriveError, WriteError},
     fetch::padded,
-    measure::Found,
-    watch::{Watch, bytes},
+    watch::Watch,
 };
 
 /// Reads the image back. Ranges that were discarded and do not read as zero are
@@ -35,52 +28,20 @@ pub(crate) fn read_back(
         .iter()
         .map(|c| (c.index, c.sha256.as_str()))
         .collect();
-    let count = manifest.virtual_bytes.div_ceil(manifest.chunk_bytes);
-    let next = AtomicU64::new(0);
-    let done = AtomicU64::new(0);
-    let found: Mutex<Found> = Mutex::new(vec![None; count as usize]);
-    let stop = AtomicBool::new(false);
-    let failure: Mutex<Option<WriteError>> = Mutex::new(None);
-    let workers = thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 8));
-    thread::scope(|scope| {
-        for _ in 0..workers {
-            scope.spawn(|| {
-                let mut buffer = Aligned::zeroed(padded(manifest.chunk_bytes) as usize);
-                while !stop.load(Ordering::Relaxed) {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    if index >= count {
-                        return;
-                    }
-                    let hash = hashes.get(&index).copied();
-                    match check(device, manifest, index, hash, &mut buffer, watch) {
-                        Ok((length, read)) => {
-                            found.lock().unwrap_or_else(|e| e.into_inner())[index as usize] = read;
-                            let so_far = done.fetch_add(length, Ordering::Relaxed) + length;
-                            let total = manifest.virtual_bytes;
-                            watch.progress(bytes("reading back", so_far, total));
-                        }
-                        Err(error) => {
-                            stop.store(true, Ordering::Relaxed);
-                            failure
-                                .lock()
-                                .unwrap_or_else(|e| e.into_inner())
-                                .get_or_insert(error);
-                        }
-                    }
-                }
-            });
-        }
-    });
-    match failure.into_inner().unwrap_or_else(|e| e.into_inner()) {
-        Some(error) => Err(error),
-        None => Ok((
-            done.into_inner(),
-            found.into_inner().unwrap_or_else(|e| e.into_inner()),
-        )),
-    }
+    let found = chunks::each(manifest, "reading back", watch, |index, buffer| {
+        check(
+            device,
+            manifest,
+            index,
+            hashes.get(&index).copied(),
+            buffer,
+            watch,
+        )
+    })?;
+    Ok((manifest.virtual_bytes, found))
 }
 
-/// Checks one chunk; returns its length, and its hash where it is not empty.
+/// Checks one chunk; returns its hash where it is not empty.
 fn check(
     device: &dyn Device,
     manifest: &ImageManifest,
@@ -88,7 +49,7 @@ fn check(
     hash: Option<&str>,
     buffer: &mut Aligned,
     watch: &dyn Watch,
-) -> Result<(u64, Option<String>), WriteError> {
+) -> Result<Option<String>, WriteError> {
     let offset = index * manifest.chunk_bytes;
     let length = manifest.plain_len(index);
     let whole = padded(length);
@@ -103,7 +64,7 @@ fn check(
         if read != hash {
             return Err(DriveError::Differs { offset }.into());
         }
-        return Ok((length, Some(read)));
+        return Ok(Some(read));
     }
     if !is_zero(&buffer[..whole as usize]) {
         watch.may_write()?;
@@ -119,5 +80,5 @@ fn check(
             return Err(DriveError::Differs { offset }.into());
         }
     }
-    Ok((length, None))
+    Ok(None)
 }
