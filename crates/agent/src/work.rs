@@ -91,6 +91,10 @@ pub fn perform(work: &Work, images: &dyn ImageSource, watch: &dyn Watch) -> Work
             },
         },
         Work::Verify(order) => machine.verify(order, watch),
+        Work::Prepare(_) | Work::Start(_) | Work::Trial(_) => WorkOutcome::Failed {
+            kind: WorkFailure::Other,
+            detail: format!("this agent does not know how to {}", work.word()),
+        },
     }
 }
 

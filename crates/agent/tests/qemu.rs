@@ -326,6 +326,7 @@ fn a_machine_is_inspected_written_erased_and_read_back() {
             vendor_data: String::new(),
             network_config: "version: 2\n".into(),
         }),
+        prepared: false,
     });
     let mut outcomes = machine.boot(vec![Work::Inspect, Work::Test { may_write: false }, write]);
     let Some(WorkOutcome::Written(report)) = outcomes.pop() else {

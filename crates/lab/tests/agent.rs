@@ -199,6 +199,7 @@ impl Bench {
                 ),
                 network_config: String::new(),
             }),
+            prepared: false,
         })
     }
 }

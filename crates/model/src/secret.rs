@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize, Serializer};
 use zeroize::Zeroize;
 
 /// A secret in memory. It has no `Display` and no `Serialize`; its `Debug` is
@@ -33,7 +34,7 @@ impl Drop for Secret {
     }
 }
 
-impl<'de> serde::Deserialize<'de> for Secret {
+impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         String::deserialize(d).map(Self)
     }
@@ -53,6 +54,19 @@ impl utoipa::PartialSchema for Secret {
 
 impl utoipa::ToSchema for Secret {}
 
+/// A secret on its way to the one who must have it. It is put into a message as
+/// the message is handed out, and what is kept of the message is without it: so
+/// it can be serialised, and still not be printed.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Handed(pub Secret);
+
+impl Serialize for Handed {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(self.0.expose())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -62,5 +76,6 @@ mod tests {
         let secret = Secret::new("hunter2");
         assert_eq!(format!("{secret:?}"), "[redacted]");
         assert_eq!(secret.expose(), "hunter2");
+        assert_eq!(format!("{:?}", Handed(secret)), "Handed([redacted])");
     }
 }

@@ -4,9 +4,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    LeaseId, TaskId,
+    BootId, LeaseId, TaskId,
     inventory::Inventory,
     measure::{DriveChange, Measured},
+    secret::Handed,
     site::Address,
 };
 
@@ -38,6 +39,13 @@ pub enum Work {
     Rescue(RescueOrder),
     /// Read a tenant's drive and compare it with the image, and write nothing.
     Measure(MeasureOrder),
+    /// Write an image to a drive before anybody leased it: the image alone, as
+    /// [`Work::Write`] writes it, and read back. No growth, no arguments, no seed.
+    Prepare(PrepareOrder),
+    /// Start the system on a drive by kexec. See [`StartOrder`].
+    Start(StartOrder),
+    /// Start the ramdisk itself by kexec. See [`TrialOrder`].
+    Trial(TrialOrder),
 }
 
 impl Work {
@@ -52,6 +60,9 @@ impl Work {
             Self::Wipe(_) => WorkKind::Wipe,
             Self::Rescue(_) => WorkKind::Rescue,
             Self::Measure(_) => WorkKind::Measure,
+            Self::Prepare(_) => WorkKind::Prepare,
+            Self::Start(_) => WorkKind::Start,
+            Self::Trial(_) => WorkKind::Trial,
         }
     }
 }
@@ -76,12 +87,18 @@ pub enum WorkKind {
     Rescue,
     /// [`Work::Measure`].
     Measure,
+    /// [`Work::Prepare`].
+    Prepare,
+    /// [`Work::Start`].
+    Start,
+    /// [`Work::Trial`].
+    Trial,
 }
 
 impl WorkKind {
     /// Whether it writes to drives, and so must be confirmed just before.
     pub fn writes(self) -> bool {
-        matches!(self, Self::Write | Self::Erase | Self::Wipe)
+        matches!(self, Self::Write | Self::Erase | Self::Wipe | Self::Prepare)
     }
 }
 
@@ -96,6 +113,9 @@ impl std::fmt::Display for WorkKind {
             Self::Wipe => "wipe",
             Self::Rescue => "rescue",
             Self::Measure => "measure",
+            Self::Prepare => "prepare",
+            Self::Start => "start",
+            Self::Trial => "trial",
         })
     }
 }
@@ -122,6 +142,13 @@ pub struct WriteOrder {
     pub kernel_args: Vec<String>,
     /// cloud-init's seed; `None` for images without cloud-init.
     pub seed: Option<Seed>,
+    /// The image stands on the drive already: written there and read back by
+    /// [`Work::Prepare`] in this same boot. Only what is missing is written
+    /// (growth, seed, arguments), after a look whether the drive is the one that
+    /// was prepared with this image; else it fails. The report is that of a whole
+    /// write, with what the preparation wrote and measured.
+    #[serde(default)]
+    pub prepared: bool,
 }
 
 /// The NoCloud seed: four files, put on a small FAT file system labelled `CIDATA`.
@@ -161,6 +188,44 @@ pub struct MeasureOrder {
     pub image: String,
     /// Which drive.
     pub drive: DriveRef,
+}
+
+/// Write this image to that drive, for whoever will lease the machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PrepareOrder {
+    /// The image's digest: its manifest and chunks are fetched by it.
+    pub image: String,
+    /// To which drive.
+    pub drive: DriveRef,
+}
+
+/// Start the system on this drive by kexec: no pass through firmware.
+///
+/// The agent finds kernel, initrd and command line on the drive as its boot
+/// loader would, loads them, and answers [`WorkOutcome::Starting`] with nothing
+/// given up yet. Only once that was acknowledged does it unbind drivers, reset
+/// devices, clear what it held in memory, and jump. What cannot be done is
+/// [`WorkFailure::Kexec`], with the agent still at work and the drive untouched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartOrder {
+    /// For which lease.
+    pub lease: LeaseId,
+    /// From which drive.
+    pub drive: DriveRef,
+}
+
+/// Try kexec on this machine: start the same ramdisk by it, with a record of the
+/// boot `next`.
+///
+/// The ramdisk is fetched (`GET /agent/v1/ramdisk`); the record is the agent's
+/// own, with another token. The answer is as for [`StartOrder`]; that the trial
+/// passed shows when an agent says hello in `next`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrialOrder {
+    /// The boot that begins with the jump.
+    pub next: BootId,
+    /// Its token: put in when the task is handed out, and never stored.
+    pub token: Option<Handed>,
 }
 
 /// Read these canaries back.
@@ -352,6 +417,11 @@ pub enum WorkOutcome {
     },
     /// A drive was compared with an image.
     Measured(Measured),
+    /// The image stands on the drive and was read back; nothing else was written.
+    Prepared(WriteReport),
+    /// A kernel is loaded: once this is acknowledged, drivers are unbound, devices
+    /// reset, and it is started.
+    Starting(StartReport),
     /// Drives were read back.
     Verified {
         /// One for each drive ordered.
@@ -393,6 +463,20 @@ pub struct WriteReport {
     pub changes: Vec<DriveChange>,
 }
 
+/// What is about to be started by kexec.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StartReport {
+    /// The kernel: where it was found.
+    pub kernel: String,
+    /// The initrd: where it was found; `None` where there is none.
+    pub initrd: Option<String>,
+    /// The kernel's command line.
+    pub cmdline: String,
+    /// What was done and is going to be done, in sentences.
+    #[serde(default)]
+    pub done: Vec<String>,
+}
+
 /// Ways in which work fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -409,6 +493,9 @@ pub enum WorkFailure {
     Superseded,
     /// The control plane could not be reached.
     Network,
+    /// A kernel could not be found on the drive, or not be loaded: nothing was
+    /// started.
+    Kexec,
     /// Anything else.
     Other,
 }

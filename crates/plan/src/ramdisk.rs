@@ -171,7 +171,11 @@ pub(crate) fn work(draft: &Draft<'_>, kind: WorkKind) -> Result<Work, String> {
                 // It carries a token, so it is made when the agent asks, and
                 // never stored.
                 seed: None,
+                prepared: false,
             })
+        }
+        WorkKind::Prepare | WorkKind::Start | WorkKind::Trial => {
+            return Err(format!("nothing is known to {kind}"));
         }
     })
 }

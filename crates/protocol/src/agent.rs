@@ -9,10 +9,27 @@
 //! | `POST /agent/v1/tasks/{id}/outcome` [`billet_model::work::WorkOutcome`] → 204 | this came of it |
 //! | `GET /agent/v1/images/{digest}/manifest` → [`billet_model::image::ImageManifest`] | |
 //! | `GET /agent/v1/images/{digest}/blob` (Range) → bytes | |
+//! | `GET /agent/v1/ramdisk` → the UKI that this control plane boots | while the task is a trial |
 //!
 //! Every call carries `Authorization: Bearer <token of the boot>`. A token that
 //! is not, or no longer, known gets 401: the agent then stops at once, whatever
-//! it does, and powers the machine off.
+//! it does, and powers the machine off. One that is not good *yet* gets 503 with
+//! `Retry-After`: it is asked again.
+//!
+//! # Starting a kernel
+//!
+//! For [`billet_model::work::Work::Start`] and `Trial` the outcome comes before
+//! the deed. The agent loads the kernel, then tells
+//! [`billet_model::work::WorkOutcome::Starting`] until it is acknowledged (the
+//! same outcome told again is acknowledged again, also when the step has moved
+//! on to the boot that it begins), and only then gives up the network and jumps.
+//! An agent that is not acknowledged does not jump; one that fails before tells
+//! `Failed` with [`billet_model::work::WorkFailure::Kexec`] and waits for the
+//! next task.
+//!
+//! In a trial the new kernel's agent says hello with the token of the boot that
+//! the order names. It may do so before the control plane took note of the
+//! outcome: then it gets 503, and asks again.
 
 use serde::{Deserialize, Serialize};
 

@@ -96,7 +96,10 @@ pub(crate) fn write_piece(metal: &mut Metal, task: &Task, last: bool) -> Vec<Str
         | Work::Test { .. }
         | Work::Verify(_)
         | Work::Rescue(_)
-        | Work::Measure(_) => Vec::new(),
+        | Work::Measure(_)
+        | Work::Prepare(_)
+        | Work::Start(_)
+        | Work::Trial(_) => Vec::new(),
     }
 }
 
@@ -169,6 +172,10 @@ pub(crate) fn outcome(metal: &Metal, task: &Task) -> WorkOutcome {
                 .map(|e| verified(metal, e, order.samples))
                 .collect(),
             tpm: TpmClear::None,
+        },
+        Work::Prepare(_) | Work::Start(_) | Work::Trial(_) => WorkOutcome::Failed {
+            kind: WorkFailure::Other,
+            detail: format!("not known how to {}", task.work.word()),
         },
     }
 }

@@ -243,6 +243,7 @@ async fn an_agent_reads_the_image_that_it_is_to_write_and_no_other() {
             drive: machine.drives[0].clone(),
             kernel_args: Vec::new(),
             seed: None,
+            prepared: false,
         }),
         addresses: Vec::new(),
     };

@@ -75,6 +75,7 @@ impl Store {
             },
             kernel_args: vec![],
             seed: None,
+            prepared: false,
         }
     }
 }

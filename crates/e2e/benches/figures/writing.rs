@@ -187,6 +187,7 @@ pub fn child(arguments: &[String]) {
         },
         kernel_args: Vec::new(),
         seed: None,
+        prepared: false,
     };
     let watch = Phases::default();
     let began = Instant::now();

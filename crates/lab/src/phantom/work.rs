@@ -63,6 +63,10 @@ pub(super) async fn carry_out(shared: &Arc<Shared>, channel: &Channel<'_>, task:
         },
         Work::Measure(order) => measure(shared, channel, order).await,
         Work::Verify(order) => verify(shared, order),
+        Work::Prepare(_) | Work::Start(_) | Work::Trial(_) => WorkOutcome::Failed {
+            kind: WorkFailure::Other,
+            detail: format!("a phantom does not know how to {}", task.work.word()),
+        },
     })
 }
 

@@ -452,6 +452,10 @@ impl World {
                     .collect(),
                 tpm: TpmClear::None,
             },
+            Work::Prepare(_) | Work::Start(_) | Work::Trial(_) => WorkOutcome::Failed {
+                kind: WorkFailure::Other,
+                detail: "not known here".into(),
+            },
         };
         if task.outcome.is_none() {
             self.works.push(task.task.work.clone());
