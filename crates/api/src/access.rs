@@ -292,6 +292,7 @@ pub static TABLE: &[Rule] = &[
     rule(GET,    "/v1/evidence-keys",                Who::Anyone,   Scope::Open),
     rule(GET,    "/v1/audit",                        EVERYONE,      Scope::Project),
     rule(GET,    "/v1/audit/export",                 EVERYONE,      Scope::Project),
+    rule(GET,    "/v1/calls",                        OVERSEERS,     Scope::Site),
     rule(GET,    "/v1/events",                       EVERYONE,      Scope::Project),
     rule(GET,    "/v1/webhooks",                     TOKEN_READERS, Scope::Project),
     rule(POST,   "/v1/webhooks",                     OWNERS,        Scope::Project),

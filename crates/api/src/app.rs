@@ -11,6 +11,7 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use crate::{
+    calls::Calls,
     fetch::{self, Fetcher, Guard},
     images::Images,
     metrics::Requests,
@@ -37,6 +38,9 @@ struct Inner {
     images: Images,
     signins: SignIns,
     requests: Requests,
+    calls: Calls,
+    /// For how long calls are kept.
+    calls_kept: SignedDuration,
     webhooks: Sender,
     /// Held by whoever changes a token or a user, from reading it to the commit:
     /// both are written back whole, and what was switched off must stay off.
@@ -72,6 +76,8 @@ impl App {
                 signins: SignIns::default(),
                 credentials: tokio::sync::Mutex::default(),
                 requests: Requests::default(),
+                calls: Calls::default(),
+                calls_kept: options.calls_keep,
                 webhooks,
                 ending,
                 under_way: std::sync::Mutex::default(),
@@ -108,6 +114,11 @@ impl App {
     /// Requests that were answered.
     pub(crate) fn requests(&self) -> &Requests {
         &self.inner.requests
+    }
+
+    /// Calls that are being recorded.
+    pub(crate) fn calls(&self) -> &Calls {
+        &self.inner.calls
     }
 
     /// What sends events to webhooks.
@@ -175,7 +186,7 @@ impl App {
         }
     }
 
-    /// Once a minute: counted sign-ins, old idempotency keys.
+    /// Once a minute: counted sign-ins, old idempotency keys and calls.
     pub(crate) async fn keep_house(self) {
         let mut tick = tokio::time::interval(Duration::from_secs(60));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -185,9 +196,17 @@ impl App {
                 self.write_refused(refused, None, count).await;
             }
             let before = self.now() - KEYS_KEPT;
-            let forget = Batch::new().with(Write::ForgetIdempotency { before });
+            let forget =
+                Batch::new()
+                    .with(Write::ForgetIdempotency { before })
+                    .with(Write::ForgetCalls {
+                        before: self
+                            .now()
+                            .checked_sub(self.inner.calls_kept)
+                            .unwrap_or(Timestamp::MIN),
+                    });
             if let Err(error) = self.store().commit(forget).await {
-                tracing::error!(%error, "old idempotency keys could not be forgotten");
+                tracing::error!(%error, "old idempotency keys and calls could not be forgotten");
             }
             self.inner.images.keep_house().await;
         }

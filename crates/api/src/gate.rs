@@ -10,13 +10,17 @@ use axum::{
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
+use billet_model::{CallId, call::ApiCall};
 use futures::FutureExt as _;
+use jiff::Timestamp;
 use tracing::Instrument as _;
 
 use crate::{
-    access::{self, Found, Who},
+    access::{self, Caller, Found, Rule, Who},
     app::App,
-    auth, idempotency,
+    auth::{self, Bearer},
+    calls::Asker,
+    idempotency,
     problem::{Failure, Kind},
 };
 
@@ -24,7 +28,8 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What every request goes through.
 pub(crate) async fn gate(State(app): State<App>, request: Request, next: Next) -> Response {
-    let id = uuid::Uuid::now_v7().to_string();
+    let call = uuid::Uuid::now_v7();
+    let id = call.to_string();
     // The path as routed: the real one may hold a machine's secret.
     let path = request
         .extensions()
@@ -34,6 +39,7 @@ pub(crate) async fn gate(State(app): State<App>, request: Request, next: Next) -
     let method = request.method().clone();
     let span = tracing::info_span!("request", id, %method, path);
     let (counting, known) = (app.clone(), (method.clone(), path.clone()));
+    let asked = request.uri().path().to_owned();
     let began = Instant::now();
     let work = async move {
         let method = request.method().clone();
@@ -45,7 +51,7 @@ pub(crate) async fn gate(State(app): State<App>, request: Request, next: Next) -
         } else {
             tokio::spawn(handled.in_current_span()).await.ok()
         };
-        let response =
+        let mut response =
             outcome.unwrap_or_else(|| Failure::internal("the request", &"a panic").into_response());
         let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         let (method, route) = known;
@@ -62,6 +68,11 @@ pub(crate) async fn gate(State(app): State<App>, request: Request, next: Next) -
             .requests()
             .answered(method, &route, status, began.elapsed());
         tracing::info!(status, ms, "answered");
+        if let Some(asker) = response.extensions_mut().remove::<Asker>() {
+            let at = counting.now();
+            let call = recorded(CallId(call), at, &asker, method, &asked, status, ms);
+            counting.calls().answered(call);
+        }
         response
     };
     let mut response = work.instrument(span).await;
@@ -79,7 +90,36 @@ pub(crate) async fn gate(State(app): State<App>, request: Request, next: Next) -
     response
 }
 
-async fn pass(app: App, mut request: Request, next: Next) -> Response {
+/// A call as it is recorded.
+fn recorded(
+    id: CallId,
+    at: Timestamp,
+    asker: &Asker,
+    method: &str,
+    path: &str,
+    status: u16,
+    ms: u64,
+) -> ApiCall {
+    let token = asker.bearer.as_ref().map(|bearer| &bearer.token);
+    let mut path = path.to_owned();
+    path.truncate(path.floor_char_boundary(ApiCall::PATH_BYTES));
+    ApiCall {
+        id,
+        at,
+        token: token.map(|t| t.id),
+        name: token.map(|t| t.name.clone()),
+        user: token.and_then(|t| t.user),
+        from: asker.from.map(|address| address.to_string()),
+        method: method.to_owned(),
+        path,
+        status,
+        ms,
+    }
+}
+
+/// Lets a request pass, or says why not. An answer at an endpoint that takes a
+/// token has its [`Asker`] beside it.
+async fn pass(app: App, request: Request, next: Next) -> Response {
     let rule = {
         let path = request.extensions().get::<MatchedPath>();
         let found = path.map_or(Found::Nothing, |p| {
@@ -99,10 +139,29 @@ async fn pass(app: App, mut request: Request, next: Next) -> Response {
         .extensions()
         .get::<ConnectInfo<SocketAddr>>()
         .map(|info| info.0.ip());
-    let mut bearer = match auth::sign_in(&app, request.headers(), address).await {
-        Ok(bearer) => bearer,
-        Err(failure) => return failure.into_response(),
+    let mut asker = Asker {
+        bearer: None,
+        from: address,
     };
+    let mut response = match auth::sign_in(&app, request.headers(), address).await {
+        Ok(bearer) => {
+            asker.bearer = Some(bearer.clone());
+            signed_in(app, rule, roles, bearer, request, next).await
+        }
+        Err(failure) => failure.into_response(),
+    };
+    response.extensions_mut().insert(asker);
+    response
+}
+
+async fn signed_in(
+    app: App,
+    rule: &Rule,
+    roles: &[Caller],
+    mut bearer: Bearer,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let has: Vec<&str> = bearer.rights.iter().map(|r| r.caller.as_str()).collect();
     if !bearer.keep(roles) {
         let names: Vec<&str> = roles.iter().map(|role| role.as_str()).collect();

@@ -14,6 +14,7 @@ pub mod access;
 mod agents;
 mod app;
 mod auth;
+mod calls;
 mod console;
 mod extract;
 mod fetch;

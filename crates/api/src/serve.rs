@@ -16,6 +16,7 @@ use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
     app::App,
+    calls,
     fetch::AddressRange,
     metadata, router,
     tls::{Authority, RENEW_DAYS, TlsError},
@@ -52,6 +53,8 @@ pub struct ServeOptions {
     pub image_bytes: u64,
     /// Largest disk that an image may unfold to, in bytes.
     pub disk_bytes: u64,
+    /// For how long the record of calls is kept.
+    pub calls_keep: jiff::SignedDuration,
     /// Where to serve instance metadata, over plain HTTP.
     pub metadata: Option<SocketAddr>,
 }
@@ -67,6 +70,7 @@ impl Default for ServeOptions {
             webhook_give_up: jiff::SignedDuration::from_hours(72),
             image_bytes: 64 << 30,
             disk_bytes: 256 << 30,
+            calls_keep: jiff::SignedDuration::from_hours(31 * 24),
             metadata: None,
         }
     }
@@ -98,8 +102,8 @@ pub enum ServeError {
 }
 
 /// A server that listens.
-#[derive(Debug)]
 pub struct Server {
+    app: App,
     /// Told true at the end.
     end: watch::Sender<bool>,
     address: SocketAddr,
@@ -142,6 +146,7 @@ pub async fn serve(control: Control, options: ServeOptions) -> Result<Server, Se
         tokio::spawn(renew(config.clone(), authority, options.names, control)),
         tokio::spawn(app.clone().keep_house()),
         tokio::spawn(webhooks::deliver(app.clone())),
+        tokio::spawn(calls::keep(app.clone())),
     ];
 
     let handle = Handle::new();
@@ -164,10 +169,11 @@ pub async fn serve(control: Control, options: ServeOptions) -> Result<Server, Se
         .keep_alive_timeout(Duration::from_secs(20))
         .max_header_list_size(HEADER_BYTES as u32)
         .max_concurrent_streams(100);
-    let service = router::router(app).into_make_service_with_connect_info::<SocketAddr>();
+    let service = router::router(app.clone()).into_make_service_with_connect_info::<SocketAddr>();
     let serving = tokio::spawn(server.serve(service));
     tracing::info!(%address, authority = fingerprint, "serving");
     Ok(Server {
+        app,
         end,
         address,
         metadata,
@@ -176,6 +182,14 @@ pub async fn serve(control: Control, options: ServeOptions) -> Result<Server, Se
         serving,
         helpers,
     })
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Server {
@@ -213,6 +227,7 @@ impl Server {
         for helper in &self.helpers {
             helper.abort();
         }
+        self.app.calls().flush(self.app.store()).await;
         match ended {
             Ok(Ok(())) => Ok(()),
             Ok(Err(e)) => Err(ServeError::Ended(e.to_string())),

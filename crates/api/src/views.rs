@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use billet_model::{
     ImageId, MachineId, Name, ProjectId, SiteId,
     api::{BmcPasswordState, LeaseView, MachineView, MetadataOffered},
+    condition::Condition,
     inventory::Emulation,
     lease::Lease,
     lifecycle::Lifecycle,
@@ -156,6 +157,8 @@ impl<'a> Views<'a> {
             project_id: lease.project,
             mode: lease.mode,
             state: lease.state,
+            condition: Condition::of(lease.state, held),
+            health: held.map(|machine| machine.health),
             reason: lease.reason,
             machine_type: lease.machine_type,
             machine: lease.machine,

@@ -2,6 +2,7 @@
 
 use billet_model::{
     api::{BackupMade, SigningKey},
+    call::ApiCall,
     event::SealedRow,
     evidence::Evidence,
     operation::Operation,
@@ -40,6 +41,11 @@ impl Client {
     /// Rows of the audit log.
     pub fn audit(&self, filters: &[(&str, &str)]) -> Pages<'_, SealedRow> {
         self.pages("/v1/audit", filters)
+    }
+
+    /// Calls of the API, as they were recorded.
+    pub fn calls(&self, filters: &[(&str, &str)]) -> Pages<'_, ApiCall> {
+        self.pages("/v1/calls", filters)
     }
 
     /// A slice of the audit log with its proofs: to be kept as it is, so it stays JSON.

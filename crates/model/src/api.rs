@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use crate::{
     LeaseId, MachineId, Name, OperationId, ProjectId, SiteId,
     bmc::{BmcTrouble, FirmwareSettings, PowerAction},
+    condition::Condition,
     image::Image,
     inventory::{Emulation, Inventory},
     lease::{ActiveBecause, LeaseMode, LeaseState, RescueAccess, Visit},
@@ -739,8 +740,14 @@ pub struct LeaseView {
     pub mode: LeaseMode,
     /// State.
     pub state: LeaseState,
+    /// How it is, in a word that other providers have too.
+    #[serde(default)]
+    pub condition: Condition,
     /// Why it failed or waits.
     pub reason: Option<String>,
+    /// Its machine's health, while it has one.
+    #[serde(default)]
+    pub health: Option<Health>,
     /// Machine type.
     pub machine_type: Name,
     /// The machine's id, which stays the same, and says nothing else.

@@ -74,4 +74,6 @@ ids! {
     BootId;
     /// A webhook.
     WebhookId;
+    /// A call of the API: the request's id.
+    CallId;
 }

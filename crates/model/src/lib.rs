@@ -5,6 +5,8 @@
 
 pub mod api;
 pub mod bmc;
+pub mod call;
+pub mod condition;
 pub mod console;
 pub mod event;
 pub mod evidence;

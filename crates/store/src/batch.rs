@@ -4,6 +4,7 @@
 use billet_model::{
     EventId, GroupId, ImageId, LeaseId, MachineId, MachineTypeId, Name, NetworkId, OrganisationId,
     ProjectId, SiteId, TokenId, UserId, WebhookId,
+    call::ApiCall,
     event::AuditRow,
     evidence::Evidence,
     image::Image,
@@ -239,6 +240,13 @@ pub enum Write {
         /// Kept from then on.
         before: Timestamp,
     },
+    /// A call of the API: new, and never changed. Needs no audit row.
+    PutCall(Box<ApiCall>),
+    /// Forgets calls from before this time. Needs no audit row.
+    ForgetCalls {
+        /// Kept from then on.
+        before: Timestamp,
+    },
     /// A setting of the store's user. Needs no audit row. Keys that begin with
     /// `store.` are the store's own.
     PutMeta {
@@ -264,6 +272,8 @@ impl Write {
                 | Self::TouchToken { .. }
                 | Self::PutIdempotency { .. }
                 | Self::ForgetIdempotency { .. }
+                | Self::PutCall(_)
+                | Self::ForgetCalls { .. }
                 | Self::PutMeta { .. }
         )
     }
@@ -314,6 +324,8 @@ impl Write {
             }
             Self::PutIdempotency { key, .. } => ("idempotency key", key.clone()),
             Self::ForgetIdempotency { .. } => ("idempotency keys", String::new()),
+            Self::PutCall(call) => ("call", call.id.to_string()),
+            Self::ForgetCalls { .. } => ("calls", String::new()),
             Self::PutMeta { key, .. } => ("setting", key.clone()),
             Self::DeleteImage(id) => ("image", id.to_string()),
         }

@@ -29,7 +29,7 @@ pub use batch::{Batch, PutWebhook, Write};
 pub use engine::EngineKind;
 pub use error::{Result, StoreError};
 pub use read::{
-    AuditFilter, EvidenceFilter, ImageFilter, LeaseFilter, MachineFilter, OfferCount,
+    AuditFilter, CallFilter, EvidenceFilter, ImageFilter, LeaseFilter, MachineFilter, OfferCount,
     OperationFilter, StoredReply, WebhookFilter,
 };
 pub use seal::AuditHead;

@@ -53,6 +53,12 @@ const MIGRATIONS: &[Migration] = &[
         sqlite: "",
         postgres: "",
     },
+    Migration {
+        version: 6,
+        sql: include_str!("migrations/0006_calls.sql"),
+        sqlite: "",
+        postgres: "",
+    },
 ];
 
 /// The newest version of the schema that this Billet knows.

@@ -110,7 +110,7 @@ macro_rules! text_ids {
 text_ids! {
     MachineId LeaseId ImageId OperationId TaskId OrganisationId ProjectId TokenId
     UserId GroupId
-    SiteId NetworkId MachineTypeId EvidenceId EventId BootId WebhookId
+    SiteId NetworkId MachineTypeId EvidenceId EventId BootId WebhookId CallId
 }
 
 /// Microseconds of a time, rounded down.

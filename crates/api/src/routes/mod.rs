@@ -1,6 +1,7 @@
 //! The REST API, one file for each group of nouns.
 
 mod audit;
+mod calls;
 mod consoles;
 mod events;
 mod evidence;
@@ -53,6 +54,7 @@ pub(crate) fn router() -> OpenApiRouter<App> {
         .merge(operations::router())
         .merge(evidence::router())
         .merge(audit::router())
+        .merge(calls::router())
         .merge(events::router())
         .merge(webhooks::router())
         .merge(watch::router())

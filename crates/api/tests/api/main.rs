@@ -8,6 +8,7 @@
 
 mod access;
 mod audit;
+mod calls;
 mod document;
 mod events;
 mod images;

@@ -5,12 +5,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use billet_client::Client;
+use billet_client::{Client, Pages};
 use billet_evidence::{
     TrustedKeys,
     audit::{Export, verify_export},
 };
-use billet_model::{api::Page, event::SealedRow, people::Actor};
+use billet_model::{TokenId, api::Page, call::ApiCall, event::SealedRow, people::Actor};
 use clap::Subcommand;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ use crate::{
     app::App,
     failure::{Failure, chain},
     human,
-    output::{card, list, print},
+    output::{Format, card, list, print},
 };
 
 /// What happened, and who asked for it.
@@ -52,6 +52,34 @@ pub enum Audit {
         /// Only until before then.
         #[arg(long, value_name = "TIME")]
         until: Option<Timestamp>,
+    },
+    /// List calls of the API: who asked for what, and how it was answered.
+    ///
+    /// Every call that takes a token is recorded, reading and refusals included, and kept for 31
+    /// days (`billet serve --calls-keep`). What a call changed is in `billet audit list`, for ever.
+    /// The last come first; with `-o json` each is a line of its own.
+    #[command(after_help = "Examples:
+  billet audit calls --refused
+  billet audit calls --since 2026-11-22T15:00:00Z --all -o json > calls.jsonl")]
+    Calls {
+        /// Only by this token, by id (`billet token list`).
+        #[arg(long, value_name = "ID")]
+        token: Option<TokenId>,
+        /// Only those that were refused or failed.
+        #[arg(long)]
+        refused: bool,
+        /// Only from then on, as 2026-11-22T15:00:00Z.
+        #[arg(long, value_name = "TIME")]
+        since: Option<Timestamp>,
+        /// Only until before then.
+        #[arg(long, value_name = "TIME")]
+        until: Option<Timestamp>,
+        /// At most so many.
+        #[arg(long, value_name = "COUNT", default_value_t = 100)]
+        last: usize,
+        /// All that is kept.
+        #[arg(long, conflicts_with = "last")]
+        all: bool,
     },
     /// Export the log, so that anybody can check it.
     ///
@@ -116,6 +144,27 @@ impl Audit {
                 app.output
                     .result(&Page { items, next: None }, |page| table(&page.items))
             }
+            Self::Calls {
+                token,
+                refused,
+                since,
+                until,
+                last,
+                all,
+            } => {
+                let token = token.map(|id| id.to_string());
+                let (since, until) = (since.map(|t| t.to_string()), until.map(|t| t.to_string()));
+                let client = app.client().await?;
+                let filters = super::filters(&[
+                    ("newest_first", Some("true")),
+                    ("refused", refused.then_some("true")),
+                    ("token", token.as_deref()),
+                    ("since", since.as_deref()),
+                    ("until", until.as_deref()),
+                ]);
+                let most = if all { usize::MAX } else { last };
+                show_calls(client.calls(&filters), most, app.output.format).await
+            }
             Self::Export {
                 project,
                 from,
@@ -167,6 +216,53 @@ impl Audit {
             }
         }
     }
+}
+
+/// Prints calls page by page: the memory for it does not grow with their number.
+async fn show_calls(
+    mut calls: Pages<'_, ApiCall>,
+    most: usize,
+    format: Format,
+) -> Result<(), Failure> {
+    let mut left = most;
+    let mut shown = Vec::new();
+    while left > 0
+        && let Some(mut page) = calls.next_page().await?
+    {
+        page.items.truncate(left);
+        left -= page.items.len();
+        match format {
+            Format::Json => {
+                for call in &page.items {
+                    let text = serde_json::to_string(call)
+                        .map_err(|e| Failure::failed(format!("writing JSON: {e}")))?;
+                    print(&format!("{text}\n"))?;
+                }
+            }
+            Format::Table => shown.extend(page.items.iter().map(call_line)),
+        }
+    }
+    match format {
+        Format::Json => Ok(()),
+        Format::Table => {
+            let head = ["when", "who", "from", "call", "status#", "ms#"];
+            print(&format!("{}\n", list(head, shown).trim_end()))
+        }
+    }
+}
+
+/// A call as people read it.
+fn call_line(call: &ApiCall) -> [String; 6] {
+    [
+        human::time(call.at),
+        call.name
+            .as_ref()
+            .map_or_else(|| "(nobody)".to_owned(), ToString::to_string),
+        call.from.clone().unwrap_or_default(),
+        format!("{} {}", call.method, call.path),
+        call.status.to_string(),
+        call.ms.to_string(),
+    ]
 }
 
 /// Writes an export page by page, as one: the memory for it does not grow with the log.

@@ -647,7 +647,12 @@ fn show(l: &LeaseView) -> String {
         ("id", l.id.to_string()),
         ("project", l.project.to_string()),
         ("state", l.state.to_string()),
+        ("condition", l.condition.to_string()),
         ("reason", maybe(l.reason.as_ref())),
+        (
+            "health",
+            l.health.map(|h| h.to_string()).unwrap_or_default(),
+        ),
         ("up", known.to_owned()),
         ("type", l.machine_type.to_string()),
         ("machine", l.machine.to_string()),

@@ -106,6 +106,9 @@ pub struct Serve {
     /// Most that is kept of one machine's console, compressed; the oldest goes first.
     #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = human::parse_bytes)]
     console_limit: u64,
+    /// How long the record of the API's calls is kept (`billet audit calls`).
+    #[arg(long, value_name = "TIME", default_value = "31d", value_parser = human::parse_length)]
+    calls_keep: u64,
     /// Serve instance metadata here, over plain HTTP, to leased machines by their addresses. Route
     /// 169.254.169.254 port 80 of the machines' networks to it, without changing who the packets
     /// come from; see docs/metadata.md. Nothing private is told.
@@ -203,6 +206,9 @@ impl Serve {
             ),
             image_bytes: self.image_limit,
             disk_bytes: self.disk_limit,
+            calls_keep: jiff::SignedDuration::from_secs(
+                i64::try_from(self.calls_keep).unwrap_or(i64::MAX),
+            ),
             metadata: self.metadata,
         };
         let mut server = billet_api::serve(control.clone(), options)

@@ -1,6 +1,7 @@
 //! Whole lives of machines, decided step by step in a world where everything
 //! works at once.
 
+mod condition;
 mod life;
 mod tenant;
 mod upkeep;

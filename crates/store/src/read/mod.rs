@@ -1,6 +1,7 @@
 //! Reading: one file for each group of nouns, all of them methods of [`crate::Store`].
 
 mod audit;
+mod calls;
 mod counts;
 mod evidence;
 mod leases;
@@ -13,6 +14,7 @@ mod webhooks;
 mod work;
 
 pub use audit::AuditFilter;
+pub use calls::CallFilter;
 pub use evidence::EvidenceFilter;
 pub use leases::LeaseFilter;
 pub use machines::{MachineFilter, OfferCount};

@@ -2,6 +2,7 @@
 //! and a PostgreSQL that is started here.
 
 mod backup;
+mod calls;
 mod crash;
 mod fixtures;
 mod migrations;
@@ -105,6 +106,7 @@ suite! {
     paging: pages_are_stable filters_choose;
     work: due_machines_come_in_order claims_pass_on offers_are_counted endings_are_found;
     webhooks: webhooks_are_kept_and_claimed;
+    calls: calls_are_kept_for_a_while;
     backup: a_backup_opens_and_is_held;
     property: batches_are_all_or_nothing;
 }

@@ -179,6 +179,10 @@ pub(crate) fn put(write: Write, recorded: bool, out: &mut Vec<Statement>) -> Res
             )
             .bind(before),
         ),
+        Write::PutCall(call) => out.push(work::call(&call)?),
+        Write::ForgetCalls { before } => {
+            out.push(Statement::new("DELETE FROM calls WHERE at < $1", "calls", "").bind(before))
+        }
         Write::PutMeta { key, value } => {
             if key.starts_with("store.") {
                 return Err(StoreError::Constraint {

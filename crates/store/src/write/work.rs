@@ -1,6 +1,7 @@
-//! Operations, boots, tasks, and the evidence that comes of them.
+//! Operations, boots, tasks, the evidence that comes of them, and who called.
 
 use billet_model::{
+    call::ApiCall,
     evidence::Evidence,
     operation::Operation,
     step::{Boot, TaskRecord},
@@ -73,4 +74,20 @@ pub(super) fn evidence(e: &Evidence) -> Result<Statement> {
         columns: "evidence.id",
         means: Duplicate("evidence", 0),
     }]))
+}
+
+/// A call: new, and never changed. One whose answer to being kept was lost is
+/// put in again.
+pub(super) fn call(c: &ApiCall) -> Result<Statement> {
+    Ok(Statement::new(
+        "INSERT INTO calls (id, at, token, status, doc) VALUES ($1, $2, $3, $4, $5) \
+         ON CONFLICT (id) DO NOTHING",
+        "call",
+        c.id,
+    )
+    .bind(c.id)
+    .bind(c.at)
+    .bind(c.token)
+    .bind(i64::from(c.status))
+    .bind(doc("call", c)?))
 }
