@@ -3,7 +3,9 @@
 //!
 //! A late task must not touch a drive: the first write happens within
 //! [`CONFIRM_SECONDS`] of a yes that was asked for, and while writing no yes is
-//! older than `STALE`. The yes of a progress report counts.
+//! older than `STALE`. The yes of a progress report counts only once writing was
+//! allowed: the control plane keeps on record that a drive may be changed from the
+//! first one that was asked for on.
 
 use std::{
     sync::{
@@ -124,7 +126,9 @@ impl Desk {
     fn hear(&self, answer: Confirm, asked: Instant) {
         if answer.current {
             let mut state = self.state();
-            state.last_yes = state.last_yes.max(Some(asked));
+            if state.writing {
+                state.last_yes = state.last_yes.max(Some(asked));
+            }
         } else {
             self.stop("the control plane says that this task is no longer current");
         }
@@ -254,6 +258,19 @@ mod tests {
         assert_eq!(*script.asked.lock().expect("the lock"), 2);
         assert_eq!(desk.may_write(), Ok(()));
         assert_eq!(*script.asked.lock().expect("the lock"), 2, "still fresh");
+    }
+
+    #[test]
+    fn a_progress_report_is_no_leave_to_begin_writing() {
+        let (desk, script) = desk(Script::default());
+        script.current.store(true, Ordering::Relaxed);
+        desk.report();
+        assert_eq!(desk.may_write(), Ok(()));
+        assert_eq!(
+            *script.asked.lock().expect("the lock"),
+            1,
+            "it was asked for"
+        );
     }
 
     #[test]

@@ -187,6 +187,7 @@ impl<'a> Views<'a> {
             measurements: lease.measurements,
             root_drive: lease.root_drive.map(|d| d.serial),
             visits: lease.visits,
+            earlier_visits: lease.earlier_visits,
             kernel_args: lease.spec.kernel_args,
             tags: lease.tags,
             ends_at: lease.ends_at,

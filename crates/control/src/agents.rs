@@ -180,10 +180,46 @@ impl Core {
     /// # Errors
     /// When its token is not good.
     pub async fn agent_confirm(&self, token: &str, task: TaskId) -> Result<Confirm, AgentError> {
-        let Known { boot, machine } = self.known(token).await?;
-        self.seen(boot).await?;
-        let current = matches!(machine.step, Step::Working { task: now, .. } if now == task);
-        Ok(Confirm { current })
+        let mut tries = 0;
+        loop {
+            let Known { boot, machine } = self.known(token).await?;
+            self.seen(boot).await?;
+            let writes = match machine.step {
+                Step::Working {
+                    task: now, kind, ..
+                } if now == task => kind.writes(),
+                _ => return Ok(Confirm { current: false }),
+            };
+            let lease = match machine.lease {
+                Some(id) if writes => self.store.lease(id).await?,
+                _ => None,
+            };
+            let Some(mut lease) = lease.filter(|l| l.before_reinstall.is_some()) else {
+                return Ok(Confirm { current: true });
+            };
+            // From the yes on nobody can say that the tenant's drives are as they
+            // were: that is on record before it is given.
+            lease.before_reinstall = None;
+            let mut row = self.audit_row(
+                &Actor::Agent {
+                    machine: machine.id,
+                },
+                "lease.writing",
+                serde_json::json!({ "task": task }),
+            );
+            (row.machine, row.lease, row.project) =
+                (Some(machine.id), Some(lease.id), Some(lease.project));
+            // With the machine, so that a step that gives up meanwhile counts, or this.
+            let batch = Batch::new()
+                .with(Write::PutMachine(Box::new(machine)))
+                .with(Write::PutLease(Box::new(lease)))
+                .audited(row);
+            match self.commit(batch).await {
+                Ok(()) => return Ok(Confirm { current: true }),
+                Err(StoreError::Conflict { .. }) if tries < 16 => tries += 1,
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     /// How far the agent is.

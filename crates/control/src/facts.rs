@@ -21,6 +21,7 @@ pub(crate) struct Gathered {
     site: Option<Site>,
     lease: Option<Lease>,
     image: Option<Image>,
+    image_before: bool,
     operation: Option<Operation>,
     boot: Option<Boot>,
     task: Option<TaskRecord>,
@@ -71,12 +72,16 @@ impl Gathered {
                 Some(lease) if writes => store.image(lease.image).await?,
                 _ => None,
             },
+            image_before: match lease.as_ref().and_then(|l| l.before_reinstall.as_ref()) {
+                Some(before) => store.image(before.image).await?.is_some(),
+                None => false,
+            },
             operation: match machine.operation {
                 Some(id) => store.operation(id).await?,
                 None => None,
             },
             boot: match step {
-                Step::Ramdisk { boot, .. } | Step::Working { boot, .. } => {
+                Step::Ramdisk { boot, .. } | Step::Working { boot, .. } | Step::Rescue { boot } => {
                     store.boot(*boot).await?
                 }
                 _ => None,
@@ -107,6 +112,7 @@ impl Gathered {
             site: self.site.as_ref(),
             lease: self.lease.as_ref(),
             image: self.image.as_ref(),
+            image_before: self.image_before,
             operation: self.operation.as_ref(),
             boot: self.boot.as_ref(),
             task: self.task.as_ref(),

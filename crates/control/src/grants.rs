@@ -111,6 +111,8 @@ impl Core {
             rescue: None,
             measurements: Vec::new(),
             root_drive: None,
+            before_reinstall: None,
+            earlier_visits: 0,
             version: 0,
         };
         // Each round sees what is free now; who loses a race tries the next.

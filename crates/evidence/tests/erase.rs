@@ -69,6 +69,7 @@ fn certificate() -> EraseCertificate {
         settings: None,
         struck: Vec::new(),
         visits: Vec::new(),
+        earlier_visits: None,
         not_done: vec![],
         attestation: "agent unattested".to_owned(),
         network_isolation: "network isolation: not by Billet".to_owned(),

@@ -781,6 +781,9 @@ pub struct LeaseView {
     pub rescue: Option<RescueAccess>,
     /// When something of Billet's ran on its machine after it was handed over.
     pub visits: Vec<Visit>,
+    /// How many there were before those: the audit log has them.
+    #[serde(default)]
+    pub earlier_visits: u32,
     /// How its machine learns what it is.
     #[serde(default)]
     pub metadata: MetadataOffered,

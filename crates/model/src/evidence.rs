@@ -48,6 +48,9 @@ pub struct EraseCertificate {
     /// When something of Billet's ran on the machine during the lease.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub visits: Vec<Visit>,
+    /// More such times, before those above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub earlier_visits: Option<EarlierVisits>,
     /// What was not done, with the reason.
     pub not_done: Vec<String>,
     /// How the agent's word is backed (`agent unattested`).
@@ -56,6 +59,16 @@ pub struct EraseCertificate {
     pub network_isolation: String,
     /// An operator's override, if the machine was released without a full erase.
     pub override_by: Option<String>,
+}
+
+/// Times that something of Billet's ran on a machine during a lease, and that do
+/// not stand on its certificate one by one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct EarlierVisits {
+    /// How many.
+    pub count: u32,
+    /// Where each of them is on record.
+    pub recorded_in: String,
 }
 
 /// The machine a statement is about.

@@ -172,6 +172,28 @@ pub struct RescueAccess {
     pub host_keys: Vec<String>,
 }
 
+/// What stood on a lease before a reinstallation: put back where that ends before
+/// anything was written, for the drive is then as it was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BeforeReinstall {
+    /// The image.
+    pub image: ImageId,
+    /// SSH public keys for root.
+    pub ssh_keys: Vec<String>,
+    /// cloud-init user data.
+    pub user_data: Option<String>,
+    /// Added to the kernel's command line.
+    pub kernel_args: Vec<String>,
+    /// How the system is known to have come up.
+    pub active_because: ActiveBecause,
+    /// Its SSH host keys.
+    pub host_keys: Vec<String>,
+    /// What writing the image did.
+    pub written: Option<WriteReport>,
+    /// What the drive was found to hold.
+    pub measurements: Vec<Measurement>,
+}
+
 /// A lease.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Lease {
@@ -226,6 +248,9 @@ pub struct Lease {
     /// the last [`Lease::VISITS`] times.
     #[serde(default)]
     pub visits: Vec<Visit>,
+    /// How many visits there were before those: they are in the audit log alone.
+    #[serde(default)]
+    pub earlier_visits: u32,
     /// How the ramdisk is reached, while it runs for the tenant.
     #[serde(default)]
     pub rescue: Option<RescueAccess>,
@@ -237,16 +262,41 @@ pub struct Lease {
     /// granted; `None` in leases of before: the machine's first.
     #[serde(default)]
     pub root_drive: Option<DriveRef>,
+    /// What stood here before the reinstallation that is under way, or was given
+    /// up, as long as no agent was allowed to write for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before_reinstall: Option<Box<BeforeReinstall>>,
     /// Grows with every change: for optimistic concurrency.
     pub version: i64,
 }
 
 impl Lease {
-    /// Most visits kept; the audit log has them all.
+    /// Most visits kept; the audit log has them all, and
+    /// [`Lease::earlier_visits`] counts those that are not.
     pub const VISITS: usize = 50;
 
     /// Most measurements kept that the tenant asked for; the audit log has them all.
     pub const MEASUREMENTS: usize = 10;
+
+    /// What it was before a reinstallation that has written nothing, put back;
+    /// `false` where there is no such thing. Of an image that was deleted since
+    /// only the digest is left, in [`Lease::written`].
+    pub fn put_back(&mut self, image_is_there: bool) -> bool {
+        let Some(before) = self.before_reinstall.take() else {
+            return false;
+        };
+        if image_is_there {
+            self.image = before.image;
+        }
+        self.spec.ssh_keys = before.ssh_keys;
+        self.spec.user_data = before.user_data;
+        self.spec.kernel_args = before.kernel_args;
+        self.active_because = Some(before.active_because);
+        self.host_keys = before.host_keys;
+        self.written = before.written;
+        self.measurements = before.measurements;
+        true
+    }
 
     /// The visit that lasts, if one does.
     pub fn visit(&mut self) -> Option<&mut Visit> {

@@ -374,12 +374,14 @@ impl<'a> Draft<'a> {
             next_action: next,
         });
         machine.wake_at = now + look;
-        let told = format!("its machine is held: {detail}");
-        if self
-            .lease()
-            .is_some_and(|l| l.state == LeaseState::Releasing)
-        {
-            self.change_lease(|lease| lease.reason = Some(told));
-        }
+        let told = match self.lease().map(|l| (l.state, l.name.clone())) {
+            Some((LeaseState::Releasing, _)) => format!("its machine is held: {detail}"),
+            // Nothing that its tenant could ask for would be done.
+            Some((state, name)) if state.is_tenants() => format!(
+                "its machine is held for a fault ({detail}) until an operator mends it: wait, or release it (`billet lease release {name}`)"
+            ),
+            _ => return,
+        };
+        self.change_lease(|lease| lease.reason = Some(told));
     }
 }

@@ -30,6 +30,8 @@ pub struct Facts<'a> {
     pub lease: Option<&'a Lease>,
     /// That lease's image.
     pub image: Option<&'a Image>,
+    /// Whether the image that stood there before a reinstallation is still known.
+    pub image_before: bool,
     /// The operation at work on it.
     pub operation: Option<&'a Operation>,
     /// The boot that its step names.

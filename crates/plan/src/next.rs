@@ -51,6 +51,8 @@ pub fn next_step(facts: &Facts<'_>) -> Decision {
 }
 
 fn step(draft: &mut Draft<'_>, came: &Came<'_>) {
+    // Whatever is done on a tenant's machine meanwhile.
+    rest::warn(draft);
     if let Some((request, BmcReply::Failed { .. } | BmcReply::Uncertain { .. })) = came
         && pauses(&draft.m().step, request)
     {
@@ -163,7 +165,7 @@ fn refused_for_good(draft: &mut Draft<'_>, came: &Came<'_>) -> bool {
     if draft.m().lifecycle == Lifecycle::Deploying {
         let why = "its machine's BMC could not be used";
         if visit::lasts(draft) {
-            visit::broken(draft, why);
+            visit::broken_and_held(draft, why);
         } else {
             procedure::fail_lease(draft, why);
         }

@@ -499,6 +499,8 @@ fn confirm(facts: &Facts<'_>) -> Result<Decision, Refused> {
     // What was handed over stays its tenant's, whatever was being done there.
     let state = draft.lease().map(|l| l.state);
     let tenants = state.is_some_and(LeaseState::is_tenants);
+    // A reinstallation may have written since.
+    draft.change_lease(|l| l.before_reinstall = None);
     if tenants && lifecycle != Lifecycle::Active {
         let to = match state {
             Some(LeaseState::Maintenance) => Lifecycle::Maintenance,
@@ -620,14 +622,18 @@ pub fn release(facts: &Facts<'_>) -> Result<Decision, Refused> {
         Lifecycle::Quarantined | Lifecycle::Maintenance
     );
     if held {
-        // An operator's, for a fault: the erase waits for the operator's repair.
-        let told = "its machine is held for a fault; an operator repairs and erases it";
-        draft.change_lease(|l| l.reason = Some(told.into()));
-        draft.end_operation(OperationState::Failed, told);
+        waits_for_repair(&mut draft);
     } else {
         procedure::begin_erase(&mut draft, "the tenant released it");
     }
     Ok(draft.decision)
+}
+
+/// The machine is an operator's, for a fault: the erase waits for its repair.
+pub(crate) fn waits_for_repair(draft: &mut Draft<'_>) {
+    let told = "its machine is held for a fault; an operator repairs and erases it";
+    draft.change_lease(|l| l.reason = Some(told.into()));
+    draft.end_operation(OperationState::Failed, told);
 }
 
 /// Changes the power at the tenant's wish.

@@ -1,6 +1,7 @@
 //! Machines at which nothing is being done: looking, expiry, requests.
 
 use billet_model::{
+    Time,
     bmc::{BmcFact, BmcFailure, BmcReply, BmcRequest, PowerAction},
     inventory::Inventory,
     lease::LeaseState,
@@ -73,12 +74,7 @@ pub(crate) fn rest(draft: &mut Draft<'_>) {
 /// else when to look again at the latest.
 pub(crate) fn term(draft: &mut Draft<'_>) -> Option<SignedDuration> {
     let (now, look) = (draft.now(), draft.facts.policy.look);
-    let ends = draft
-        .lease()
-        .filter(|l| l.state.is_tenants())
-        .and_then(|l| l.ends_at)
-        .filter(|_| draft.m().lifecycle == Lifecycle::Active);
-    let Some(ends) = ends else {
+    let Some((ends, warnings)) = warnings(draft) else {
         return Some(look);
     };
     if ends <= now {
@@ -86,13 +82,33 @@ pub(crate) fn term(draft: &mut Draft<'_>) -> Option<SignedDuration> {
         draft.lease_state(LeaseState::Releasing, Some("its term is over".into()));
         let told = "the lease's term is over; releasing";
         requests::begin(draft, OperationKind::Release, told);
-        procedure::begin_erase(draft, "the lease's term is over");
+        if draft.m().lifecycle == Lifecycle::Active {
+            procedure::begin_erase(draft, "the lease's term is over");
+        } else {
+            requests::waits_for_repair(draft);
+            draft.machine().wake_at = now + look;
+        }
         return None;
     }
-    let warnings = draft
-        .lease()
-        .map(|l| term::warnings(l.created_at, ends, &draft.facts.policy.warn))
-        .unwrap_or_default();
+    // Woken for the next warning and at its end, whatever else there is to look at.
+    let next = term::next(&warnings, now).unwrap_or(ends);
+    Some(look.min(next.duration_since(now)))
+}
+
+/// When the term ends of the tenant's lease, and when warnings of it are due.
+fn warnings(draft: &Draft<'_>) -> Option<(Time, Vec<Time>)> {
+    let lease = draft.lease().filter(|l| l.state.is_tenants())?;
+    let ends = lease.ends_at?;
+    let due = term::warnings(lease.created_at, ends, &draft.facts.policy.warn);
+    Some((ends, due))
+}
+
+/// Warns the tenant of the end of its lease, if that is due.
+pub(crate) fn warn(draft: &mut Draft<'_>) {
+    let now = draft.now();
+    let Some((ends, warnings)) = warnings(draft).filter(|(ends, _)| *ends > now) else {
+        return;
+    };
     let warned_at = draft.lease().and_then(|l| l.warned_at);
     if term::due(&warnings, warned_at, now) {
         draft.audit(
@@ -104,9 +120,6 @@ pub(crate) fn term(draft: &mut Draft<'_>) -> Option<SignedDuration> {
         );
         draft.change_lease(|l| l.warned_at = Some(now));
     }
-    // Woken for the next warning and at its end, whatever else there is to look at.
-    let next = term::next(&warnings, now).unwrap_or(ends);
-    Some(look.min(next.duration_since(now)))
 }
 
 /// Reads the power when the last reading is `every` old.

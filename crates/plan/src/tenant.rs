@@ -3,7 +3,7 @@
 
 use billet_model::{
     ImageId,
-    lease::{Lease, LeaseState, VisitKind},
+    lease::{BeforeReinstall, Lease, LeaseState, VisitKind},
     lifecycle::Lifecycle,
     operation::OperationKind,
     step::{RamdiskStep, Step},
@@ -50,7 +50,10 @@ fn own<'a>(facts: &Facts<'a>, what: &str) -> Result<&'a Lease, Refused> {
         return refuse("an operator works on its machine: wait until it is given back");
     }
     if machine.lifecycle == Lifecycle::Quarantined {
-        return refuse("its machine is held for a fault, and waits for an operator");
+        return refuse(format!(
+            "its machine is held for a fault until an operator mends it: wait, or release it (`billet lease release {}`)",
+            lease.name
+        ));
     }
     if !ready || machine.lifecycle != Lifecycle::Active {
         return refuse(format!(
@@ -102,14 +105,14 @@ pub fn reinstall(facts: &Facts<'_>, with: &Reinstall) -> Result<Decision, Refuse
         }),
     );
     let done = match (others.is_empty(), keeps) {
-        (true, _) => format!("reinstalled with image {}", with.image),
+        (true, _) => format!("image {} to be written", with.image),
         (false, true) => format!(
-            "reinstalled with image {}; drives left alone: {}",
+            "image {} to be written; drives left alone: {}",
             with.image,
             others.join(", ")
         ),
         (false, false) => format!(
-            "reinstalled with image {}; drives to erase: {}",
+            "image {} to be written; drives to erase: {}",
             with.image,
             others.join(", ")
         ),
@@ -117,11 +120,25 @@ pub fn reinstall(facts: &Facts<'_>, with: &Reinstall) -> Result<Decision, Refuse
     let kept = if keeps { others } else { Vec::new() };
     visit::begin(&mut draft, VisitKind::Reinstall, kept, &done);
     draft.change_lease(|lease| {
+        // As long as nothing was written, what stands on the drive is what came up.
+        let whole = lease.active_because.map(|active_because| {
+            Box::new(BeforeReinstall {
+                image: lease.image,
+                ssh_keys: lease.spec.ssh_keys.clone(),
+                user_data: lease.spec.user_data.clone(),
+                kernel_args: lease.spec.kernel_args.clone(),
+                active_because,
+                host_keys: lease.host_keys.clone(),
+                written: lease.written.clone(),
+                measurements: lease.measurements.clone(),
+            })
+        });
+        lease.before_reinstall = whole;
         lease.image = with.image;
         lease.spec.ssh_keys.clone_from(&with.ssh_keys);
         lease.spec.user_data.clone_from(&with.user_data);
         lease.spec.kernel_args.clone_from(&with.kernel_args);
-        // What stands on the drive from here on is nothing that ever came up.
+        // What is to stand there has never come up.
         lease.active_because = None;
         lease.host_keys.clear();
         lease.written = None;
@@ -149,7 +166,8 @@ pub fn reinstall(facts: &Facts<'_>, with: &Reinstall) -> Result<Decision, Refuse
 /// could get in.
 pub fn rescue(facts: &Facts<'_>) -> Result<Decision, Refused> {
     let lease = own(facts, "it is rescued")?;
-    if lease.state == LeaseState::Rescue && matches!(facts.machine.step, Step::Rescue { .. }) {
+    let up = lease.state == LeaseState::Rescue && matches!(facts.machine.step, Step::Rescue { .. });
+    if up && visit::lost(facts.machine, facts).is_none() {
         return refuse(format!(
             "{} is in rescue: get in with `billet ssh {}`",
             lease.name, lease.name

@@ -2,7 +2,7 @@
 
 use billet_model::{
     Time,
-    evidence::{DriveCertificate, EraseCertificate, MachineSubject, MemoryCleared},
+    evidence::{DriveCertificate, EarlierVisits, EraseCertificate, MachineSubject, MemoryCleared},
     lease::Lease,
     machine::Machine,
     site::Site,
@@ -217,6 +217,13 @@ pub fn certificate(facts: EraseFacts<'_>) -> Result<EraseCertificate, String> {
         settings,
         struck: machine.upkeep.struck.clone(),
         visits: lease.map_or_else(Vec::new, |l| l.visits.clone()),
+        earlier_visits: lease.filter(|l| l.earlier_visits > 0).map(|l| EarlierVisits {
+            count: l.earlier_visits,
+            recorded_in: format!(
+                "the audit log, as lease.reinstall, lease.rescue, lease.measure and machine.break_fix of lease {}",
+                l.id
+            ),
+        }),
         not_done,
         attestation: "agent unattested".into(),
         network_isolation: "network isolation: not by Billet".into(),

@@ -5,14 +5,15 @@
 use billet_model::{
     BootId,
     lease::{Lease, LeaseState, RescueAccess, Visit, VisitKind},
-    lifecycle::{HoldKind, Lifecycle, Waiting},
+    lifecycle::{HoldKind, Lifecycle, Power, Waiting},
+    machine::Machine,
     measure::{Measured, MeasuredWhen, Measurement},
     operation::OperationState,
     step::{Step, StepNotes},
     work::{DriveErase, WorkKind},
 };
 
-use crate::{decision::Draft, disk, procedure, rest, storage, verdict, working};
+use crate::{Facts, decision::Draft, disk, procedure, rest, storage, verdict, working};
 
 /// Whether something is done here on a machine that was handed over.
 pub(crate) fn lasts(draft: &Draft<'_>) -> bool {
@@ -43,6 +44,7 @@ pub(crate) fn begin(draft: &mut Draft<'_>, kind: VisitKind, kept_drives: Vec<Str
         });
         let many = lease.visits.len().saturating_sub(Lease::VISITS);
         lease.visits.drain(..many);
+        lease.earlier_visits += u32::try_from(many).unwrap_or(u32::MAX);
     });
 }
 
@@ -72,6 +74,7 @@ pub(crate) fn over(draft: &mut Draft<'_>) {
 
 /// The tenant's other drives are erased, or not.
 pub(crate) fn wiped(draft: &mut Draft<'_>, boot: BootId, drives: &[DriveErase]) {
+    draft.change_lease(|l| l.before_reinstall = None);
     let ordered = draft
         .lease()
         .map_or_else(Vec::new, |l| storage::others(l, draft.m()));
@@ -208,23 +211,56 @@ fn until_ended(now: billet_model::Time, look: jiff::SignedDuration) -> Waiting {
     }
 }
 
-/// The ramdisk runs for the tenant: its term may end meanwhile.
+/// The ramdisk runs for the tenant: its term may end meanwhile, and so may the
+/// ramdisk, which nobody but the tenant begins anew.
 pub(crate) fn rescue(draft: &mut Draft<'_>) {
     let (now, look) = (draft.now(), draft.facts.policy.look);
     let Some(pause) = rest::term(draft) else {
         return;
     };
+    let lost = lost(draft.m(), draft.facts);
+    let told = lost.zip(draft.lease()).map(|(why, lease)| {
+        let name = &lease.name;
+        format!(
+            "{why}: begin the rescue anew (`billet lease rescue {name}`), end it (`billet lease rescue {name} --end`) or release it"
+        )
+    });
+    if draft.lease().is_some_and(|l| l.reason != told) {
+        let action = match lost {
+            Some(_) => "lease.rescue_lost",
+            None => "lease.rescue_heard_again",
+        };
+        draft.audit(action, serde_json::json!({ "why": lost }));
+        draft.change_lease(|l| l.reason = told);
+    }
     draft.machine().waiting = Some(until_ended(now, look));
     rest::look_at_power(draft, pause);
+}
+
+/// Why the ramdisk that was to run for the tenant does not, if it does not.
+pub(crate) fn lost(machine: &Machine, facts: &Facts<'_>) -> Option<&'static str> {
+    let since = machine.step_since;
+    let off = machine
+        .power
+        .is_some_and(|r| r.power == Power::Off && r.at >= since);
+    if off {
+        return Some("its machine went off");
+    }
+    // Its agent asks for work all the time, also while the tenant works there.
+    let heard = facts.boot?.seen_at.map_or(since, |t| t.max(since));
+    let silent = facts.now.duration_since(heard) >= facts.policy.agent_silence;
+    silent.then_some("its ramdisk is not heard any more")
 }
 
 /// What was to be done for the tenant is given up. Drives that were not touched
 /// are booted again; else the machine is powered off, and says so.
 pub(crate) fn give_up(draft: &mut Draft<'_>, why: &str) {
+    unwritten(draft);
     let untouched = draft
         .lease()
         .filter(|l| l.active_because.is_some())
         .and_then(|l| match l.state {
+            LeaseState::Reinstalling => Some(("not reinstalled", "lease.not_reinstalled")),
             LeaseState::Rescue => Some(("no rescue", "lease.no_rescue")),
             LeaseState::Measuring => Some(("not measured", "lease.not_measured")),
             _ => None,
@@ -246,22 +282,53 @@ pub(crate) fn give_up(draft: &mut Draft<'_>, why: &str) {
     disk::begin(draft, "powering off: the machine boots nothing that works");
 }
 
+/// A reinstallation that has written nothing left the drive as it was: so does
+/// the lease say again.
+fn unwritten(draft: &mut Draft<'_>) {
+    let is_there = draft.facts.image_before;
+    let mut whole = false;
+    if draft.lease().is_some_and(|l| l.before_reinstall.is_some()) {
+        draft.change_lease(|l| whole = l.put_back(is_there));
+    }
+    if whole {
+        note(draft, "nothing was written: the drive is as it was".into());
+    }
+}
+
 /// The lease's machine boots nothing that is known to work.
 pub(crate) fn broken(draft: &mut Draft<'_>, why: &str) {
-    let Some(lease) = draft.lease() else { return };
-    let name = lease.name.clone();
+    unwritten(draft);
+    if let Some(told) = way_out(draft, why) {
+        is_broken(draft, why, &told);
+    }
+}
+
+/// The same, where the machine is held next: until it is mended nothing helps but
+/// to wait or to release it, which the hold says.
+pub(crate) fn broken_and_held(draft: &mut Draft<'_>, why: &str) {
+    unwritten(draft);
+    is_broken(draft, why, &format!("{why}; an operator has to mend it"));
+}
+
+fn is_broken(draft: &mut Draft<'_>, why: &str, told: &str) {
+    note(draft, format!("given up: {why}"));
+    draft.change_lease(|l| l.rescue = None);
+    draft.lease_state(LeaseState::Broken, Some(told.to_owned()));
+    draft.end_operation(OperationState::Failed, told);
+}
+
+/// What a tenant can do whose machine boots nothing that is known to work.
+fn way_out(draft: &Draft<'_>, why: &str) -> Option<String> {
+    let lease = draft.lease()?;
+    let name = &lease.name;
     let once = if lease.active_because.is_some() {
         format!(", boot its drive (`billet lease rescue {name} --end`)")
     } else {
         String::new()
     };
-    let told = format!(
+    Some(format!(
         "{why}; reinstall it (`billet lease reinstall {name}`), look into it (`billet lease rescue {name}`){once} or release it"
-    );
-    note(draft, format!("given up: {why}"));
-    draft.change_lease(|l| l.rescue = None);
-    draft.lease_state(LeaseState::Broken, Some(told.clone()));
-    draft.end_operation(OperationState::Failed, &told);
+    ))
 }
 
 /// Off, medium out, settled: nothing of Billet's comes any more.
@@ -321,7 +388,11 @@ pub(crate) fn bring_back(draft: &mut Draft<'_>) {
         Some(true) => draft.lease_state(LeaseState::Rescue, None),
         Some(false) => broken(draft, "what is on its drive never came up"),
         None if !parks(draft) => broken(draft, "its machine was held for a fault"),
-        None => {}
+        // While it was held, none of this would have helped.
+        None => {
+            let told = way_out(draft, "its machine was held for a fault");
+            draft.change_lease(|l| l.reason = told);
+        }
     }
     draft.lifecycle(
         Lifecycle::Deploying,

@@ -243,6 +243,7 @@ fn written(draft: &mut Draft<'_>, boot: BootId, mut report: WriteReport) {
     let changes = std::mem::take(&mut report.changes);
     draft.change_lease(|lease| {
         lease.written = Some(report);
+        lease.before_reinstall = None;
         lease.measurements.clear();
     });
     if let Some(found) = found {

@@ -3,7 +3,7 @@
 
 use billet_model::{
     bmc::{BmcFact, BmcReply, BmcRequest, PowerAction},
-    lease::{ActiveBecause, LeaseState},
+    lease::{ActiveBecause, BeforeReinstall, LeaseState},
     lifecycle::{Lifecycle, Power, PowerReading},
     machine::Machine,
     step::{DiskStep, EraseRecord, Goal, Pending, RamdiskStep, ShelveStep, Step},
@@ -153,6 +153,11 @@ pub static ALL: &[Mutant] = &[
         "no-way-back",
         "erases a tenant's machine when a reinstallation fails",
         no_way_back,
+    ),
+    mutant(
+        "forgets-the-writing",
+        "takes a drive that may have been written for the one that came up before",
+        forgets_the_writing,
     ),
     mutant(
         "password-unkept",
@@ -541,6 +546,28 @@ fn rescue_that_wipes(facts: &Facts<'_>) -> Decision {
 
 fn measure_that_wipes(facts: &Facts<'_>) -> Decision {
     instead(facts, WorkKind::Measure)
+}
+
+fn forgets_the_writing(facts: &Facts<'_>) -> Decision {
+    let lease = facts.lease.cloned().map(|mut lease| {
+        if lease.state == LeaseState::Reinstalling && lease.active_because.is_none() {
+            lease.before_reinstall = Some(Box::new(BeforeReinstall {
+                image: lease.image,
+                ssh_keys: lease.spec.ssh_keys.clone(),
+                user_data: None,
+                kernel_args: Vec::new(),
+                active_because: ActiveBecause::PhonedHome,
+                host_keys: Vec::new(),
+                written: None,
+                measurements: Vec::new(),
+            }));
+        }
+        lease
+    });
+    next_step(&Facts {
+        lease: lease.as_ref(),
+        ..facts.clone()
+    })
 }
 
 fn no_way_back(facts: &Facts<'_>) -> Decision {

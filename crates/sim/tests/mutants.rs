@@ -71,6 +71,7 @@ mutants! {
     rescue_that_wipes "rescue-that-wipes";
     measure_that_wipes "measure-that-wipes";
     no_way_back "no-way-back";
+    forgets_the_writing "forgets-the-writing";
     password_unkept "password-unkept";
     password_forgotten "password-forgotten";
     restores_on_paper "restores-on-paper";

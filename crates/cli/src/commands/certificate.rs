@@ -152,6 +152,12 @@ pub fn show(c: &EraseCertificate) -> String {
             "visits",
             c.visits.iter().map(visit).collect::<Vec<_>>().join("\n"),
         ),
+        (
+            "earlier visits",
+            c.earlier_visits.as_ref().map_or(String::new(), |e| {
+                format!("{} more, in {}", e.count, e.recorded_in)
+            }),
+        ),
         ("drives struck", struck.join("\n")),
         ("not done", c.not_done.join("\n")),
         ("agent", c.attestation.clone()),

@@ -683,6 +683,13 @@ fn show(l: &LeaseView) -> String {
             l.visits.iter().map(visit).collect::<Vec<_>>().join("\n"),
         ),
         (
+            "earlier visits",
+            match l.earlier_visits {
+                0 => String::new(),
+                n => format!("{n} more: `billet audit list --lease {}` has them", l.name),
+            },
+        ),
+        (
             "metadata",
             match (l.metadata.drive, l.metadata.network) {
                 (true, true) => "on the drive (cloud-init's seed), and at http://169.254.169.254",

@@ -64,6 +64,7 @@ fn certificate() -> EraseCertificate {
         settings: None,
         struck: Vec::new(),
         visits: Vec::new(),
+        earlier_visits: None,
         not_done: Vec::new(),
         attestation: "agent unattested".to_owned(),
         network_isolation: "network isolation: not by Billet".to_owned(),

@@ -143,6 +143,7 @@ fn take_over_wants_every_drive_named() {
         site: None,
         lease: None,
         image: None,
+        image_before: false,
         operation: None,
         boot: None,
         task: None,

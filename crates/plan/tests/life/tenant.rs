@@ -201,6 +201,73 @@ fn a_reinstallation_erases_the_other_drives_and_keeps_the_lease() {
 }
 
 #[test]
+fn a_reinstallation_that_wrote_nothing_boots_the_drive_again() {
+    for (fails, keep) in [(WorkKind::Wipe, false), (WorkKind::Write, true)] {
+        let mut world = leased();
+        let before = world.lease.clone().expect("a lease");
+        (world.fails, world.untouched) = (Some(fails), true);
+        reinstall(&mut world, keep);
+        let lease = world.lease.clone().expect("a lease");
+        assert_eq!(
+            lease.state,
+            LeaseState::Active,
+            "{fails}: {:?}",
+            lease.reason
+        );
+        assert_eq!((world.power, world.medium), (Power::On, None));
+        assert_eq!(lease.image, before.image);
+        assert_eq!(lease.spec, before.spec);
+        assert_eq!(lease.written, before.written);
+        assert_eq!(lease.measurements, before.measurements);
+        assert_eq!(lease.active_because, before.active_because);
+        assert!(lease.before_reinstall.is_none());
+        let operation = &world.operations[&lease.operation];
+        assert_eq!(operation.state, OperationState::Failed);
+        assert!(operation.message.contains("the drive is booted again"));
+        let done = lease.visits[0].done.join("; ");
+        assert!(done.contains("nothing was written"), "{done}");
+    }
+    // What stands there after a reinstallation that wrote is another matter.
+    let mut world = leased();
+    world.fails = Some(WorkKind::Write);
+    reinstall(&mut world, true);
+    assert_eq!(state(&world), LeaseState::Broken);
+}
+
+#[test]
+fn an_image_that_is_gone_is_not_put_back_and_the_rest_is() {
+    let mut world = leased();
+    let before = world.lease.clone().expect("a lease");
+    world.decide(None, false, |facts| {
+        tenant::reinstall(facts, &with(true)).expect("it is reinstalled")
+    });
+    let mut lease = world.lease.clone().expect("a lease");
+    assert!(lease.put_back(false));
+    assert_eq!(lease.image, with(true).image);
+    assert_eq!(lease.written, before.written, "and its digest with it");
+    assert!(!lease.put_back(true), "once");
+}
+
+#[test]
+fn after_a_restore_nobody_knows_what_a_reinstallation_wrote() {
+    let mut world = leased();
+    world.decide(None, false, |facts| {
+        tenant::reinstall(facts, &with(true)).expect("it is reinstalled")
+    });
+    assert!(
+        world
+            .lease
+            .as_ref()
+            .is_some_and(|l| l.before_reinstall.is_some())
+    );
+    world.machine.unconfirmed = true;
+    assert!(ask(&mut world, &requests::MachineRequest::Confirm));
+    let lease = world.lease.as_ref().expect("a lease");
+    assert_eq!(lease.state, LeaseState::Broken);
+    assert_eq!(lease.active_because, None);
+}
+
+#[test]
 fn data_drives_are_kept_where_that_is_asked() {
     let mut world = leased();
     reinstall(&mut world, true);
@@ -272,6 +339,100 @@ fn a_rescue_touches_no_drive_and_ends_in_the_same_system() {
     assert!(lease.rescue.is_none() && lease.visits[0].ended_at.is_some());
     let kinds: Vec<_> = world.works.iter().map(Work::word).collect();
     assert_eq!(kinds, [WorkKind::Rescue]);
+}
+
+fn refused_rescue(world: &mut World) -> Option<String> {
+    let said = std::cell::RefCell::new(None);
+    world.decide(None, false, |facts| {
+        *said.borrow_mut() = tenant::rescue(facts).err().map(|r| r.detail);
+        next_step(facts)
+    });
+    said.into_inner()
+}
+
+#[test]
+fn a_rescue_that_is_lost_is_begun_anew() {
+    let hour = jiff::SignedDuration::from_hours(1);
+    for off in [true, false] {
+        let mut world = leased();
+        rescue(&mut world);
+        let said = refused_rescue(&mut world).expect("it is up");
+        assert!(said.contains("billet ssh l1"), "{said}");
+        world.now += hour;
+        if off {
+            world.power = Power::Off;
+        }
+        if let Some(boot) = world.boot.as_mut().filter(|_| off) {
+            boot.seen_at = Some(world.now);
+        }
+        world.decide(None, false, next_step);
+        world.answer();
+        let lease = world.lease.clone().expect("a lease");
+        let reason = lease.reason.expect("its tenant is told");
+        assert!(reason.contains("billet lease rescue l1`)"), "{reason}");
+        assert!(world.audit.iter().any(|a| a.contains("rescue_lost")));
+        let first = world.boot.as_ref().expect("a boot").id;
+        rescue(&mut world);
+        assert_eq!(state(&world), LeaseState::Rescue);
+        assert_ne!(world.boot.as_ref().expect("a boot").id, first);
+        let lease = world.lease.clone().expect("a lease");
+        assert_eq!((lease.reason, world.power), (None, Power::On));
+        assert_eq!(lease.visits.len(), 2);
+        assert!(lease.visits[0].ended_at.is_some());
+        end_rescue(&mut world);
+        assert_eq!(state(&world), LeaseState::Active);
+    }
+}
+
+#[test]
+fn a_ramdisk_that_is_heard_again_is_not_lost() {
+    let mut world = leased();
+    rescue(&mut world);
+    world.now += jiff::SignedDuration::from_hours(1);
+    world.decide(None, false, next_step);
+    world.answer();
+    assert!(world.lease.as_ref().is_some_and(|l| l.reason.is_some()));
+    world.boot.as_mut().expect("a boot").seen_at = Some(world.now);
+    world.decide(None, false, next_step);
+    world.answer();
+    assert!(world.lease.as_ref().is_some_and(|l| l.reason.is_none()));
+    assert!(refused_rescue(&mut world).is_some());
+}
+
+#[test]
+fn what_helps_a_broken_lease_on_a_held_machine_is_said() {
+    use billet_model::bmc::{BmcFailure, BmcReply};
+    let mut world = leased();
+    world.decide(None, false, |facts| {
+        tenant::reinstall(facts, &with(true)).expect("it is reinstalled")
+    });
+    world.decide(None, false, next_step);
+    let reply = BmcReply::Failed {
+        kind: BmcFailure::Credentials,
+        detail: "no".into(),
+    };
+    world.decide(Some(&reply), false, next_step);
+    assert_eq!(world.machine.lifecycle, Lifecycle::Quarantined);
+    let lease = world.lease.clone().expect("a lease");
+    assert_eq!(lease.state, LeaseState::Broken);
+    let told = [
+        lease.reason.clone().expect("a reason"),
+        world.operations[&lease.operation].message.clone(),
+    ];
+    for said in &told {
+        assert!(!said.contains("billet lease reinstall"), "{said}");
+        assert!(said.contains("operator"), "{said}");
+    }
+    assert!(told[0].contains("billet lease release l1"), "{}", told[0]);
+    // Mended, what helps is said again: nothing was written, so its drive boots.
+    assert!(ask(&mut world, &requests::MachineRequest::Repair));
+    world.run();
+    let lease = world.lease.clone().expect("a lease");
+    let reason = lease.reason.expect("a reason");
+    assert!(reason.contains("billet lease reinstall l1"), "{reason}");
+    assert!(reason.contains("billet lease rescue l1 --end"), "{reason}");
+    end_rescue(&mut world);
+    assert_eq!(state(&world), LeaseState::Active);
 }
 
 #[test]
@@ -419,6 +580,80 @@ fn an_operator_mends_a_machine_under_its_tenant_and_erases_nothing() {
     assert!(visit.done[0].contains("no drive was erased"), "{visit:?}");
     // A machine that nobody has is no case for it.
     assert!(!ask(&mut world, &BreakFix { reason: reason() }));
+}
+
+/// An operator's visit, or a hold, that goes on for longer than the lease.
+#[test]
+fn a_term_warns_and_ends_while_an_operator_works_on_the_machine() {
+    let mut world = leased();
+    let hours = jiff::SignedDuration::from_hours;
+    let ends = world.lease.as_ref().expect("a lease").created_at + hours(100);
+    world.lease.as_mut().expect("a lease").ends_at = Some(ends);
+    let reason = "a fan".to_owned();
+    assert!(ask(
+        &mut world,
+        &requests::MachineRequest::BreakFix { reason }
+    ));
+    world.run();
+    let mut warned = 0;
+    while state(&world) == LeaseState::Maintenance {
+        world.decide(None, true, next_step);
+        warned = world
+            .audit
+            .iter()
+            .filter(|a| a.contains("lease.expires"))
+            .count();
+        let wake = world.machine.wake_at;
+        assert!(wake <= ends || world.now >= ends, "it is woken at its end");
+        world.now = wake.max(world.now + jiff::SignedDuration::from_secs(1));
+    }
+    assert_eq!(warned, 2);
+    assert_eq!(state(&world), LeaseState::Releasing);
+    assert_eq!(world.machine.lifecycle, Lifecycle::Maintenance);
+    assert!(
+        world.works.is_empty(),
+        "nothing is erased under the operator"
+    );
+    let lease = world.lease.clone().expect("a lease");
+    assert!(lease.reason.is_some_and(|r| r.contains("operator repairs")));
+    assert!(ask(&mut world, &requests::MachineRequest::Repair));
+    world.run();
+    assert_eq!(state(&world), LeaseState::Released);
+    assert_eq!(world.machine.lifecycle, Lifecycle::Available);
+}
+
+#[test]
+fn a_term_warns_during_any_visit() {
+    let mut world = leased();
+    let hours = jiff::SignedDuration::from_hours;
+    let ends = world.lease.as_ref().expect("a lease").created_at + hours(100);
+    world.lease.as_mut().expect("a lease").ends_at = Some(ends);
+    world.decide(None, false, |facts| {
+        tenant::measure(facts).expect("it is measured")
+    });
+    world.now = ends - hours(23);
+    world.decide(None, true, next_step);
+    assert_eq!(state(&world), LeaseState::Measuring);
+    assert!(world.audit.iter().any(|a| a.contains("lease.expires")));
+}
+
+#[test]
+fn visits_that_a_certificate_does_not_list_are_counted_on_it() {
+    let mut world = leased();
+    for _ in 0..53 {
+        measure(&mut world);
+    }
+    let lease = world.lease.clone().expect("a lease");
+    assert_eq!((lease.visits.len(), lease.earlier_visits), (50, 3));
+    world.release();
+    let certificate = world.certificates.last().expect("one");
+    let earlier = certificate.earlier_visits.as_ref().expect("it says so");
+    assert_eq!(earlier.count, 3);
+    assert!(
+        earlier.recorded_in.contains(&lease.id.to_string()),
+        "{}",
+        earlier.recorded_in
+    );
 }
 
 #[test]

@@ -43,7 +43,7 @@ pub struct World {
     pub medium: Option<BootId>,
     pub cd_next: bool,
     pub certificates: Vec<EraseCertificate>,
-    /// What went on record, in JSON.
+    /// What went on record: what was done, and its detail in JSON.
     pub audit: Vec<String>,
     /// Canaries that the agent plants, if fewer than ordered.
     pub canaries: Option<u32>,
@@ -65,6 +65,8 @@ pub struct World {
     pub root_drive: RootDrive,
     /// Work that fails, once.
     pub fails: Option<WorkKind>,
+    /// It fails before it was asked whether a drive may be written.
+    pub untouched: bool,
 }
 
 fn settings() -> FirmwareSettings {
@@ -209,6 +211,7 @@ impl World {
             works: vec![],
             root_drive: RootDrive::default(),
             fails: None,
+            untouched: false,
         }
     }
 
@@ -239,6 +242,7 @@ impl World {
             site: None,
             lease: self.lease.as_ref(),
             image: Some(&self.image),
+            image_before: true,
             operation: machine.operation.and_then(|id| self.operations.get(&id)),
             boot: self.boot.as_ref(),
             task: self.task.as_ref(),
@@ -270,7 +274,10 @@ impl World {
             decision.lease.is_none() || !decision.audit.is_empty(),
             "a change of a lease is on record"
         );
-        let told = decision.audit.iter().map(|a| a.detail.to_string());
+        let told = decision
+            .audit
+            .iter()
+            .map(|a| format!("{} {}", a.action, a.detail));
         self.audit.extend(told);
         self.machine = decision.machine;
         self.passwords.extend(decision.password);
@@ -459,6 +466,11 @@ impl World {
         };
         if task.outcome.is_none() {
             self.works.push(task.task.work.clone());
+            let kind = task.task.work.word();
+            let writes = kind.writes() && !(self.untouched && self.fails == Some(kind));
+            if let Some(lease) = self.lease.as_mut().filter(|_| writes) {
+                lease.before_reinstall = None;
+            }
             task.outcome = Some(
                 if self
                     .fails
@@ -559,6 +571,8 @@ impl World {
             rescue: None,
             measurements: vec![],
             root_drive: None,
+            before_reinstall: None,
+            earlier_visits: 0,
             version: 0,
         };
         self.decide(None, false, |facts| {

@@ -18,6 +18,12 @@ impl Checker for Handover {
             Seen::Up { lease } => {
                 self.up.insert(*lease);
             }
+            // What came up before is gone.
+            Seen::Wrote {
+                lease: Some(lease), ..
+            } if lease.state == LeaseState::Reinstalling => {
+                self.up.remove(&lease.id);
+            }
             Seen::Stored {
                 before: Some(before),
                 machine,
@@ -25,13 +31,6 @@ impl Checker for Handover {
                 metal,
                 ..
             } => {
-                if lease.state == LeaseState::Reinstalling
-                    && before.lifecycle == Lifecycle::Active
-                    && machine.lifecycle == Lifecycle::Deploying
-                {
-                    // What came up before is gone.
-                    self.up.remove(&lease.id);
-                }
                 if machine.lifecycle != Lifecycle::Active || before.lifecycle == Lifecycle::Active {
                     return;
                 }

@@ -306,6 +306,8 @@ pub(crate) fn lease(ground: &Ground, machine: MachineId, called: &str) -> Lease 
         rescue: None,
         measurements: Vec::new(),
         root_drive: None,
+        before_reinstall: None,
+        earlier_visits: 0,
         version: 0,
     }
 }
