@@ -4,6 +4,7 @@
 //! It runs until the machine's power goes: the task that starts it is done when
 //! it listens, and the control plane ends it by knowing the boot no more.
 
+mod input;
 mod shell;
 
 use std::{
@@ -12,7 +13,6 @@ use std::{
     sync::{
         Arc, Condvar, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
-        mpsc,
     },
     thread,
     time::Duration,
@@ -100,10 +100,18 @@ pub fn serve(
     keys: &[String],
     shell: Shell,
 ) -> Result<Vec<String>, RescueError> {
-    let keys: Vec<PublicKey> = keys
-        .iter()
-        .filter_map(|key| PublicKey::from_openssh(key.trim()).ok())
-        .collect();
+    let mut usable = Vec::new();
+    for key in keys {
+        match PublicKey::from_openssh(key.trim()) {
+            Ok(key) => usable.push(key),
+            // The others may be good.
+            Err(error) => {
+                let start: String = key.chars().take(24).collect();
+                say(format!("the SSH key {start:?}… is passed over: {error}"));
+            }
+        }
+    }
+    let keys = usable;
     if keys.is_empty() {
         return Err(RescueError::NoKeys);
     }
@@ -319,11 +327,22 @@ impl Handler for Visitor {
         &mut self,
         channel: ChannelId,
         data: &[u8],
-        _session: &mut Session,
+        session: &mut Session,
     ) -> Result<(), Self::Error> {
-        if let Some(input) = self.running.get(&channel).and_then(|r| r.input.as_ref()) {
-            // Whoever does not read any more is told nothing any more.
-            let _: Result<(), mpsc::SendError<Vec<u8>>> = input.send(data.to_vec());
+        let Some(running) = self.running.get_mut(&channel) else {
+            return Ok(());
+        };
+        // Meanwhile nothing more is read from the visitor.
+        let taken = match &running.input {
+            Some(input) => input.give(data.to_vec()).await,
+            None => Ok(()),
+        };
+        if let Err(unread) = taken {
+            running.input = None;
+            running.hang_up();
+            say(unread.to_string());
+            session.extended_data(channel, 1, format!("billet: {unread}\r\n").into_bytes())?;
+            session.close(channel)?;
         }
         Ok(())
     }

@@ -11,9 +11,13 @@ use billet_agent::rescue::{self, RescueError, Shell};
 /// Makes a key, and returns its public half. OpenSSH's client is part of the set-up: where it is
 /// absent this fails, because nothing would be tested.
 fn key(directory: &Path, name: &str) -> String {
+    key_of(directory, name, "ed25519")
+}
+
+fn key_of(directory: &Path, name: &str, kind: &str) -> String {
     let file = directory.join(name);
     let made = Command::new("ssh-keygen")
-        .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+        .args(["-q", "-t", kind, "-N", "", "-f"])
         .arg(&file)
         .stdin(Stdio::null())
         .status();
@@ -41,9 +45,14 @@ fn ssh(directory: &Path, port: u16, name: &str, user: &str, more: &[&str]) -> Ou
         .arg(directory.join(name))
         .args(["-p", &port.to_string(), "-l", user])
         .args(more)
-        .stdin(Stdio::null())
+        .stdin(input(directory))
         .output()
         .expect("ssh runs")
+}
+
+/// What is sent: the file `input`, where there is one.
+fn input(directory: &Path) -> Stdio {
+    std::fs::File::open(directory.join("input")).map_or_else(|_| Stdio::null(), Stdio::from)
 }
 
 #[test]
@@ -55,7 +64,13 @@ fn root_gets_in_with_the_leases_key_and_nobody_else() {
     );
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("an address").port();
-    let keys = ["not a key".to_owned(), mine];
+    let rsa = key_of(directory.path(), "rsa", "rsa");
+    let ecdsa = key_of(directory.path(), "ecdsa", "ecdsa");
+    // One that cannot be read keeps nobody out who has another.
+    let keys = ["not a key".to_owned(), mine, rsa, ecdsa];
+    for key in &keys[1..] {
+        assert_eq!(billet_model::ssh_key::check(key), Ok(()), "{key}");
+    }
     let hosts = rescue::serve(listener, &keys, Shell::of_system()).expect("it serves");
     let known: String = hosts
         .iter()
@@ -86,6 +101,19 @@ fn root_gets_in_with_the_leases_key_and_nobody_else() {
     // Much of it comes whole.
     let said = ssh("mine", "root", &["127.0.0.1", "head -c 3000000 /dev/zero"]);
     assert_eq!(said.stdout.len(), 3_000_000);
+
+    // And what is sent, through a program that reads no faster than it writes.
+    let sent: Vec<u8> = (0..4_000_000_u32).map(|n| (n % 251) as u8).collect();
+    let file = directory.path().join("input");
+    std::fs::write(&file, &sent).expect("written");
+    let said = ssh("mine", "root", &["127.0.0.1", "sleep 1; cat"]);
+    assert!(said.stdout == sent, "{} bytes came back", said.stdout.len());
+    std::fs::remove_file(&file).expect("removed");
+
+    for name in ["rsa", "ecdsa"] {
+        let said = ssh(name, "root", &["127.0.0.1", "echo in"]);
+        assert_eq!(said.stdout, b"in\n", "{name}: {said:?}");
+    }
 
     for (name, user) in [("other", "root"), ("mine", "nobody")] {
         let said = ssh(name, user, &["127.0.0.1", "echo in"]);

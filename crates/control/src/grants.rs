@@ -12,6 +12,7 @@ use billet_model::{
     machine::Machine,
     operation::Operation,
     people::{Actor, Project},
+    ssh_key,
     work::DriveRef,
 };
 use billet_plan::{placement, requests, storage};
@@ -334,19 +335,11 @@ fn check(new: &NewLease) -> Result<(), Refusal> {
 
 pub(crate) fn check_keys(ssh_keys: &[String]) -> Result<(), Refusal> {
     for (i, key) in ssh_keys.iter().enumerate() {
-        let field = format!("ssh_keys[{i}]");
-        let mut words = key.split_ascii_whitespace();
-        let kind = words.next().unwrap_or_default();
-        let body = words.next().unwrap_or_default();
-        let known =
-            kind.starts_with("ssh-") || kind.starts_with("ecdsa-sha2-") || kind.starts_with("sk-");
-        if !known || body.len() < 16 || key.contains(['\n', '\r']) || key.len() > 16 * 1024 {
+        if let Err(why) = ssh_key::check(key) {
             let start: String = key.chars().take(24).collect();
             return Err(Refusal::invalid(
-                &field,
-                format!(
-                    "{start:?}… is not an SSH public key in OpenSSH's form (`ssh-ed25519 AAAA…`)"
-                ),
+                &format!("ssh_keys[{i}]"),
+                format!("{start:?}… {why}"),
             ));
         }
     }

@@ -1,6 +1,8 @@
 //! What tenants ask of their leases' machines beyond power and release.
 
-use billet_model::{LeaseId, api::Reinstall, lease::Lease, operation::Operation, people::Actor};
+use billet_model::{
+    LeaseId, api::Reinstall, lease::Lease, operation::Operation, people::Actor, ssh_key,
+};
 use billet_plan::{storage, tenant};
 
 use crate::{
@@ -93,6 +95,18 @@ impl Core {
         if_match: Option<i64>,
     ) -> Result<(Lease, Operation), Refusal> {
         let machine = self.machine_of(id, if_match).await?;
+        let lease = self.store.lease(id).await?;
+        // Leases of before keys were looked at may have some that nobody can use.
+        let wrong = lease.filter(|l| l.spec.ssh_keys.iter().all(|k| ssh_key::check(k).is_err()));
+        if let Some(lease) = wrong.filter(|l| !l.spec.ssh_keys.is_empty()) {
+            return Err(Refusal::new(
+                RefusalKind::Conflict,
+                format!(
+                    "none of the SSH keys of {0} can be used, so nobody could get into the ramdisk: reinstall it with one (`billet lease reinstall {0} --ssh-key FILE`)",
+                    lease.name
+                ),
+            ));
+        }
         self.begin_on_lease(machine, actor, id, tenant::rescue)
             .await
     }

@@ -23,6 +23,7 @@ pub mod people;
 pub mod scope;
 pub mod secret;
 pub mod site;
+pub mod ssh_key;
 pub mod step;
 pub mod storage;
 pub mod upkeep;

@@ -18,6 +18,10 @@ use crate::{
     sim::{Sim, SimError},
 };
 
+/// A tenant's SSH public key.
+const KEY: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDHGvWbMCtJVHBHOC9vKyHkbzVYcpv0oCzUOyzOmUgJz";
+
 fn ask(request: MachineRequest) -> MachineCommand {
     MachineCommand::Request(request)
 }
@@ -412,7 +416,7 @@ impl Sim {
                 site: None,
                 image: image.into(),
                 ssh_keys: if image == "debian" {
-                    vec!["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5".into()]
+                    vec![KEY.into()]
                 } else {
                     Vec::new()
                 },

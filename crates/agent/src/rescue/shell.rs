@@ -3,11 +3,10 @@
 use std::{
     ffi::OsStr,
     fs::{File, OpenOptions},
-    io::{self, Read, Write},
+    io::{self, Read},
     os::unix::{ffi::OsStrExt, process::ExitStatusExt},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::mpsc,
     thread,
     time::Duration,
 };
@@ -18,6 +17,8 @@ use rustix::{
     pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
     termios::{Winsize, tcsetwinsize},
 };
+
+use super::input::Input;
 
 /// The shell of the ramdisk, see `billet-media`.
 const BUSYBOX: &str = "/bin/busybox";
@@ -92,7 +93,7 @@ impl Shell {
                 let child = run.spawn()?;
                 let (reader, writer) = (terminal.master.try_clone()?, terminal.master.try_clone()?);
                 let pid = child.id();
-                let input = feed(writer);
+                let input = Input::into(writer);
                 pump(reader, handle.clone(), channel, false);
                 thread::spawn(move || {
                     let status = wait(child);
@@ -112,7 +113,7 @@ impl Shell {
                     .stderr(Stdio::piped())
                     .spawn()?;
                 let missing = || io::Error::other("a pipe is missing");
-                let input = feed(child.stdin.take().ok_or_else(missing)?);
+                let input = Input::into(child.stdin.take().ok_or_else(missing)?);
                 let out = child.stdout.take().ok_or_else(missing)?;
                 let wrong = child.stderr.take().ok_or_else(missing)?;
                 let pid = child.id();
@@ -135,7 +136,7 @@ impl Shell {
 /// Something that runs for a visitor.
 pub(super) struct Running {
     /// What the visitor types; without it, the program reads the end.
-    pub input: Option<mpsc::Sender<Vec<u8>>>,
+    pub input: Option<Input>,
     pid: u32,
 }
 
@@ -187,19 +188,6 @@ impl Terminal {
         // A terminal of the wrong size is one all the same.
         let _: rustix::io::Result<()> = tcsetwinsize(&self.master, size);
     }
-}
-
-/// Writes what is sent, until nobody sends any more.
-fn feed(mut to: impl Write + Send + 'static) -> mpsc::Sender<Vec<u8>> {
-    let (send, receive) = mpsc::channel::<Vec<u8>>();
-    thread::spawn(move || {
-        while let Ok(bytes) = receive.recv() {
-            if to.write_all(&bytes).and_then(|()| to.flush()).is_err() {
-                return;
-            }
-        }
-    });
-    send
 }
 
 /// Sends what is read, until its end.

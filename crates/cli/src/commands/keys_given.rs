@@ -2,12 +2,19 @@
 
 use std::path::{Path, PathBuf};
 
+use billet_model::ssh_key;
+
 use crate::failure::Failure;
 
 /// The keys in what was given: the text of one, or a file with one a line.
 pub fn keys(given: &str) -> Result<Vec<String>, Failure> {
-    if is_key(given) {
-        return Ok(vec![given.trim().to_owned()]);
+    if is_meant_as_key(given) {
+        let key = given.trim();
+        let start: String = key.chars().take(24).collect();
+        return match ssh_key::check(key) {
+            Ok(()) => Ok(vec![key.to_owned()]),
+            Err(why) => Err(Failure::usage(format!("the key {start:?}… {why}"))),
+        };
     }
     let path = Path::new(given);
     let text = std::fs::read_to_string(path).map_err(|error| {
@@ -28,9 +35,9 @@ pub fn keys(given: &str) -> Result<Vec<String>, Failure> {
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        if !is_key(line) {
+        if let Err(why) = ssh_key::check(line) {
             return Err(Failure::usage(format!(
-                "line {} of {given} is not an SSH public key",
+                "line {} of {given} {why}",
                 number + 1
             )));
         }
@@ -74,7 +81,8 @@ pub fn default_keys(directory: &Path) -> Result<(PathBuf, Vec<String>), Failure>
     }
 }
 
-fn is_key(text: &str) -> bool {
+/// Whether it is a key, good or not, and no file's name.
+fn is_meant_as_key(text: &str) -> bool {
     let mut words = text.split_whitespace();
     let kind = words.next().is_some_and(|kind| {
         ["ssh-", "ecdsa-sha2-", "sk-ssh-", "sk-ecdsa-"]
@@ -88,7 +96,8 @@ fn is_key(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ me@here";
+    const KEY: &str =
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDHGvWbMCtJVHBHOC9vKyHkbzVYcpv0oCzUOyzOmUgJz me@here";
 
     #[test]
     fn a_key_or_a_file_of_keys() {
@@ -107,6 +116,9 @@ mod tests {
         assert!(sentence(&path("id")).contains("private key, which nobody should be given"));
         write("junk.pub", "hello\n");
         assert!(sentence(&path("junk.pub")).starts_with("line 1 of "));
+        write("cut.pub", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDHGvWbM me@here\n");
+        assert!(sentence(&path("cut.pub")).contains("is damaged"));
+        assert!(sentence("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5").contains("is damaged"));
         assert!(sentence("/nowhere").contains("neither an SSH public key nor a file"));
         let several = default_keys(directory.path()).expect_err("two");
         assert!(several.sentence.contains("several SSH public keys"));
