@@ -124,7 +124,7 @@ impl Rule {
     }
 
     /// Whether a token that is cut down to `scopes` may call it. Who one is may
-    /// always be asked.
+    /// always be asked, and one's own secret changed: that gives nothing to anyone.
     pub fn within(&self, scopes: &[TokenScope]) -> bool {
         let writes = self.writes();
         scopes.is_empty()
@@ -197,6 +197,7 @@ pub static TABLE: &[Rule] = &[
     rule(GET,    "/v1/openapi.json",                 Who::Anyone,   Scope::Open),
     rule(GET,    "/v1/info",                         EVERYONE,      Scope::Open),
     rule(GET,    "/v1/whoami",                       EVERYONE,      Scope::Open),
+    rule(POST,   "/v1/whoami/rotate",                EVERYONE,      Scope::Open),
 
     rule(GET,    "/v1/organisations",                OVERSEERS,     Scope::Site),
     rule(POST,   "/v1/organisations",                OPERATORS,     Scope::Site),

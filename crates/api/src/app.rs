@@ -18,6 +18,7 @@ use crate::{
     problem::{Failure, Kind},
     serve::{ServeError, ServeOptions},
     signin::{Refused, SignIns},
+    streams::Streams,
     webhooks::Sender,
 };
 
@@ -42,6 +43,7 @@ struct Inner {
     /// For how long calls are kept.
     calls_kept: SignedDuration,
     webhooks: Sender,
+    streams: Streams,
     /// Held by whoever changes a token or a user, from reading it to the commit:
     /// both are written back whole, and what was switched off must stay off.
     credentials: tokio::sync::Mutex<()>,
@@ -79,6 +81,7 @@ impl App {
                 calls: Calls::default(),
                 calls_kept: options.calls_keep,
                 webhooks,
+                streams: Streams::new(options.streams),
                 ending,
                 under_way: std::sync::Mutex::default(),
             }),
@@ -124,6 +127,11 @@ impl App {
     /// What sends events to webhooks.
     pub(crate) fn webhooks(&self) -> &Sender {
         &self.inner.webhooks
+    }
+
+    /// Streams that callers have open.
+    pub(crate) fn streams(&self) -> &Streams {
+        &self.inner.streams
     }
 
     /// Becomes true when the server stops.

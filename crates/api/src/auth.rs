@@ -41,7 +41,8 @@ pub(crate) fn fresh_secret(control: &Control) -> (Secret, [u8; 32]) {
     (Secret::new(text), hash)
 }
 
-fn hash(secret: &str) -> [u8; 32] {
+/// What is kept of a secret.
+pub(crate) fn hash(secret: &str) -> [u8; 32] {
     Sha256::digest(secret.as_bytes()).into()
 }
 

@@ -26,6 +26,7 @@ use crate::{
     app::{App, of_store},
     auth::{self, Bearer},
     problem::Failure,
+    streams::Open,
 };
 
 /// Whose console it is, as the one who asks sees it.
@@ -39,6 +40,8 @@ pub(crate) enum Subject {
 /// Somebody who looks.
 pub(crate) struct Viewer {
     app: App,
+    /// Counts among the caller's streams.
+    _open: Open,
     headers: HeaderMap,
     /// The path as routed: what it takes to be here.
     path: &'static str,
@@ -58,6 +61,7 @@ pub(crate) enum Shown {
 impl Viewer {
     pub(crate) fn new(
         app: &App,
+        open: Open,
         headers: &HeaderMap,
         path: &'static str,
         subject: Subject,
@@ -65,6 +69,7 @@ impl Viewer {
         Self {
             read_at: app.now(),
             app: app.clone(),
+            _open: open,
             headers: headers.clone(),
             path,
             subject,

@@ -32,12 +32,15 @@ const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 const KEY_BYTES: usize = 128;
 /// Largest answer that is kept, in bytes.
 const ANSWER_BYTES: usize = 4 * 1024 * 1024;
+/// What an advice that is kept begins with: no answer does.
+const ADVICE: &str = "advice: ";
 /// HTTP's "processing": marks a key that is begun.
 const BEGUN: u16 = 102;
 
-/// Marks an answer with a secret in it, which must not be kept.
+/// Marks an answer with a secret in it, which must not be kept. Kept in its place
+/// is what to do, where the answer was lost: a sentence.
 #[derive(Clone, Copy)]
-pub(crate) struct HoldsSecret;
+pub(crate) struct HoldsSecret(pub(crate) &'static str);
 
 /// Carries a request with a key out once.
 pub(crate) async fn once(app: App, bearer: Bearer, request: Request, next: Next) -> Response {
@@ -91,8 +94,8 @@ async fn carry_out(
         .map_err(|e| Failure::internal("answering", &e))?;
     // What failed inside is not an answer to repeat.
     if !parts.status.is_server_error() {
-        let (status, text) = if parts.extensions.get::<HoldsSecret>().is_some() {
-            (StatusCode::CONFLICT.as_u16(), String::new())
+        let (status, text) = if let Some(HoldsSecret(advice)) = parts.extensions.get() {
+            (StatusCode::CONFLICT.as_u16(), format!("{ADVICE}{advice}"))
         } else {
             let text = String::from_utf8_lossy(&bytes).into_owned();
             (parts.status.as_u16(), text)
@@ -173,11 +176,19 @@ async fn answer_from_before(
     if answer.request_hash != *hash {
         return Err(reused());
     }
-    if answer.status == StatusCode::CONFLICT.as_u16() && answer.body.is_empty() {
+    let conflict = answer.status == StatusCode::CONFLICT.as_u16();
+    let advice = match answer.body.strip_prefix(ADVICE) {
+        // As answers of before are kept.
+        None if answer.body.is_empty() => Some("delete what it made, and make another"),
+        advice => advice,
+    };
+    if let Some(advice) = advice.filter(|_| conflict) {
         return Err(Failure::new(
             Kind::Conflict,
-            "the token was made by the first request with this key, and its secret was shown then \
-             and only then: delete it and make another",
+            format!(
+                "the first request with this key was carried out, and the secret in its answer was \
+                 shown then and only then: {advice}"
+            ),
         ));
     }
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);

@@ -33,6 +33,7 @@ mod router;
 mod routes;
 mod serve;
 mod signin;
+mod streams;
 pub mod tls;
 mod views;
 mod webhooks;

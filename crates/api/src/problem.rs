@@ -46,6 +46,8 @@ pub(crate) enum Kind {
     Invalid,
     /// The idempotency key was used for another request.
     KeyReused,
+    /// As many as this caller may have.
+    TooMany,
     /// Ours.
     Internal,
     /// For now.
@@ -84,6 +86,7 @@ impl Kind {
                 "idempotency-key-reused",
                 "the idempotency key was used for another request",
             ),
+            Self::TooMany => (S::TOO_MANY_REQUESTS, "too-many", "too many at once"),
             Self::Internal => (S::INTERNAL_SERVER_ERROR, "internal", "Billet failed"),
             Self::Unavailable => (S::SERVICE_UNAVAILABLE, "unavailable", "not for now"),
         }

@@ -57,6 +57,8 @@ pub struct ServeOptions {
     pub calls_keep: jiff::SignedDuration,
     /// Where to serve instance metadata, over plain HTTP.
     pub metadata: Option<SocketAddr>,
+    /// How many streams of events and consoles a caller may have open at once.
+    pub streams: usize,
 }
 
 impl Default for ServeOptions {
@@ -72,6 +74,7 @@ impl Default for ServeOptions {
             disk_bytes: 256 << 30,
             calls_keep: jiff::SignedDuration::from_hours(31 * 24),
             metadata: None,
+            streams: 32,
         }
     }
 }

@@ -117,6 +117,15 @@ impl Client {
             .await
     }
 
+    /// Changes the secret of the caller's own token for another. The new one is in
+    /// the answer, and nowhere else ever after; this client goes on with the old one.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn rotate_own_token(&self, rotation: &TokenRotation) -> Result<TokenMade> {
+        self.post("/v1/whoami/rotate").body(rotation).json().await
+    }
+
     /// Changes a token's secret for another. The new one is in the answer, and
     /// nowhere else ever after.
     ///

@@ -138,7 +138,7 @@ fn who(bearer: &Bearer) -> String {
 /// at most 4096 bytes each. One types at a time; that it does is on record.
 #[utoipa::path(get, path = "/v1/leases/{lease}/console", tag = "consoles", params(AttachQuery),
     responses((status = 101, description = "The console", body = ConsoleNotice),
-        (status = 409, body = Problem)))]
+        (status = 409, body = Problem), (status = 429, body = Problem)))]
 async fn lease_console(
     State(app): State<App>,
     bearer: Bearer,
@@ -164,9 +164,10 @@ async fn lease_console(
         );
         return Err(Failure::new(Kind::Conflict, detail));
     }
+    let open = app.streams().open(&bearer)?;
     let subject = Subject::Lease(Box::new(lease.clone()));
     console::on_record(&app, &bearer, &subject, None, None).await?;
-    let viewer = Viewer::new(&app, &headers, "/v1/leases/{lease}/console", subject);
+    let viewer = Viewer::new(&app, open, &headers, "/v1/leases/{lease}/console", subject);
     let attach = Attach {
         actor: bearer.actor(),
         who: who(&bearer),
@@ -185,7 +186,8 @@ async fn lease_console(
 /// for as long as recordings are kept, also when the lease is over. Where an operator
 /// reads, that is on record.
 #[utoipa::path(get, path = "/v1/leases/{lease}/console/log", tag = "consoles", params(LogQuery),
-    responses((status = 200, body = ConsoleItem, content_type = "application/x-ndjson")))]
+    responses((status = 200, body = ConsoleItem, content_type = "application/x-ndjson"),
+        (status = 429, body = Problem)))]
 async fn lease_console_log(
     State(app): State<App>,
     bearer: Bearer,
@@ -195,9 +197,16 @@ async fn lease_console_log(
 ) -> Result<Response, Failure> {
     let lease = lookup::lease(&app, &bearer, &text).await?;
     let ask = query.ask()?;
+    let open = app.streams().open(&bearer)?;
     let subject = Subject::Lease(Box::new(lease));
     console::on_record(&app, &bearer, &subject, query.since, query.until).await?;
-    let viewer = Viewer::new(&app, &headers, "/v1/leases/{lease}/console/log", subject);
+    let viewer = Viewer::new(
+        &app,
+        open,
+        &headers,
+        "/v1/leases/{lease}/console/log",
+        subject,
+    );
     console::log(&app, viewer, ask)
 }
 
@@ -208,7 +217,7 @@ async fn lease_console_log(
 #[utoipa::path(get, path = "/v1/machines/{machine}/console", tag = "consoles",
     params(AttachQuery),
     responses((status = 101, description = "The console", body = ConsoleNotice),
-        (status = 409, body = Problem)))]
+        (status = 409, body = Problem), (status = 429, body = Problem)))]
 async fn machine_console(
     State(app): State<App>,
     bearer: Bearer,
@@ -231,9 +240,16 @@ async fn machine_console(
         );
         return Err(Failure::new(Kind::Conflict, detail));
     }
+    let open = app.streams().open(&bearer)?;
     let subject = Subject::Machine(machine.id);
     console::on_record(&app, &bearer, &subject, Some(app.now()), None).await?;
-    let viewer = Viewer::new(&app, &headers, "/v1/machines/{machine}/console", subject);
+    let viewer = Viewer::new(
+        &app,
+        open,
+        &headers,
+        "/v1/machines/{machine}/console",
+        subject,
+    );
     let attach = Attach {
         actor: bearer.actor(),
         who: who(&bearer),
@@ -250,7 +266,8 @@ async fn machine_console(
 /// All of it, tenants' too: each lease whose time it may be of has it on record.
 #[utoipa::path(get, path = "/v1/machines/{machine}/console/log", tag = "consoles",
     params(LogQuery),
-    responses((status = 200, body = ConsoleItem, content_type = "application/x-ndjson")))]
+    responses((status = 200, body = ConsoleItem, content_type = "application/x-ndjson"),
+        (status = 429, body = Problem)))]
 async fn machine_console_log(
     State(app): State<App>,
     bearer: Bearer,
@@ -260,10 +277,12 @@ async fn machine_console_log(
 ) -> Result<Response, Failure> {
     let machine = lookup::machine(&app, &text).await?;
     let ask = query.ask()?;
+    let open = app.streams().open(&bearer)?;
     let subject = Subject::Machine(machine.id);
     console::on_record(&app, &bearer, &subject, query.since, query.until).await?;
     let viewer = Viewer::new(
         &app,
+        open,
         &headers,
         "/v1/machines/{machine}/console/log",
         subject,

@@ -15,7 +15,7 @@ use axum::{
         sse::{Event, KeepAlive, Sse},
     },
 };
-use billet_model::event::SealedRow;
+use billet_model::{api::Problem, event::SealedRow};
 use billet_store::AuditFilter;
 use futures::{Stream, StreamExt as _, stream};
 use serde::Deserialize;
@@ -30,6 +30,7 @@ use crate::{
     extract::Query,
     lookup,
     problem::Failure,
+    streams::Open,
 };
 
 /// The header with the last event that a caller saw.
@@ -81,13 +82,15 @@ fn yes() -> bool {
 #[utoipa::path(get, path = "/v1/events", tag = "audit",
     params(EventQuery, ("Last-Event-ID" = Option<u64>, Header, description =
         "Goes on behind this event")),
-    responses((status = 200, body = SealedRow, content_type = "text/event-stream")))]
+    responses((status = 200, body = SealedRow, content_type = "text/event-stream"),
+        (status = 429, body = Problem)))]
 async fn stream_events(
     State(app): State<App>,
     bearer: Bearer,
     Query(query): Query<EventQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
+    let open = app.streams().open(&bearer)?;
     let filter = filter(&app, &bearer, &query).await?;
     // What was committed before the call is part of it, or before it.
     see("the audit log", app.store().seal(app.now()).await)?;
@@ -111,6 +114,7 @@ async fn stream_events(
         app,
         query,
         headers,
+        _open: open,
     };
     let sse = Sse::new(feed.events()).keep_alive(KeepAlive::new().interval(ALIVE));
     let mut response = sse.into_response();
@@ -146,6 +150,8 @@ struct Feed {
     ready: VecDeque<SealedRow>,
     /// When it was last looked whether the caller may.
     looked: Instant,
+    /// Counts among the caller's streams.
+    _open: Open,
 }
 
 impl Feed {

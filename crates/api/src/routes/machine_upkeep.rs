@@ -72,7 +72,9 @@ async fn show_machine_password(
         .show_bmc_password(&bearer.actor(), machine.id, wanted.number)
         .await?;
     let mut response = respond::changed(StatusCode::OK, &shown, None, None)?;
-    response.extensions_mut().insert(HoldsSecret);
+    response.extensions_mut().insert(HoldsSecret(
+        "ask for the password once more, with a new key",
+    ));
     let no_store = HeaderValue::from_static("no-store");
     response
         .headers_mut()

@@ -7,7 +7,7 @@ use axum::{
     response::Response,
 };
 use billet_model::{
-    ProjectId, TokenId, UserId,
+    ProjectId, Time, TokenId, UserId,
     api::{NewToken, Page, TokenChange, TokenMade, TokenRotation},
     people::{Role, Token},
     scope::TokenScope,
@@ -36,6 +36,7 @@ pub(super) fn router() -> OpenApiRouter<App> {
         .routes(routes!(list_tokens, create_token))
         .routes(routes!(show_token, change_token, delete_token))
         .routes(routes!(rotate_token))
+        .routes(routes!(rotate_own_token))
 }
 
 /// For how many seconds an old secret may work on: a week.
@@ -86,6 +87,7 @@ async fn create_token(
 ) -> Result<Response, Failure> {
     let (role, project, user) = stands_for(&app, &bearer, &new).await?;
     within_own(&bearer, &new.scopes)?;
+    no_longer_than_own(&bearer, new.expires_at)?;
     for (n, scope) in new.scopes.iter().enumerate() {
         let known = access::areas();
         if scope.area().is_some_and(|area| !known.contains(&area)) {
@@ -130,7 +132,9 @@ async fn create_token(
         secret: secret.expose().to_owned(),
     };
     let mut response = respond::changed(StatusCode::CREATED, &made, None, Some(location))?;
-    response.extensions_mut().insert(HoldsSecret);
+    response.extensions_mut().insert(HoldsSecret(
+        "delete the token and make another, or give it another secret with `billet token rotate`",
+    ));
     Ok(response)
 }
 
@@ -196,6 +200,21 @@ fn within_own(bearer: &Bearer, scopes: &[TokenScope]) -> Result<(), Failure> {
     Err(Failure::new(Kind::Forbidden, detail).field("scopes"))
 }
 
+/// Refuses to hand out what lives longer than the bearer's own token, or its user.
+fn no_longer_than_own(bearer: &Bearer, end: Option<Time>) -> Result<(), Failure> {
+    let user = bearer.user.as_ref().and_then(|user| user.expires_at);
+    let Some(own) = bearer.token.expires_at.into_iter().chain(user).min() else {
+        return Ok(());
+    };
+    if end.is_some_and(|end| end <= own) {
+        return Ok(());
+    }
+    let detail = format!(
+        "what you sign in with ends at {own}: it hands out no token that lives longer, so say an end by then"
+    );
+    Err(Failure::new(Kind::Forbidden, detail).field("expires_at"))
+}
+
 /// Show a token
 #[utoipa::path(get, path = "/v1/tokens/{token}", tag = "people",
     responses((status = 200, body = Token)))]
@@ -252,8 +271,49 @@ async fn rotate_token(
     Body(rotation): Body<TokenRotation>,
 ) -> Result<Response, Failure> {
     let _alone = app.credentials().await;
-    let mut token = lookup::token(&app, &bearer, &text).await?;
-    within_own(&bearer, &token.scopes)?;
+    let token = lookup::token(&app, &bearer, &text).await?;
+    if token.id != bearer.token.id {
+        within_own(&bearer, &token.scopes)?;
+        no_longer_than_own(&bearer, token.expires_at)?;
+    }
+    rotate(&app, &bearer, token, &rotation).await
+}
+
+/// Change your own token's secret for another
+///
+/// For whoever has a token, whatever it may else: it keeps its id, its rights and
+/// its end. The answer has the new secret, which is not shown again; the old one
+/// works on for `grace_seconds`.
+#[utoipa::path(post, path = "/v1/whoami/rotate", tag = "people",
+    request_body = TokenRotation, responses((status = 200, body = TokenMade)))]
+async fn rotate_own_token(
+    State(app): State<App>,
+    bearer: Bearer,
+    headers: HeaderMap,
+    Body(rotation): Body<TokenRotation>,
+) -> Result<Response, Failure> {
+    let _alone = app.credentials().await;
+    let id = bearer.token.id;
+    // Whoever kept the one before cannot take the token from who has the new one.
+    let shown = auth::hash(crate::agents::bearer(&headers).unwrap_or_default());
+    let present = app.store().is_present_secret(id, &shown).await;
+    if !see("tokens", present)? {
+        let detail = "this secret was changed for another already, and works on for a while alone: use the new one";
+        return Err(Failure::new(Kind::Conflict, detail));
+    }
+    // As it is now: it may have been switched off since the bearer signed in.
+    let read = app.store().token(id).await;
+    let token = see("tokens", read)?.ok_or_else(|| Failure::not_found("token", &id.to_string()))?;
+    rotate(&app, &bearer, token, &rotation).await
+}
+
+/// The new secret; whoever calls is alone among those who change tokens.
+async fn rotate(
+    app: &App,
+    bearer: &Bearer,
+    mut token: Token,
+    rotation: &TokenRotation,
+) -> Result<Response, Failure> {
     let now = app.now();
     if token.disabled || token.expires_at.is_some_and(|end| end <= now) {
         let detail = "this token no longer works: make another";
@@ -283,7 +343,9 @@ async fn rotate_token(
         secret: secret.expose().to_owned(),
     };
     let mut response = respond::changed(StatusCode::OK, &made, None, None)?;
-    response.extensions_mut().insert(HoldsSecret);
+    response.extensions_mut().insert(HoldsSecret(
+        "rotate the token once more, with a new key; what has the old secret works until its grace is over",
+    ));
     Ok(response)
 }
 

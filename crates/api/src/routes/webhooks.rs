@@ -177,7 +177,7 @@ async fn create_webhook(
         secret: secret.expose().to_owned(),
     };
     let mut response = respond::changed(StatusCode::CREATED, &made, None, Some(location))?;
-    response.extensions_mut().insert(HoldsSecret);
+    response.extensions_mut().insert(HoldsSecret("delete the webhook and make another, or give it another secret with `billet webhook rotate`"));
     Ok(response)
 }
 
@@ -356,7 +356,9 @@ async fn rotate_webhook(
         secret: secret.expose().to_owned(),
     };
     let mut response = respond::changed(StatusCode::OK, &made, None, None)?;
-    response.extensions_mut().insert(HoldsSecret);
+    response.extensions_mut().insert(HoldsSecret(
+        "give it another secret once more, with a new key",
+    ));
     Ok(response)
 }
 

@@ -260,6 +260,8 @@ fn body(rule: &Rule, n: usize, project: &str) -> Value {
         ("POST", "/v1/projects") => json!({ "name": name, "organisation": "acme" }),
         ("POST", "/v1/tokens") => json!({ "name": name, "role": "member", "project": project }),
         ("PUT", "/v1/quotas") => json!({ "project": project, "machine_type": "box", "most": 1000 }),
+        // The old secret is needed for the rest of the table.
+        ("POST", "/v1/whoami/rotate") => json!({ "grace_seconds": 3600 }),
         ("POST", "/v1/tokens/{token}/rotate" | "/v1/webhooks/{webhook}/rotate") => json!({}),
         ("POST", "/v1/webhooks") => json!({ "name": name, "project": project, "url": NOWHERE }),
         ("PATCH", "/v1/webhooks/{webhook}") => json!({ "actions": ["lease."] }),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use billet_api::ServeOptions;
 use futures::StreamExt as _;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -128,4 +129,49 @@ async fn metrics_tell_what_there_is_to_those_who_may_know() {
         let answer = site.send(site.request(Method::GET, path)).await.ok();
         assert_eq!(answer.body, "ok\n");
     }
+}
+
+#[tokio::test]
+async fn a_caller_has_so_many_streams_and_no_more() {
+    let site = Site::with(ServeOptions {
+        streams: 3,
+        ..ServeOptions::default()
+    })
+    .await;
+    site.furnish().await;
+    let open = async || {
+        let request = site.request(Method::GET, "/v1/events");
+        request
+            .bearer_auth(&site.operator)
+            .send()
+            .await
+            .expect("an answer")
+    };
+    let mut streams = Vec::new();
+    for _ in 0..3 {
+        let stream = open().await;
+        assert_eq!(stream.status(), 200);
+        streams.push(stream);
+    }
+    let refused = site.get("/v1/events").await;
+    let problem = refused.problem(429);
+    assert_eq!(refused.header("retry-after"), "10");
+    assert!(problem.detail.contains("may have 3"), "{problem:?}");
+    // The consoles count among them, and others have their own.
+    let machine = site.machine("m").await.id;
+    site.get(&format!("/v1/machines/{machine}/console/log"))
+        .await
+        .problem(429);
+    let other = site.token("t", "member", Some("a")).await;
+    site.get_as(&other, "/v1/events?follow=false").await.ok();
+    // One that is closed counts no more, as soon as that is noticed.
+    streams.pop();
+    for _ in 0..100 {
+        let again = open().await;
+        if again.status() == 200 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("a stream that was closed goes on counting");
 }

@@ -69,6 +69,16 @@ async fn a_secret_is_not_kept_for_a_key() {
     let secret = made["secret"].as_str().expect("a secret").to_owned();
     let problem = keyed(&site, "k", "/v1/tokens", &body).await.problem(409);
     assert!(problem.detail.contains("only then"), "{problem:?}");
+    // And who changed one reads nothing of making or deleting.
+    let id = made["token"]["id"].as_str().expect("an id");
+    let path = format!("/v1/tokens/{id}/rotate");
+    keyed(&site, "l", &path, &json!({})).await.ok();
+    let problem = keyed(&site, "l", &path, &json!({})).await.problem(409);
+    assert!(
+        problem.detail.contains("rotate the token once more"),
+        "{problem:?}"
+    );
+    assert!(!problem.detail.contains("make another"), "{problem:?}");
     site.control.store().close().await;
     for entry in std::fs::read_dir(site.directory.path().join("data")).expect("the data") {
         let path = entry.expect("an entry").path();

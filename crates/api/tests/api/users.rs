@@ -325,3 +325,69 @@ async fn what_is_disabled_while_it_is_rotated_stays_disabled() {
         site.post(&rotate, json!({})).await.problem(409);
     }
 }
+
+/// Anybody may change the secret of their own token, and nothing of anybody else's.
+#[tokio::test]
+async fn everybody_changes_their_own_secret() {
+    let site = Site::new().await;
+    site.furnish().await;
+    let old = site.token("t", "member", Some("a")).await;
+    let me = site.get_as(&old, "/v1/whoami").await.ok().value();
+    let rotate = async |secret: &str, grace: u64| {
+        let body = json!({ "grace_seconds": grace });
+        site.call_as(secret, Method::POST, "/v1/whoami/rotate", body)
+            .await
+    };
+    rotate(&old, 8 * 86_400).await.problem(422);
+    let new: TokenMade = rotate(&old, 3600).await.ok().json();
+    assert_eq!(json!(new.token.id), me["token"]["id"]);
+    for secret in [&old, &new.secret] {
+        site.get_as(secret, "/v1/whoami").await.ok();
+    }
+    // Whoever still has the old one does not take the token for itself.
+    let problem = rotate(&old, 0).await.problem(409);
+    assert!(problem.detail.contains("use the new one"), "{problem:?}");
+    let last: TokenMade = rotate(&new.secret, 0).await.ok().json();
+    for secret in [&old, &new.secret] {
+        site.get_as(secret, "/v1/whoami").await.problem(401);
+    }
+    // Cut down to reading offers, and still its own.
+    let body = json!({ "name": "o", "role": "member", "project": "a", "scopes": ["offers:read"] });
+    let small: TokenMade = site.post("/v1/tokens", body).await.ok().json();
+    rotate(&small.secret, 0).await.ok();
+    let other = format!("/v1/tokens/{}/rotate", small.token.id);
+    site.call_as(&last.secret, Method::POST, &other, json!({}))
+        .await
+        .problem(403);
+}
+
+#[tokio::test]
+async fn what_ends_hands_out_nothing_that_lives_longer() {
+    let site = Site::new().await;
+    site.furnish().await;
+    let in_days = |days: i64| site.control.now() + jiff::SignedDuration::from_hours(24 * days);
+    let body =
+        json!({ "name": "x", "role": "project_owner", "project": "a", "expires_at": in_days(1) });
+    let owner: TokenMade = site.post("/v1/tokens", body).await.ok().json();
+    let make = async |end: Option<jiff::Timestamp>| {
+        let body = json!({ "name": "y", "role": "member", "project": "a", "expires_at": end });
+        site.call_as(&owner.secret, Method::POST, "/v1/tokens", body)
+            .await
+    };
+    for end in [None, Some(in_days(2))] {
+        let problem = make(end).await.problem(403);
+        assert_eq!(problem.field.as_deref(), Some("expires_at"));
+    }
+    make(Some(owner.token.expires_at.expect("an end")))
+        .await
+        .ok();
+    // Nor does it learn the secret of one that lives longer; its own it may change.
+    let body = json!({ "name": "z", "role": "member", "project": "a" });
+    let longer: TokenMade = site.post("/v1/tokens", body).await.ok().json();
+    for (id, status) in [(longer.token.id, 403), (owner.token.id, 200)] {
+        let path = format!("/v1/tokens/{id}/rotate");
+        let body = json!({ "grace_seconds": 60 });
+        let answer = site.call_as(&owner.secret, Method::POST, &path, body).await;
+        assert_eq!(answer.status.as_u16(), status, "{}", answer.body);
+    }
+}

@@ -301,9 +301,18 @@ async fn the_operator_is_told_all_or_what_was_asked_for() {
     site.change("some", json!({ "actions": [] })).await;
     site.happens("b", "later").await;
     assert_eq!(names(&some.wait(4).await)[2..], ["some", "later"]);
-    let metrics = site.get("/metrics").await.ok().body;
+    // Its place is kept after the event was taken.
+    let behind = r#"billet_webhook_behind{webhook="some",project=""} 0"#;
+    let mut metrics = String::new();
+    for _ in 0..50 {
+        metrics = site.get("/metrics").await.ok().body;
+        if metrics.lines().any(|l| l == behind) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
     for line in [
-        r#"billet_webhook_behind{webhook="some",project=""} 0"#,
+        behind,
         r#"billet_webhook_disabled{webhook="some",project=""} 0"#,
         r#"billet_webhook_attempts_total{outcome="failed"} 0"#,
     ] {

@@ -116,7 +116,10 @@ mod tests {
         assert!(sentence(&path("id")).contains("private key, which nobody should be given"));
         write("junk.pub", "hello\n");
         assert!(sentence(&path("junk.pub")).starts_with("line 1 of "));
-        write("cut.pub", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDHGvWbM me@here\n");
+        write(
+            "cut.pub",
+            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDHGvWbM me@here\n",
+        );
         assert!(sentence(&path("cut.pub")).contains("is damaged"));
         assert!(sentence("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5").contains("is damaged"));
         assert!(sentence("/nowhere").contains("neither an SSH public key nor a file"));

@@ -114,6 +114,9 @@ pub struct Serve {
     /// come from; see docs/metadata.md. Nothing private is told.
     #[arg(long, value_name = "ADDRESS:PORT")]
     metadata: Option<SocketAddr>,
+    /// How many streams of events and consoles one caller may have open at once.
+    #[arg(long, value_name = "COUNT", default_value_t = 32)]
+    streams_per_caller: usize,
     /// Write the first operator's token to this file, readable to you alone, and do not print it.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
@@ -210,6 +213,7 @@ impl Serve {
                 i64::try_from(self.calls_keep).unwrap_or(i64::MAX),
             ),
             metadata: self.metadata,
+            streams: self.streams_per_caller,
         };
         let mut server = billet_api::serve(control.clone(), options)
             .await

@@ -1,8 +1,9 @@
 //! Access tokens.
 
+use billet_client::{Client, Config, Target};
 use billet_model::{
-    Name,
-    api::{NewToken, Page, TokenChange, TokenRotation},
+    Name, Secret,
+    api::{NewToken, Page, TokenChange, TokenMade, TokenRotation},
     people::{Role, Token as Tok},
     scope::TokenScope,
 };
@@ -101,13 +102,16 @@ pub enum Token {
     /// Change a token's secret for another, and show that this once.
     ///
     /// The token keeps its id, its rights and its end. With --grace the old secret works on for a
-    /// while, so that what uses it can be changed over without a gap.
+    /// while, so that what uses it can be changed over without a gap. Without an id it is your own
+    /// token that gets another secret, which anybody may do; where `billet login` keeps the token,
+    /// the new secret is kept in its place.
     #[command(after_help = "Examples:
+  billet token rotate --grace 1h > token
   billet token rotate 019a2f0e-7c1b-7d1e-9f5a-3b1c2d3e4f50 > token
   billet token rotate 019a2f0e-7c1b-7d1e-9f5a-3b1c2d3e4f50 --grace 1h > token")]
     Rotate {
-        /// Its id.
-        id: String,
+        /// Its id; your own token where absent.
+        id: Option<String>,
         /// For how long the old secret works on, up to 7d; not at all where absent.
         #[arg(long, value_name = "TIME", value_parser = human::parse_length)]
         grace: Option<u64>,
@@ -170,7 +174,14 @@ impl Token {
                 let rotation = TokenRotation {
                     grace_seconds: grace.unwrap_or(0),
                 };
-                let made = client.rotate_token(&id, &rotation).await?;
+                let own = match &id {
+                    None => true,
+                    Some(id) => client.whoami().await?.token.id.to_string() == *id,
+                };
+                let made = match id.filter(|_| !own) {
+                    Some(id) => client.rotate_token(&id, &rotation).await?,
+                    None => rotate_own(app, &client, &rotation).await?,
+                };
                 app.output
                     .note("This is the one time that the secret is shown: keep it.");
                 app.output.result(&made, |made| made.secret.clone())
@@ -190,6 +201,29 @@ impl Token {
             }
         }
     }
+}
+
+/// Another secret for the caller's own token, kept where the one before was.
+async fn rotate_own(
+    app: &App,
+    client: &Client,
+    rotation: &TokenRotation,
+) -> Result<TokenMade, Failure> {
+    let context = Target::find(&app.environment, app.context.as_deref())?.context;
+    let made = client.rotate_own_token(rotation).await?;
+    // Given by the environment, it is kept by whoever set that.
+    let kept = context.filter(|_| app.environment.token.is_none());
+    let path = app.environment.config_path();
+    if let Some(name) = kept {
+        let mut config = Config::load(&path)?;
+        if let Some(context) = config.contexts.get_mut(&name) {
+            context.token = Some(Secret::new(made.secret.clone()));
+            config.save(&path)?;
+            app.output
+                .note(format!("Kept in {} for context {name}.", path.display()));
+        }
+    }
+    Ok(made)
 }
 
 pub(super) fn from_now(seconds: u64) -> Result<Timestamp, Failure> {

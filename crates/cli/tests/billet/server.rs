@@ -237,7 +237,8 @@ async fn the_environment_goes_before_the_file() {
 async fn failures_have_their_codes_and_ways_out() {
     let (fake, _) = server();
     let mut home = signed_in(&fake).await;
-    let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDHGvWbMCtJVHBHOC9vKyHkbzVYcpv0oCzUOyzOmUgJz me@here";
+    let key =
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDHGvWbMCtJVHBHOC9vKyHkbzVYcpv0oCzUOyzOmUgJz me@here";
     let create = [
         "lease",
         "create",

@@ -143,6 +143,16 @@ impl Store {
         rows.first().map(token).transpose()
     }
 
+    /// Whether this is the secret of a token, and not the one before it.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn is_present_secret(&self, id: TokenId, hash: &[u8; 32]) -> Result<bool> {
+        const SQL: &str = "SELECT id FROM tokens WHERE id = $1 AND hash = $2";
+        let read = Statement::read(SQL, "token").bind(id).bind(hash.to_vec());
+        Ok(!self.fetch(read).await?.is_empty())
+    }
+
     /// Tokens, of some projects or all, in order of their ids, those after `after`.
     ///
     /// # Errors
