@@ -24,6 +24,8 @@ use crate::{
 
 /// For how long an answer is kept for its idempotency key.
 const KEYS_KEPT: SignedDuration = SignedDuration::from_hours(24);
+/// For how long boots and tasks of agents are kept, but for each machine's last.
+const WORK_KEPT: SignedDuration = SignedDuration::from_hours(24 * 31);
 
 /// The application. Cheap to clone.
 #[derive(Clone)]
@@ -194,7 +196,8 @@ impl App {
         }
     }
 
-    /// Once a minute: counted sign-ins, old idempotency keys and calls.
+    /// Once a minute: counted sign-ins, old idempotency keys and calls, old boots
+    /// and tasks.
     pub(crate) async fn keep_house(self) {
         let mut tick = tokio::time::interval(Duration::from_secs(60));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -215,6 +218,11 @@ impl App {
                     });
             if let Err(error) = self.store().commit(forget).await {
                 tracing::error!(%error, "old idempotency keys and calls could not be forgotten");
+            }
+            let before = self.now() - WORK_KEPT;
+            let forget = Batch::new().with(Write::ForgetWork { before });
+            if let Err(error) = self.store().commit(forget).await {
+                tracing::error!(%error, "old boots and tasks could not be forgotten");
             }
             self.inner.images.keep_house().await;
         }

@@ -153,9 +153,12 @@ impl Core {
         }
         if record.taken_at.is_none() {
             record.taken_at = Some(self.now());
-            self.store
-                .commit(Batch::new().with(Write::PutTask(Box::new(record.clone()))))
-                .await?;
+            let taken = Batch::new().with(Write::PutTask(Box::new(record.clone())));
+            match self.store.commit(taken).await {
+                // Its outcome came, or it was asked for twice: the agent asks again.
+                Err(StoreError::Conflict { .. }) => return Ok(None),
+                done => done?,
+            }
         }
         let mut task = record.task;
         if let Work::Write(order) = &mut task.work
@@ -232,30 +235,37 @@ impl Core {
         task: TaskId,
         progress: Progress,
     ) -> Result<Confirm, AgentError> {
-        let Known { mut boot, machine } = self.known(token).await?;
-        let current = matches!(machine.step, Step::Working { task: now, .. } if now == task);
-        let now = self.now();
-        boot.seen_at = Some(now);
-        let mut batch = Batch::new().with(Write::PutBoot(Box::new(boot)));
-        if current
-            && let Some(mut record) = self.store.task(task).await?
-            && record.outcome.is_none()
-        {
-            if record.progress.as_ref() != Some(&progress) {
-                record.progress_at = Some(now);
-            }
-            record.progress = Some(progress.clone());
-            batch = batch.with(Write::PutTask(Box::new(record)));
-            if let Some(id) = machine.operation
-                && let Some(mut operation) = self.store.operation(id).await?
-                && operation.ended_at.is_none()
+        let mut tries = 0;
+        loop {
+            let Known { mut boot, machine } = self.known(token).await?;
+            let current = matches!(machine.step, Step::Working { task: now, .. } if now == task);
+            let now = self.now();
+            boot.seen_at = Some(now);
+            let mut batch = Batch::new().with(Write::PutBoot(Box::new(boot)));
+            if current
+                && let Some(mut record) = self.store.task(task).await?
+                && record.outcome.is_none()
             {
-                operation.progress = Some(progress);
-                batch = batch.with(Write::PutOperation(Box::new(operation)));
+                if record.progress.as_ref() != Some(&progress) {
+                    record.progress_at = Some(now);
+                }
+                record.progress = Some(progress.clone());
+                batch = batch.with(Write::PutTask(Box::new(record)));
+                if let Some(id) = machine.operation
+                    && let Some(mut operation) = self.store.operation(id).await?
+                    && operation.ended_at.is_none()
+                {
+                    operation.progress = Some(progress.clone());
+                    batch = batch.with(Write::PutOperation(Box::new(operation)));
+                }
+            }
+            match self.commit(batch).await {
+                Ok(()) => return Ok(Confirm { current }),
+                // What came of it may have been told meanwhile: that stays.
+                Err(StoreError::Conflict { .. }) if tries < 16 => tries += 1,
+                Err(error) => return Err(error.into()),
             }
         }
-        self.commit(batch).await?;
-        Ok(Confirm { current })
     }
 
     /// What came of a task. Told twice, it counts once.

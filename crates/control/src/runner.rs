@@ -21,7 +21,9 @@ use crate::{Control, core::Input};
 /// Machines worked on at a time.
 const AT_A_TIME: usize = 64;
 /// How long a claim holds when its holder dies.
-const CLAIM: SignedDuration = SignedDuration::from_mins(15);
+const CLAIM: SignedDuration = SignedDuration::from_secs(60);
+/// How often a claim is renewed while its holder lives.
+const RENEW: Duration = Duration::from_secs(15);
 /// How often the database is asked when nothing rings.
 const POLL: Duration = Duration::from_millis(500);
 /// Steps without a pause after which something is thought to be wrong.
@@ -125,7 +127,19 @@ impl Control {
                 return;
             }
         }
-        self.work_on(machine).await;
+        let renewing = async {
+            loop {
+                tokio::time::sleep(RENEW).await;
+                let now = self.now();
+                match self.store().claim(machine, me, now, now + CLAIM).await {
+                    Ok(true) => {}
+                    // It is another's: what is decided here is compared by version.
+                    Ok(false) => tracing::warn!(%machine, "a claim ran out under its work"),
+                    Err(error) => tracing::error!(%error, %machine, "renewing a claim"),
+                }
+            }
+        };
+        meanwhile(self.work_on(machine), renewing).await;
         if let Err(error) = self.store().release_claim(machine, me).await {
             tracing::error!(%error, %machine, "letting a machine go");
         }
@@ -190,6 +204,16 @@ impl Control {
     }
 }
 
+/// Does `work`, and until it is done something else beside it.
+async fn meanwhile<T>(work: impl Future<Output = T>, beside: impl Future<Output = ()>) -> T {
+    let mut work = std::pin::pin!(work);
+    tokio::select! {
+        done = &mut work => return done,
+        () = beside => {}
+    }
+    work.await
+}
+
 /// Whether something speaks SSH at the machine's address: a port that only
 /// accepts may be a forwarder's.
 async fn probe(machine: &Machine) -> bool {
@@ -206,4 +230,32 @@ async fn probe(machine: &Machine) -> bool {
         tokio::time::timeout(Duration::from_secs(5), spoke).await,
         Ok(Ok(true))
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_claim_is_renewed_for_as_long_as_the_work_goes_on() {
+        let renewed = AtomicU32::new(0);
+        let renewing = async {
+            for _ in 0..3 {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+                renewed.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        let work = async {
+            while renewed.load(Ordering::Relaxed) < 3 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            7
+        };
+        let done = meanwhile(work, renewing);
+        let done = tokio::time::timeout(Duration::from_secs(10), done).await;
+        assert_eq!(done, Ok(7));
+        assert!(RENEW.as_secs() as i64 * 3 < CLAIM.as_secs(), "two may fail");
+    }
 }

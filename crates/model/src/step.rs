@@ -278,4 +278,12 @@ pub struct TaskRecord {
     pub progress_at: Option<Timestamp>,
     /// What came of it.
     pub outcome: Option<WorkOutcome>,
+    /// Grows with every change: for optimistic concurrency. Those of before it was
+    /// kept are at the first.
+    #[serde(default = "first")]
+    pub version: i64,
+}
+
+fn first() -> i64 {
+    1
 }

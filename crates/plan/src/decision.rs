@@ -311,6 +311,7 @@ impl<'a> Draft<'a> {
             progress: None,
             progress_at: None,
             outcome: None,
+            version: 0,
         };
         self.decision.task = Some(record);
         let stall = self.facts.policy.work_stall;

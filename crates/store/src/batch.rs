@@ -67,7 +67,7 @@ impl Batch {
 
 /// One change.
 ///
-/// Nouns with a version (machines and leases) are compared and set: version 0
+/// Nouns with a version (machines, leases, tasks, webhooks) are compared and set: version 0
 /// is a new one, stored as version 1; else the stored version must be the
 /// given one, and what is stored has the next. Other nouns are put in whole,
 /// new or not.
@@ -85,7 +85,7 @@ pub enum Write {
     PutOperation(Box<Operation>),
     /// A boot. Needs no audit row.
     PutBoot(Box<Boot>),
-    /// A task. Needs no audit row.
+    /// A task: compared and set by its version, as machines are. Needs no audit row.
     PutTask(Box<TaskRecord>),
     /// Units 0 to before `units` of a machine are held for a lease.
     Hold {
@@ -247,6 +247,12 @@ pub enum Write {
         /// Kept from then on.
         before: Timestamp,
     },
+    /// Forgets boots and tasks made before this time, but for the last ones of each
+    /// machine. Needs no audit row.
+    ForgetWork {
+        /// Kept from then on.
+        before: Timestamp,
+    },
     /// A setting of the store's user. Needs no audit row. Keys that begin with
     /// `store.` are the store's own.
     PutMeta {
@@ -274,6 +280,7 @@ impl Write {
                 | Self::ForgetIdempotency { .. }
                 | Self::PutCall(_)
                 | Self::ForgetCalls { .. }
+                | Self::ForgetWork { .. }
                 | Self::PutMeta { .. }
         )
     }
@@ -326,6 +333,7 @@ impl Write {
             Self::ForgetIdempotency { .. } => ("idempotency keys", String::new()),
             Self::PutCall(call) => ("call", call.id.to_string()),
             Self::ForgetCalls { .. } => ("calls", String::new()),
+            Self::ForgetWork { .. } => ("boots and tasks", String::new()),
             Self::PutMeta { key, .. } => ("setting", key.clone()),
             Self::DeleteImage(id) => ("image", id.to_string()),
         }

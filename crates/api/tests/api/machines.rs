@@ -261,6 +261,7 @@ async fn an_agent_reads_the_image_that_it_is_to_write_and_no_other() {
         progress: None,
         progress_at: None,
         outcome: None,
+        version: 0,
     };
     site.commit(Batch::new().with(Write::PutTask(Box::new(record))))
         .await;

@@ -3,12 +3,14 @@
 use std::net::Ipv4Addr;
 
 use billet_model::{
+    BootId, TaskId,
     lease::LeaseState,
     lifecycle::{Hold, HoldKind, Lifecycle, Waiting},
     operation::{Operation, OperationKind, OperationState},
     step::{Boot, Pending, Step, TaskRecord},
     work::{Progress, Task, Work},
 };
+use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::{World, fixtures::*};
@@ -182,6 +184,7 @@ pub(super) async fn work_round_trips(world: World) {
         progress: None,
         progress_at: None,
         outcome: None,
+        version: 0,
     };
     for round in 0..2 {
         let batch = Batch::new()
@@ -192,11 +195,44 @@ pub(super) async fn work_round_trips(world: World) {
         let found = store.operation(operation.id).await.expect("read");
         assert_eq!(found, Some(operation.clone()), "round {round}");
         assert_eq!(store.boot(boot.id).await.expect("read"), Some(boot.clone()));
+        // A report from before what was told since does not take its place.
+        let stale = store.commit(Batch::new().with(Write::PutTask(Box::new(task.clone()))));
+        let stale = stale.await.expect_err("it is stale");
+        assert!(matches!(stale, StoreError::Conflict { .. }), "{stale:?}");
+        task.version += 1;
         let found = store.task(task.task.id).await.expect("read");
         assert_eq!(found, Some(task.clone()), "round {round}");
         operation.state = OperationState::Succeeded;
         boot.hello_at = Some(at(2));
         task.taken_at = Some(at(2));
+    }
+    // What is old is forgotten, but for what each machine had last.
+    let day = |n: u64| n * 86_400_000;
+    let mut made = Vec::new();
+    for n in [1, 2] {
+        boot.id = BootId::from_parts(day(n), [0; 10]);
+        task.task.id = TaskId::from_parts(day(n), [0; 10]);
+        (task.boot, task.version) = (boot.id, 0);
+        let batch = Batch::new()
+            .with(Write::PutBoot(Box::new(boot.clone())))
+            .with(Write::PutTask(Box::new(task.clone())));
+        store.commit(batch).await.expect("they are put");
+        made.push((boot.id, task.task.id));
+    }
+    let other = enrolled(store, &ground, 9).await;
+    boot.id = BootId::from_parts(day(1), [9; 10]);
+    boot.machine = other.id;
+    made.push((boot.id, task.task.id));
+    let batch = Batch::new()
+        .with(Write::PutBoot(Box::new(boot.clone())))
+        .with(Write::ForgetWork {
+            before: Timestamp::from_second(2 * 86_400).expect("a time"),
+        });
+    store.commit(batch).await.expect("they are forgotten");
+    for ((boot, task), there) in made.into_iter().zip([false, true, true]) {
+        let (boot, task) = (store.boot(boot).await, store.task(task).await);
+        assert_eq!(boot.expect("read").is_some(), there);
+        assert_eq!(task.expect("read").is_some(), there);
     }
     for (state, found) in [(OperationState::Running, 0), (OperationState::Succeeded, 1)] {
         let filter = OperationFilter {

@@ -53,7 +53,7 @@ pub(crate) fn put(write: Write, recorded: bool, out: &mut Vec<Statement>) -> Res
         Write::PutImage(i) => out.push(named::image(&i)?),
         Write::PutOperation(o) => out.push(work::operation(&o)?),
         Write::PutBoot(b) => out.push(work::boot(&b)?),
-        Write::PutTask(t) => out.push(work::task(&t)?),
+        Write::PutTask(t) => out.push(work::task(*t)?),
         Write::Hold {
             machine,
             units,
@@ -183,6 +183,7 @@ pub(crate) fn put(write: Write, recorded: bool, out: &mut Vec<Statement>) -> Res
         Write::ForgetCalls { before } => {
             out.push(Statement::new("DELETE FROM calls WHERE at < $1", "calls", "").bind(before))
         }
+        Write::ForgetWork { before } => work::forget(before, out),
         Write::PutMeta { key, value } => {
             if key.starts_with("store.") {
                 return Err(StoreError::Constraint {

@@ -2,6 +2,7 @@
 
 use billet_model::{
     call::ApiCall,
+    BootId, TaskId,
     evidence::Evidence,
     operation::Operation,
     step::{Boot, TaskRecord},
@@ -10,8 +11,9 @@ use billet_model::{
 use super::doc;
 use crate::{
     error::Result,
-    statement::{Means::Duplicate, Statement, Unique},
+    statement::{Means::Duplicate, NoRow, Statement, Unique},
 };
+use jiff::Timestamp;
 
 pub(super) fn operation(o: &Operation) -> Result<Statement> {
     Ok(Statement::new(
@@ -42,17 +44,52 @@ pub(super) fn boot(b: &Boot) -> Result<Statement> {
     .bind(doc("boot", b)?))
 }
 
-pub(super) fn task(t: &TaskRecord) -> Result<Statement> {
-    Ok(Statement::new(
-        "INSERT INTO tasks (id, machine, boot, doc) VALUES ($1, $2, $3, $4) \
-         ON CONFLICT (id) DO UPDATE SET boot = excluded.boot, doc = excluded.doc",
-        "task",
-        t.task.id,
-    )
-    .bind(t.task.id)
-    .bind(t.machine)
-    .bind(t.boot)
-    .bind(doc("task", t)?))
+pub(super) fn task(mut t: TaskRecord) -> Result<Statement> {
+    let given = t.version;
+    t.version = given + 1;
+    let sql = if given == 0 {
+        "INSERT INTO tasks (id, machine, boot, version, doc) VALUES ($1, $2, $3, $4, $5) \
+         ON CONFLICT (id) DO NOTHING"
+    } else {
+        "UPDATE tasks SET machine = $2, boot = $3, version = $4, doc = $5 \
+         WHERE id = $1 AND version = $4 - 1"
+    };
+    Ok(Statement::new(sql, "task", t.task.id)
+        .no_row(NoRow::Conflict)
+        .bind(t.task.id)
+        .bind(t.machine)
+        .bind(t.boot)
+        .bind(t.version)
+        .bind(doc("task", &t)?))
+}
+
+/// Forgets boots and tasks that were made before a time, but for the last of each
+/// machine: that one may go on still.
+pub(super) fn forget(before: Timestamp, out: &mut Vec<Statement>) {
+    let millis = u64::try_from(before.as_millisecond()).unwrap_or(0);
+    // Ids begin with the time when they were made.
+    let (boot, task) = (
+        BootId::from_parts(millis, [0; 10]),
+        TaskId::from_parts(millis, [0; 10]),
+    );
+    out.push(
+        Statement::new(
+            "DELETE FROM tasks WHERE id < $1 \
+             AND id < (SELECT MAX(t.id) FROM tasks t WHERE t.machine = tasks.machine)",
+            "tasks",
+            "",
+        )
+        .bind(task),
+    );
+    out.push(
+        Statement::new(
+            "DELETE FROM boots WHERE id < $1 \
+             AND id < (SELECT MAX(b.id) FROM boots b WHERE b.machine = boots.machine)",
+            "boots",
+            "",
+        )
+        .bind(boot),
+    );
 }
 
 /// Evidence: new, and never changed.
