@@ -234,6 +234,7 @@ pub static TABLE: &[Rule] = &[
     rule(GET,    "/v1/machine-types",                EVERYONE,      Scope::Open),
     rule(POST,   "/v1/machine-types",                OPERATORS,     Scope::Site),
     rule(GET,    "/v1/machine-types/{machine_type}", EVERYONE,      Scope::Open),
+    rule(PATCH,  "/v1/machine-types/{machine_type}", OPERATORS,     Scope::Site),
     rule(DELETE, "/v1/machine-types/{machine_type}", OPERATORS,     Scope::Site),
     rule(GET,    "/v1/networks",                     OVERSEERS,     Scope::Site),
     rule(POST,   "/v1/networks",                     OPERATORS,     Scope::Site),
@@ -311,6 +312,7 @@ pub static TABLE: &[Rule] = &[
     rule(POST,   "/agent/v1/tasks/{task}/outcome",      Who::Machine, Scope::Open),
     rule(GET,    "/agent/v1/images/{digest}/manifest",  Who::Machine, Scope::Open),
     rule(GET,    "/agent/v1/images/{digest}/blob",      Who::Machine, Scope::Open),
+    rule(GET,    "/agent/v1/ramdisk",                   Who::Machine, Scope::Open),
     rule(POST,   "/phone-home/v1/{token}",              Who::Machine, Scope::Open),
     rule(GET,    "/media/{file}",                       Who::Machine, Scope::Open),
 ];

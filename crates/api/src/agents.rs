@@ -9,7 +9,7 @@ use std::{io, sync::Arc, time::Duration};
 use axum::{
     Json, Router,
     extract::{FromRequestParts, RawForm, State},
-    http::{HeaderMap, Method, StatusCode, header, request::Parts},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts},
     response::{IntoResponse as _, Response},
     routing::{get, post},
 };
@@ -47,6 +47,7 @@ pub(crate) fn router() -> Router<App> {
         .route("/agent/v1/tasks/{task}/outcome", post(outcome))
         .route("/agent/v1/images/{digest}/manifest", get(manifest))
         .route("/agent/v1/images/{digest}/blob", get(blob))
+        .route("/agent/v1/ramdisk", get(ramdisk))
         .route(
             "/phone-home/v1/{token}",
             post(phone_home).layer(axum::extract::DefaultBodyLimit::max(FORM_BYTES)),
@@ -88,6 +89,8 @@ fn unknown() -> Failure {
 fn refused(error: AgentError) -> Failure {
     match error {
         AgentError::Unknown => unknown(),
+        AgentError::NotYet => Failure::new(Kind::Unavailable, error.to_string())
+            .header(header::RETRY_AFTER, HeaderValue::from_static("1")),
         AgentError::NotYours => Failure::new(Kind::NotFound, error.to_string()),
         AgentError::Store(error) => {
             tracing::error!(%error, "a machine could not be answered");
@@ -222,6 +225,31 @@ async fn image_file(
         Arc::new(source),
         &etag,
         media_type,
+    ))
+}
+
+/// The ramdisk that machines boot, for an agent that is to start it by kexec.
+async fn ramdisk(
+    State(app): State<App>,
+    token: BootToken,
+    method: Method,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    let (path, digest) = app
+        .control()
+        .agent_ramdisk(&token.0)
+        .await
+        .map_err(refused)?;
+    let opened = tokio::task::spawn_blocking(move || FileSource::open(&path)).await;
+    let source = opened
+        .map_err(|e| Failure::internal("opening the ramdisk", &e))?
+        .map_err(|e| Failure::internal("opening the ramdisk", &e))?;
+    Ok(range::answer(
+        &method,
+        &headers,
+        Arc::new(source),
+        &format!("\"{digest}\""),
+        "application/octet-stream",
     ))
 }
 

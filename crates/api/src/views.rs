@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use billet_model::{
     ImageId, MachineId, Name, ProjectId, SiteId,
-    api::{BmcPasswordState, LeaseView, MachineView, MetadataOffered},
+    api::{BmcPasswordState, LeaseView, MachineView, MachineWarmth, MetadataOffered},
     condition::Condition,
     inventory::Emulation,
     lease::Lease,
@@ -89,6 +89,7 @@ impl<'a> Views<'a> {
         let site = self.site(machine.site).await?;
         let units = machine.units();
         let doing = doing(&machine);
+        let warm = warmth(&machine);
         let serial = machine
             .inventory
             .as_ref()
@@ -129,6 +130,7 @@ impl<'a> Views<'a> {
                 failed: machine.upkeep.rotation_failed,
             },
             struck: machine.upkeep.struck,
+            warm,
             tests: machine.tests,
             inventory: machine.inventory.filter(|_| whole),
             created_at: machine.created_at,
@@ -188,6 +190,7 @@ impl<'a> Views<'a> {
             root_drive: lease.root_drive.map(|d| d.serial),
             visits: lease.visits,
             earlier_visits: lease.earlier_visits,
+            first_start: lease.first_start,
             kernel_args: lease.spec.kernel_args,
             tags: lease.tags,
             ends_at: lease.ends_at,
@@ -207,6 +210,18 @@ fn stand_in(id: &impl ToString) -> Result<Name, Failure> {
     id.to_string()
         .parse()
         .map_err(|e| Failure::internal("naming what was deleted", &e))
+}
+
+/// A machine as one that waits warm, or may.
+fn warmth(machine: &Machine) -> MachineWarmth {
+    let waits = matches!(machine.step, Step::Warm { .. });
+    MachineWarmth {
+        since: waits.then_some(machine.step_since),
+        prepared: machine.warm.prepared.clone(),
+        trial: machine.warm.trial.clone(),
+        failed: machine.warm.failed.clone(),
+        idle: machine.warm.idle.filter(|_| waits),
+    }
 }
 
 /// What is being done to a machine, in a few words.
@@ -231,7 +246,12 @@ fn doing(machine: &Machine) -> String {
         Step::Rescue { .. } => "the ramdisk runs for the tenant".into(),
         Step::PowerBreak { .. } => "off for a while, so that memory is cleared".into(),
         Step::DiskBoot { .. } => "on its way to the tenant's disk".into(),
-        Step::FirstBoot => "first boot of the tenant's system".into(),
+        Step::Warming { .. } => "being made ready to wait warm".into(),
+        Step::Warm { .. } => "waits warm for a lease".into(),
+        Step::FirstBoot { by: Some(_) } => {
+            "first boot of the tenant's system, started by kexec".into()
+        }
+        Step::FirstBoot { by: None } => "first boot of the tenant's system".into(),
         Step::Shelve { .. } => "being put back on offer".into(),
         Step::ChangePower { action } => format!("power: {action}"),
     }

@@ -83,6 +83,10 @@ impl BmcClient {
                 let settings = service.firmware_settings().await?;
                 return Ok(BmcFact::Settings { settings });
             }
+            BmcRequest::ReadWatts => {
+                let watts = service.read_watts().await?;
+                return Ok(BmcFact::Watts { watts });
+            }
             BmcRequest::Power { action } => service.set_power(*action).await?,
             BmcRequest::InsertMedia { .. } => {
                 let url = media_url

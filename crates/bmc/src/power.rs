@@ -7,7 +7,16 @@ use serde_json::json;
 
 use crate::error::BmcError;
 use crate::service::Service;
-use crate::value::{Resource, list, text, texts};
+use crate::value::{Resource, list, real, text, texts};
+
+/// Chassis of a system that are asked what they draw.
+const CHASSIS: usize = 4;
+
+/// Where a chassis says what it draws: the newer resource, and the older one.
+const METERS: [(&str, &str); 2] = [
+    ("/EnvironmentMetrics", "/PowerWatts/Reading"),
+    ("/Power", "/PowerControl/0/PowerConsumedWatts"),
+];
 
 /// The reset types that mean an action, best first.
 fn words(action: PowerAction) -> &'static [&'static str] {
@@ -46,6 +55,34 @@ impl Service {
     /// Reads the power.
     pub async fn read_power(&self) -> Result<Power, BmcError> {
         Ok(power_of(&self.system().await?))
+    }
+
+    /// What the machine draws now, in watts; `None` where nothing measures it.
+    pub async fn read_watts(&self) -> Result<Option<u32>, BmcError> {
+        let system = self.system().await?;
+        // A server of several chassis names that of the system first.
+        for index in 0..CHASSIS {
+            let Some(link) = system.link(&format!("/Links/Chassis/{index}")) else {
+                break;
+            };
+            let Ok(chassis) = self.read(&link).await else {
+                continue;
+            };
+            for (resource, reading) in METERS {
+                let Some(link) = chassis.link(resource) else {
+                    continue;
+                };
+                let Ok(meter) = self.read(&link).await else {
+                    continue;
+                };
+                // Nothing that runs draws nothing.
+                let watts = real(&meter.body, reading).filter(|w| (1.0..1e6).contains(w));
+                if let Some(watts) = watts {
+                    return Ok(Some(watts.round() as u32));
+                }
+            }
+        }
+        Ok(None)
     }
 
     /// What `Reset` offers here; empty where the BMC does not say.

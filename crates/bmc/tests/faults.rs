@@ -624,6 +624,8 @@ fn every_fault_of_bmcs_is_played_here() {
         "drive_errors",
         "power_cut",
         "silence",
+        "kexec_refused",
+        "kexec_hangs",
         // Of any server; `endings.rs` has them.
         "refuse",
         "drop",

@@ -11,6 +11,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, Request, Response, StatusCode};
 use billet_bmc::Discovery;
+use billet_model::bmc::{BmcFact, BmcReply, BmcRequest};
 use billet_model::inventory::{DriveKind, Gpu, Inventory, Nic, Sensor};
 use billet_model::lifecycle::Power;
 use common::tree::recorded;
@@ -109,6 +110,21 @@ fn serials(found: &Inventory) -> Vec<&str> {
 fn survives_json(found: &Discovery) {
     let text = serde_json::to_string(found).unwrap();
     assert_eq!(&serde_json::from_str::<Discovery>(&text).unwrap(), found);
+}
+
+#[tokio::test]
+async fn what_a_server_draws_is_read_from_where_its_bmc_measures_it() {
+    for (vendor, drawn) in [("dell", 614), ("hpe", 531), ("lenovo", 700)] {
+        let Some((_dir, root)) = recorded(vendor) else {
+            return;
+        };
+        let bmc = replay(root).await;
+        let client = bmc.client();
+        let reply = client.carry_out(&BmcRequest::ReadWatts, None).await;
+        let fact = BmcFact::Watts { watts: Some(drawn) };
+        assert_eq!(reply, BmcReply::Done { fact }, "{vendor}");
+        client.close().await;
+    }
 }
 
 #[tokio::test]

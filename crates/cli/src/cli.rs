@@ -174,6 +174,7 @@ that they need. Nothing is sent while anything in it is wrong.
   [[machine_type]]
   name = "h100-sxm5-80g.8x"
   description = "8 H100 SXM5, 2 TiB"
+  warm = 2                                    # optional, with warm_images = [...] and cold = true
   [machine_type.expected]                     # all optional; found hardware is compared with it
   gpus = 8
   gpu_model = "H100"
@@ -221,7 +222,7 @@ that they need. Nothing is sent while anything in it is wrong.
   image = "debian-12"
   ssh_keys = ["alice.pub"]                    # keys, or files with some
   term = "30d"                                # optional, from when it is made; as are site, tags,
-  tags = { team = "vision" }                  # kernel_args = [...], root_drive, user_data_file"#;
+  tags = { team = "vision" }                  # kernel_args = [...], root_drive, cold, user_data_file"#;
 
 /// What `billet help exit-codes` prints.
 pub const TOPICS: [(&str, &str); 3] = [

@@ -14,9 +14,9 @@ use std::path::PathBuf;
 use billet_model::{
     ImageId, LeaseId,
     api::{
-        BmcChange, LeaseChange, LeaseView, MachineView, NewImage, NewLease, NewMachine,
-        NewMachineType, NewNetwork, NewOrganisation, NewProject, NewSite, QuotaChange, QuotaView,
-        Reinstall,
+        BmcChange, LeaseChange, LeaseView, MachineTypeChange, MachineView, NewImage, NewLease,
+        NewMachine, NewMachineType, NewNetwork, NewOrganisation, NewProject, NewSite, QuotaChange,
+        QuotaView, Reinstall,
     },
     image::Image,
     people::{Organisation, Project},
@@ -112,6 +112,8 @@ pub enum Step {
     Network(NewNetwork),
     /// Make a machine type.
     MachineType(NewMachineType),
+    /// Change a machine type.
+    MachineTypeChange(String, MachineTypeChange),
     /// Set a quota.
     Quota(QuotaChange),
     /// Add an image, and upload it where there is a file.

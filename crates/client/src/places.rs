@@ -2,9 +2,10 @@
 
 use crate::{Result, call::part, client::Client, pages::Pages};
 use billet_model::{
-    api::{NewMachineType, NewNetwork, NewSite},
+    api::{MachineTypeChange, NewMachineType, NewNetwork, NewSite},
     site::{MachineType, Network, Site},
 };
+use reqwest::Method;
 
 macro_rules! places {
     ($($path:literal: $list:ident, $one:ident, $create:ident($new:ty) -> $thing:ty, $word:literal;)*) => {
@@ -31,6 +32,22 @@ macro_rules! places {
             }
         )*}
     };
+}
+
+impl Client {
+    /// Changes a machine type, by name or id.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn change_machine_type(
+        &self,
+        name: &str,
+        change: &MachineTypeChange,
+    ) -> Result<MachineType> {
+        let path = format!("/v1/machine-types/{}", part(name));
+        let call = self.call(Method::PATCH, path);
+        call.body(change).json().await
+    }
 }
 
 places! {

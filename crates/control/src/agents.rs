@@ -4,12 +4,13 @@
 //! names its boot. So a step that moves on takes the word from every older agent.
 
 use billet_model::{
-    MachineId, TaskId,
+    BootId, MachineId, TaskId,
     lease::{ActiveBecause, LeaseState},
     machine::Machine,
     people::Actor,
+    secret::Handed,
     step::{Boot, DiskStep, RamdiskStep, Step},
-    work::{Progress, Task, Work, WorkOutcome},
+    work::{Progress, Task, Work, WorkKind, WorkOutcome},
 };
 use billet_plan::seed::{SeedFacts, seed};
 use billet_protocol::{
@@ -26,6 +27,10 @@ pub enum AgentError {
     /// The token is not good, or not any more: 401, and the agent stops.
     #[error("this token is not good (any more)")]
     Unknown,
+    /// The token is that of a boot that is about to begin, and is not good yet:
+    /// 503, and the agent asks again.
+    #[error("this boot is not expected yet: ask again")]
+    NotYet,
     /// What it asks for is not its own: 404.
     #[error("there is no such thing for this boot")]
     NotYours,
@@ -49,18 +54,62 @@ impl Core {
             .machine(boot.machine)
             .await?
             .ok_or(AgentError::Unknown)?;
-        let named = match &machine.step {
-            Step::Ramdisk { at, boot, .. } => {
-                *boot == id && matches!(at, RamdiskStep::On | RamdiskStep::AwaitAgent)
-            }
-            Step::Working { boot, .. } | Step::Rescue { boot } => *boot == id,
-            _ => false,
+        let there = match &machine.step {
+            Step::Ramdisk { at, .. } => matches!(at, RamdiskStep::On | RamdiskStep::AwaitAgent),
+            _ => true,
         };
-        if named && !machine.unconfirmed {
+        let named = there && machine.step.boot() == Some(id);
+        if machine.unconfirmed {
+            Err(AgentError::Unknown)
+        } else if named {
             Ok(Known { boot, machine })
+        } else if self.begins(&machine.step, id).await? {
+            Err(AgentError::NotYet)
         } else {
             Err(AgentError::Unknown)
         }
+    }
+
+    /// Whether the boot is the one that the trial at work is to begin: its agent
+    /// may be quicker than the loop.
+    async fn begins(&self, step: &Step, boot: BootId) -> Result<bool, StoreError> {
+        let Step::Working {
+            task,
+            kind: WorkKind::Trial,
+            ..
+        } = step
+        else {
+            return Ok(false);
+        };
+        let record = self.store.task(*task).await?;
+        let order = record.map(|r| r.task.work);
+        Ok(matches!(order, Some(Work::Trial(order)) if order.next == boot))
+    }
+
+    /// Whether this is the same word again of an agent that has told that it
+    /// starts a kernel, and did not hear that it was heard: it may go on.
+    async fn told_before(
+        &self,
+        token: &str,
+        task: TaskId,
+        outcome: &WorkOutcome,
+    ) -> Result<bool, AgentError> {
+        let id = self.keys.boot_of(token).ok_or(AgentError::Unknown)?;
+        let Some(record) = self.store.task(task).await? else {
+            return Ok(false);
+        };
+        let same = record.boot == id && record.outcome.as_ref() == Some(outcome);
+        if !same || !matches!(outcome, WorkOutcome::Starting(_)) {
+            return Ok(false);
+        }
+        let machine = self.store.machine(record.machine).await?;
+        Ok(match (machine.map(|m| m.step), record.task.work) {
+            (Some(Step::FirstBoot { by }), Work::Start(_)) => by == Some(id),
+            (Some(Step::Ramdisk { at, boot, .. }), Work::Trial(order)) => {
+                at == RamdiskStep::AwaitAgent && boot == order.next
+            }
+            _ => false,
+        })
     }
 
     /// An agent runs.
@@ -161,6 +210,9 @@ impl Core {
             }
         }
         let mut task = record.task;
+        if let Work::Trial(order) = &mut task.work {
+            order.token = Some(Handed(self.keys.boot_token(order.next)));
+        }
         if let Work::Write(order) = &mut task.work
             && let Some(lease) = self.store.lease(order.lease).await?
             && let Some(image) = self.store.image(lease.image).await?
@@ -170,7 +222,7 @@ impl Core {
                 lease: &lease,
                 addresses: &machine.addresses,
                 server: self.servers.first().map_or("", String::as_str),
-                token: &self.keys.phone_token(lease.id, lease.operation),
+                token: &self.keys.phone_token(&lease),
                 authority: &self.authority,
                 about: &self.about(&lease, &machine).await?,
             }));
@@ -280,7 +332,12 @@ impl Core {
     ) -> Result<(), AgentError> {
         let mut tries = 0;
         loop {
-            let Known { mut boot, machine } = self.known(token).await?;
+            let Known { mut boot, machine } = match self.known(token).await {
+                Err(AgentError::Unknown) if self.told_before(token, task, outcome).await? => {
+                    return Ok(());
+                }
+                known => known?,
+            };
             if !matches!(machine.step, Step::Working { task: now, .. } if now == task) {
                 return Ok(());
             }
@@ -317,6 +374,7 @@ impl Core {
         match record.task.work {
             Work::Write(order) if order.image == digest => Ok(()),
             Work::Measure(order) if order.image == digest => Ok(()),
+            Work::Prepare(order) if order.image == digest => Ok(()),
             _ => Err(AgentError::NotYours),
         }
     }
@@ -331,7 +389,7 @@ impl Core {
         let mut tries = 0;
         loop {
             let mut lease = self.store.lease(id).await?.ok_or(AgentError::Unknown)?;
-            let expected = self.keys.phone_token(lease.id, lease.operation);
+            let expected = self.keys.phone_token(&lease);
             if !keys::same(token, expected.expose()) {
                 return Err(AgentError::Unknown);
             }
@@ -349,10 +407,19 @@ impl Core {
                 .await?
                 .ok_or(AgentError::Unknown)?;
             // It may be quicker than the BMC is to say that power is on.
-            let booting = matches!(
-                machine.step,
-                Step::FirstBoot | Step::DiskBoot { at: DiskStep::On }
-            );
+            let booting = match machine.step {
+                Step::FirstBoot { .. } | Step::DiskBoot { at: DiskStep::On } => true,
+                // And a kernel that kexec starts quicker than the loop.
+                Step::Working {
+                    task,
+                    kind: WorkKind::Start,
+                    ..
+                } => {
+                    let outcome = self.store.task(task).await?.and_then(|t| t.outcome);
+                    matches!(outcome, Some(WorkOutcome::Starting(_)))
+                }
+                _ => false,
+            };
             if !booting || machine.lease != Some(lease.id) {
                 return Err(AgentError::Unknown);
             }
@@ -389,7 +456,10 @@ impl Core {
             .ok_or(AgentError::Unknown)?;
         match machine.step {
             // Some BMCs read the medium while the machine boots from it.
-            Step::Ramdisk { boot, .. } | Step::Working { boot, .. } | Step::Rescue { boot }
+            Step::Ramdisk { boot, .. }
+            | Step::Working { boot, .. }
+            | Step::Rescue { boot }
+            | Step::Warming { boot, .. }
                 if boot == id =>
             {
                 Ok((record, machine))

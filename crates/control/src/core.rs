@@ -14,7 +14,7 @@ use billet_model::{
 use billet_plan::{Decision, Effect, Facts, Fresh, Policy};
 use billet_store::{Batch, Store, StoreError, Write};
 
-use crate::{World, facts::Gathered, keys::Keys, world::NewId};
+use crate::{World, facts::Gathered, keys::Keys, warm::WarmChoices, world::NewId};
 
 /// The control plane but for time, chance and the outside.
 pub struct Core {
@@ -32,6 +32,10 @@ pub struct Core {
     pub servers: Vec<String>,
     /// The control plane's authority, PEM.
     pub authority: String,
+    /// The digest of the ramdisk that machines boot; `None` where there is none.
+    pub ramdisk: Option<String>,
+    /// Which machines wait warm, as chosen a moment ago.
+    pub warm: WarmChoices,
     /// Rung at every commit: there may be something to do.
     pub changed: tokio::sync::Notify,
 }
@@ -76,7 +80,7 @@ impl Core {
             let Some(machine) = self.store.machine(machine).await? else {
                 return Ok(None);
             };
-            let gathered = Gathered::read(&self.store, machine).await?;
+            let gathered = Gathered::read(self, machine).await?;
             let facts = gathered.facts(&self.policy, self.now(), input, self.fresh());
             let decision = (self.decide)(&facts);
             let effect = decision.effect.clone();

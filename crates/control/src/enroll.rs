@@ -99,6 +99,7 @@ impl Core {
                 rotate: new.rotate_password,
                 ..Upkeep::default()
             },
+            warm: Default::default(),
             power_request: None,
             wake_at: now,
             step_since: now,

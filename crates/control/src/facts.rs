@@ -6,13 +6,13 @@ use billet_model::{
     machine::Machine,
     operation::Operation,
     site::{MachineType, Site},
-    step::{Boot, Step, TaskRecord},
+    step::{Boot, Goal, Step, TaskRecord},
     work::WorkKind,
 };
-use billet_plan::{Facts, Fresh, Policy};
-use billet_store::{Store, StoreError};
+use billet_plan::{Facts, Fresh, Policy, warm_choice::Wish};
+use billet_store::StoreError;
 
-use crate::core::Input;
+use crate::{Core, core::Input};
 
 /// Facts, owned, as they were read.
 pub(crate) struct Gathered {
@@ -22,6 +22,8 @@ pub(crate) struct Gathered {
     lease: Option<Lease>,
     image: Option<Image>,
     image_before: bool,
+    wish: Option<Wish>,
+    ramdisk: Option<String>,
     operation: Option<Operation>,
     boot: Option<Boot>,
     task: Option<TaskRecord>,
@@ -29,8 +31,8 @@ pub(crate) struct Gathered {
 
 impl Gathered {
     /// Reads what the machine's step needs, and no more.
-    pub async fn read(store: &Store, machine: Machine) -> Result<Self, StoreError> {
-        let step = &machine.step;
+    pub async fn read(core: &Core, machine: Machine) -> Result<Self, StoreError> {
+        let (store, step) = (&core.store, &machine.step);
         let lease = match machine.lease {
             Some(id) => store.lease(id).await?,
             None => None,
@@ -48,7 +50,13 @@ impl Gathered {
             |kind: &WorkKind| matches!(kind, WorkKind::Write | WorkKind::Wipe | WorkKind::Measure);
         let writes = match step {
             Step::Working { kind, .. } | Step::Ramdisk { then: kind, .. } => of_image(kind),
-            step => *step == Step::FirstBoot,
+            Step::FirstBoot { .. } => true,
+            step => matches!(
+                step,
+                Step::ReadSettings {
+                    then: Goal::DeployWarm { .. }
+                }
+            ),
         };
         let verifies = matches!(
             step,
@@ -80,12 +88,12 @@ impl Gathered {
                 Some(id) => store.operation(id).await?,
                 None => None,
             },
-            boot: match step {
-                Step::Ramdisk { boot, .. } | Step::Working { boot, .. } | Step::Rescue { boot } => {
-                    store.boot(*boot).await?
-                }
-                _ => None,
+            boot: match step.boot() {
+                Some(boot) => store.boot(boot).await?,
+                None => None,
             },
+            wish: core.wish(&machine).await?,
+            ramdisk: core.ramdisk.clone(),
             task: match step {
                 Step::Working { task, .. } => store.task(*task).await?,
                 _ => None,
@@ -113,6 +121,8 @@ impl Gathered {
             lease: self.lease.as_ref(),
             image: self.image.as_ref(),
             image_before: self.image_before,
+            wish: self.wish.clone(),
+            ramdisk: self.ramdisk.as_deref(),
             operation: self.operation.as_ref(),
             boot: self.boot.as_ref(),
             task: self.task.as_ref(),

@@ -40,12 +40,7 @@ impl Core {
             new.user_data.as_deref(),
             &new.kernel_args,
         )?;
-        if self
-            .store
-            .machine_type_by_name(&new.machine_type)
-            .await?
-            .is_none()
-        {
+        let Some(machine_type) = self.store.machine_type_by_name(&new.machine_type).await? else {
             return Err(Refusal::invalid(
                 "machine_type",
                 format!(
@@ -53,7 +48,14 @@ impl Core {
                     new.machine_type
                 ),
             ));
-        }
+        };
+        let cold = if new.cold {
+            Some("the lease asked for it".to_owned())
+        } else if machine_type.warm.cold {
+            Some(format!("leases of type {} always do", machine_type.name))
+        } else {
+            None
+        };
         let site = match &new.site {
             Some(name) => Some(
                 self.store
@@ -95,6 +97,7 @@ impl Core {
                 kernel_args: new.kernel_args,
                 hostname: None,
                 root_drive: new.root_drive,
+                cold: new.cold,
             },
             tags: new.tags,
             ends_at,
@@ -114,6 +117,8 @@ impl Core {
             root_drive: None,
             before_reinstall: None,
             earlier_visits: 0,
+            first_start: None,
+            begun_anew: 0,
             version: 0,
         };
         // Each round sees what is free now; who loses a race tries the next.
@@ -126,7 +131,13 @@ impl Core {
             };
             let machines = self.store.machines(&filter, None, 1000).await?;
             let mut unfit = None;
-            let Some(machine) = placement::candidates(&machines, site)
+            let wanted = placement::Wanted {
+                site,
+                cold: cold.is_some(),
+                image: image.content.as_ref().map(|c| c.digest.as_str()),
+                root_drive: &lease.spec.root_drive,
+            };
+            let Some(machine) = placement::candidates(&machines, &wanted)
                 .into_iter()
                 .find(|m| match storage::choose_of(&lease.spec.root_drive, m) {
                     Ok(root) => fits(m, &root, &image),
@@ -157,8 +168,17 @@ impl Core {
                 ));
             };
             lease.machine = machine.id;
-            match self.grant(actor, machine, &lease).await {
-                Ok(done) => return Ok(done),
+            let took = machine.machine_type.clone();
+            match self.grant(actor, machine, &lease, cold.clone()).await {
+                Ok(done) => {
+                    // Another one may be wanted warm in its place.
+                    if machine_type.warm.count > 0
+                        && let Err(error) = self.wake_type(&took).await
+                    {
+                        tracing::warn!(%error, "looking for another machine to wait warm");
+                    }
+                    return Ok(done);
+                }
                 Err(GrantError::Lost) => {}
                 Err(GrantError::Refused(refusal)) => return Err(refusal),
             }
@@ -174,15 +194,15 @@ impl Core {
         actor: &Actor,
         machine: Machine,
         lease: &Lease,
+        cold: Option<String>,
     ) -> Result<(Lease, Operation), GrantError> {
-        let gathered = Gathered::read(&self.store, machine)
-            .await
-            .map_err(Refusal::from)?;
+        let gathered = Gathered::read(self, machine).await.map_err(Refusal::from)?;
         let input = Input::default();
         let facts = gathered.facts(&self.policy, self.now(), &input, self.fresh());
         let grant = requests::Grant {
             lease,
             operation: lease.operation,
+            cold,
         };
         let decision = requests::grant(&facts, &grant).map_err(|_| GrantError::Lost)?;
         let operation = decision.operations.first().cloned();

@@ -11,7 +11,7 @@ use std::{
 
 use billet_evidence::{Keyring, SiteKey, keyfile};
 use billet_model::{
-    BootId, LeaseId, MachineId, OperationId, Secret, Time, api::SigningKey, step::PasswordForm,
+    BootId, LeaseId, MachineId, Secret, Time, api::SigningKey, lease::Lease, step::PasswordForm,
 };
 use chacha20poly1305::{
     KeyInit, XChaCha20Poly1305, XNonce,
@@ -194,9 +194,13 @@ impl Keys {
     }
 
     /// The token with which a tenant's machine phones home, once: it is of the
-    /// lease and of the operation that deploys it.
-    pub fn phone_token(&self, lease: LeaseId, operation: OperationId) -> Secret {
-        Secret::new(self.derived("home", lease.0, operation.0.as_bytes()))
+    /// lease, of the operation that deploys it, and of how often that was begun anew.
+    pub fn phone_token(&self, lease: &Lease) -> Secret {
+        let mut of = lease.operation.0.as_bytes().to_vec();
+        if lease.begun_anew > 0 {
+            of.extend(lease.begun_anew.to_be_bytes());
+        }
+        Secret::new(self.derived("home", lease.id.0, &of))
     }
 
     /// The lease that a phone-home token names. Compare it with

@@ -22,6 +22,7 @@ mod requests;
 mod runner;
 mod tenant;
 mod user_data;
+mod warm;
 mod world;
 
 pub use agents::AgentError;
@@ -30,4 +31,5 @@ pub use instance::Instance;
 pub use open::{Control, OpenError, Settings};
 pub use refusal::{Refusal, RefusalKind};
 pub use requests::MachineCommand;
+pub use warm::WarmChoices;
 pub use world::{System, World};

@@ -1,21 +1,46 @@
 //! A control plane, opened: settings, keys, store, boot media.
 
-use std::{ops::Deref, path::PathBuf, sync::Arc};
+use std::{
+    ops::Deref,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use billet_media::boot_media::{BootMediaError, BootMediaTemplate};
 use billet_model::{Secret, api::SigningKey};
 use billet_plan::Policy;
 use billet_store::{Batch, Store, StoreError, StoreUrl, Write};
+use sha2::{Digest as _, Sha256};
 
 use crate::{
     Core, System,
     bmcs::Bmcs,
     consoles::Consoles,
     keys::{Keys, KeysError},
+    warm::WarmChoices,
 };
 
 /// Where the keys' check value is kept.
 const KEYS_CHECK: &str = "control.keys_check";
+
+/// The ramdisk's own copy, in the data directory.
+const RAMDISK: &str = "ramdisk.efi";
+
+/// Copies the ramdisk, and says its SHA-256.
+fn copy_of(uki: &Path, own: &Path) -> Result<String, OpenError> {
+    let failed = |source| OpenError::Ramdisk {
+        path: uki.to_owned(),
+        source,
+    };
+    let bytes = std::fs::read(uki).map_err(failed)?;
+    // Whole or not at all: it may even be the file that was given.
+    let new = own.with_extension("new");
+    std::fs::write(&new, &bytes).map_err(failed)?;
+    std::fs::rename(&new, own).map_err(failed)?;
+    let digest = Sha256::digest(&bytes);
+    let hex: String = digest.iter().map(|b| format!("{b:02x}")).collect();
+    Ok(format!("sha256:{hex}"))
+}
 
 /// How a control plane is set up.
 #[derive(Clone, Debug)]
@@ -69,7 +94,15 @@ pub enum OpenError {
     /// The database.
     #[error("opening the database: {0}")]
     Store(#[from] StoreError),
-    /// The ramdisk.
+    /// The ramdisk could not be read or kept.
+    #[error("keeping the ramdisk {path}: {source}", path = path.display())]
+    Ramdisk {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// Its boot media.
     #[error("making boot media of the ramdisk: {0}")]
     Media(#[from] BootMediaError),
 }
@@ -142,12 +175,17 @@ impl Control {
                 store.commit(batch).await?;
             }
         }
-        let template = match &settings.ramdisk {
-            Some(uki) => Some(BootMediaTemplate::create(
-                uki,
-                &settings.data.join("boot-media.iso"),
-            )?),
-            None => None,
+        let (template, ramdisk) = match &settings.ramdisk {
+            Some(uki) => {
+                // A copy of its own: the file may be renewed while this runs, and
+                // what is booted and what is tried by kexec must be the same.
+                let own = settings.data.join(RAMDISK);
+                let digest = copy_of(uki, &own)?;
+                let medium = settings.data.join("boot-media.iso");
+                let template = BootMediaTemplate::create(&own, &medium)?;
+                (Some(template), Some(digest))
+            }
+            None => (None, None),
         };
         let core = Core {
             store,
@@ -157,6 +195,8 @@ impl Control {
             decide: billet_plan::next_step,
             servers: settings.servers.clone(),
             authority: settings.authority.clone(),
+            ramdisk,
+            warm: WarmChoices::default(),
             changed: tokio::sync::Notify::new(),
         };
         let consoles = Consoles::new(settings.data.join("console"));
@@ -188,6 +228,11 @@ impl Control {
 
     pub(crate) fn template(&self) -> Option<&BootMediaTemplate> {
         self.inner.template.as_ref()
+    }
+
+    /// Where the ramdisk that machines boot lies.
+    pub(crate) fn ramdisk_file(&self) -> PathBuf {
+        self.inner.settings.data.join(RAMDISK)
     }
 
     pub(crate) fn consoles(&self) -> &Consoles {

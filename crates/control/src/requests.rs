@@ -84,7 +84,7 @@ impl Core {
             {
                 return Err(stale(machine.version));
             }
-            let gathered = Gathered::read(&self.store, machine).await?;
+            let gathered = Gathered::read(self, machine).await?;
             let input = Input::default();
             let facts = gathered.facts(&self.policy, self.now(), &input, self.fresh());
             let decision = decide(&facts)?;

@@ -68,6 +68,7 @@ fn certificate() -> EraseCertificate {
         firmware_changes: None,
         settings: None,
         struck: Vec::new(),
+        first_start: None,
         visits: Vec::new(),
         earlier_visits: None,
         not_done: vec![],

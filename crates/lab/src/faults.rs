@@ -264,6 +264,8 @@ mod tests {
             r#"{"kind":"no_start"}"#,
             r#"{"kind":"drive_errors"}"#,
             r#"{"kind":"power_cut"}"#,
+            r#"{"kind":"kexec_refused"}"#,
+            r#"{"kind":"kexec_hangs"}"#,
             r#"{"kind":"silence"}"#,
         ] {
             let kind: FaultKind = serde_json::from_str(json).expect(json);
@@ -271,6 +273,6 @@ mod tests {
             assert!(!row.at.is_empty(), "{json}");
             assert!(json.contains(row.kind));
         }
-        assert_eq!(CATALOGUE.len(), 29);
+        assert_eq!(CATALOGUE.len(), 31);
     }
 }

@@ -52,6 +52,26 @@ struct State {
     media: [Option<Medium>; 2],
     drives: HashMap<String, Contents>,
     installed: Option<tenant::Installed>,
+    prepared: Option<Prepared>,
+}
+
+/// An image that was written for nobody yet.
+struct Prepared {
+    image: String,
+    /// Serial of the drive that it is on.
+    drive: String,
+    /// In which boot.
+    boot: u64,
+}
+
+/// What an agent starts by kexec.
+pub(crate) enum Jump {
+    /// The ramdisk again, with another record.
+    Ramdisk(Box<BootRecord>),
+    /// A system on a drive.
+    System(Box<tenant::Installed>),
+    /// Something that does not come up.
+    Nowhere,
 }
 
 /// What a drive holds, as far as anybody could ask.
@@ -211,7 +231,17 @@ async fn run(shared: Arc<Shared>, plan: BootPlan, boot: u64) {
     match source(&shared, plan) {
         Source::Agent(record) => {
             shared.say("booting from virtual media");
-            agent::run(&shared, &record, boot).await;
+            let mut record = record;
+            loop {
+                match agent::run(&shared, &record, boot).await {
+                    Some(Jump::Ramdisk(next)) => record = next,
+                    Some(Jump::System(installed)) => {
+                        return tenant::run(&shared, &installed).await;
+                    }
+                    Some(Jump::Nowhere) => return std::future::pending().await,
+                    None => return,
+                }
+            }
         }
         Source::Drive(installed) => {
             shared.say("booting from the first drive");

@@ -23,6 +23,7 @@ use crate::{
     site::Address,
     storage::RootDrive,
     upkeep::StruckDrive,
+    warm::{FirstStart, IdlePower, NotWarm, Prepared, Trial, WarmPolicy},
     webhook::{Delivery, Webhook},
     work::{DriveRef, TestResult},
 };
@@ -362,6 +363,28 @@ pub struct NewMachineType {
     /// What a machine of it must have.
     #[serde(default)]
     pub expected: crate::site::ExpectedParts,
+    /// How many of its available machines wait warm, and with what; none where
+    /// absent.
+    #[serde(default)]
+    pub warm: Option<WarmPolicy>,
+}
+
+/// Change a machine type. What is absent stays as it was.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct MachineTypeChange {
+    /// What it is, in a line.
+    pub description: Option<String>,
+    /// What a machine of it must have, all of it anew: machines are compared with
+    /// it when they are next inspected.
+    pub expected: Option<crate::site::ExpectedParts>,
+    /// How many of its available machines wait warm.
+    pub warm: Option<u32>,
+    /// The operator's images that they hold, all anew; an empty list for those
+    /// that leases ask for most.
+    pub warm_images: Option<Vec<Name>>,
+    /// Whether leases of it go through firmware always.
+    pub cold: Option<bool>,
 }
 
 /// Make a network.
@@ -611,6 +634,9 @@ pub struct MachineView {
     /// Drives struck from the list since the last erase.
     #[serde(default)]
     pub struck: Vec<StruckDrive>,
+    /// Whether it waits warm, and what is known of it as one that may.
+    #[serde(default)]
+    pub warm: MachineWarmth,
     /// The last tests.
     pub tests: Vec<TestResult>,
     /// What was found in it; left out of lists.
@@ -620,6 +646,21 @@ pub struct MachineView {
     pub created_at: Timestamp,
     /// For optimistic concurrency: send it back as `If-Match`.
     pub version: i64,
+}
+
+/// A machine as one that waits warm, or may.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MachineWarmth {
+    /// Since when it waits warm; `None` where it does not.
+    pub since: Option<Timestamp>,
+    /// The image that stands on a drive before anybody leased it.
+    pub prepared: Option<Prepared>,
+    /// Whether kexec works on it.
+    pub trial: Option<Trial>,
+    /// Why it did not become warm the last time, or did not stay so.
+    pub failed: Option<NotWarm>,
+    /// What it draws while it waits.
+    pub idle: Option<IdlePower>,
 }
 
 /// What is on offer: how many of a type are free, and what they are.
@@ -635,6 +676,16 @@ pub struct Offer {
     pub jurisdiction: String,
     /// Free now.
     pub free: u32,
+    /// Of these, how many wait warm: a lease starts there in seconds.
+    #[serde(default)]
+    pub warm: u32,
+    /// Names of the images that these hold already, for everyone.
+    #[serde(default)]
+    pub warm_images: Vec<Name>,
+    /// What one of them draws while it waits, in watts, as BMCs measure it: the
+    /// mean; `None` where none measures.
+    #[serde(default)]
+    pub warm_watts: Option<u32>,
     /// In all, whatever their state, without retired ones.
     pub total: u32,
     /// GPUs of one.
@@ -685,6 +736,9 @@ pub struct NewLease {
     /// Which drive holds the root: the machine's first where not said.
     #[serde(default)]
     pub root_drive: RootDrive,
+    /// Go through firmware, on a machine that waits warm too.
+    #[serde(default)]
+    pub cold: bool,
     /// Tags.
     #[serde(default)]
     pub tags: BTreeMap<String, String>,
@@ -784,6 +838,9 @@ pub struct LeaseView {
     /// How many there were before those: the audit log has them.
     #[serde(default)]
     pub earlier_visits: u32,
+    /// How its system was first started, and what that means for measured boot.
+    #[serde(default)]
+    pub first_start: Option<FirstStart>,
     /// How its machine learns what it is.
     #[serde(default)]
     pub metadata: MetadataOffered,

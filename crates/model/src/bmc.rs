@@ -173,6 +173,8 @@ pub enum BmcRequest {
     ReadPower,
     /// Firmware settings. Only reads.
     ReadSettings,
+    /// How much does it draw? Only reads.
+    ReadWatts,
     /// Change the power.
     Power {
         /// How.
@@ -207,7 +209,11 @@ impl BmcRequest {
     pub fn is_change(&self) -> bool {
         !matches!(
             self,
-            Self::Discover | Self::ReadPower | Self::ReadSettings | Self::TryPassword
+            Self::Discover
+                | Self::ReadPower
+                | Self::ReadSettings
+                | Self::ReadWatts
+                | Self::TryPassword
         )
     }
 }
@@ -255,6 +261,11 @@ pub enum BmcFact {
     Settings {
         /// As read.
         settings: FirmwareSettings,
+    },
+    /// What the machine draws, as the BMC measures it.
+    Watts {
+        /// In watts; `None` where it measures nothing.
+        watts: Option<u32>,
     },
     /// Which password works.
     Password {

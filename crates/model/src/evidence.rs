@@ -9,6 +9,7 @@ use crate::{
     inventory::Emulation,
     lease::Visit,
     upkeep::{SettingsReport, StruckDrive},
+    warm::FirstStart,
     work::{DriveRef, EraseMethod, MethodTried, NistWord, TpmClear},
 };
 
@@ -51,6 +52,10 @@ pub struct EraseCertificate {
     /// More such times, before those above.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub earlier_visits: Option<EarlierVisits>,
+    /// How the lease's system was first started, and what that means for measured
+    /// boot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_start: Option<FirstStart>,
     /// What was not done, with the reason.
     pub not_done: Vec<String>,
     /// How the agent's word is backed (`agent unattested`).

@@ -11,6 +11,7 @@ use crate::{
     bmc::FirmwareSettings,
     measure::Measurement,
     storage::RootDrive,
+    warm::FirstStart,
     work::{DriveRef, WriteReport},
 };
 
@@ -108,6 +109,8 @@ pub struct LeaseSpec {
     pub hostname: Option<String>,
     /// Which drive holds the root.
     pub root_drive: RootDrive,
+    /// Go through firmware, on a machine that waits warm too.
+    pub cold: bool,
 }
 
 /// How far a lease is known to be up.
@@ -266,6 +269,14 @@ pub struct Lease {
     /// up, as long as no agent was allowed to write for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before_reinstall: Option<Box<BeforeReinstall>>,
+    /// How its system was first started; `None` before it was, and in leases of
+    /// before this was told.
+    #[serde(default)]
+    pub first_start: Option<FirstStart>,
+    /// How often it was begun anew, its system having been started and not come up:
+    /// what such a system still says is not believed of the next one.
+    #[serde(default)]
+    pub begun_anew: u32,
     /// Grows with every change: for optimistic concurrency.
     pub version: i64,
 }

@@ -27,6 +27,7 @@ pub mod ssh_key;
 pub mod step;
 pub mod storage;
 pub mod upkeep;
+pub mod warm;
 pub mod webhook;
 pub mod work;
 

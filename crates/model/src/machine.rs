@@ -11,6 +11,7 @@ use crate::{
     site::Address,
     step::{EraseRecord, Pending, Step, StepNotes},
     upkeep::Upkeep,
+    warm::Warmth,
     work::{DriveRef, Epoch, TestResult},
 };
 
@@ -88,6 +89,9 @@ pub struct Machine {
     /// What is kept from lease to lease.
     #[serde(default)]
     pub upkeep: Upkeep,
+    /// What is known of it as one that waits warm.
+    #[serde(default)]
+    pub warm: Warmth,
     /// A change of power that the tenant or an operator asked for.
     pub power_request: Option<PowerAction>,
     /// When the loop should look again.

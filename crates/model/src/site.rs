@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{MachineTypeId, Name, NetworkId, SiteId};
+use crate::{MachineTypeId, Name, NetworkId, SiteId, warm::WarmPolicy};
 
 /// A place with a jurisdiction.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -32,6 +32,9 @@ pub struct MachineType {
     pub description: String,
     /// What a machine of it must have.
     pub expected: ExpectedParts,
+    /// How many of its available machines wait warm, and with what.
+    #[serde(default)]
+    pub warm: WarmPolicy,
     /// Since when it is known.
     pub created_at: Timestamp,
 }

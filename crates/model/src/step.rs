@@ -79,7 +79,24 @@ pub enum Step {
         at: DiskStep,
     },
     /// The tenant's system boots for the first time.
-    FirstBoot,
+    FirstBoot {
+        /// The boot of the ramdisk that starts it by kexec; `None` where firmware
+        /// does.
+        #[serde(default)]
+        by: Option<BootId>,
+    },
+    /// The machine is tested, the agent idle: it is made ready to wait warm.
+    Warming {
+        /// How far.
+        at: WarmingStep,
+        /// The boot it runs in: its token is good.
+        boot: BootId,
+    },
+    /// The machine waits for a lease with the agent running.
+    Warm {
+        /// The boot it runs in: its token is good until then.
+        boot: BootId,
+    },
     /// All is done: off, settled, then free.
     Shelve {
         /// How far.
@@ -92,12 +109,36 @@ pub enum Step {
     },
 }
 
+impl Step {
+    /// The boot of the ramdisk that it names, if it names one. Its token is good
+    /// while it does, but for the way to it ([`Step::Ramdisk`] before power is on)
+    /// and the way from it ([`Step::FirstBoot`]).
+    pub fn boot(&self) -> Option<BootId> {
+        match self {
+            Self::Ramdisk { boot, .. }
+            | Self::Working { boot, .. }
+            | Self::Rescue { boot }
+            | Self::Warming { boot, .. }
+            | Self::Warm { boot }
+            | Self::ReadSettings {
+                then: Goal::DeployWarm { boot },
+            } => Some(*boot),
+            _ => None,
+        }
+    }
+}
+
 /// Where a machine goes after its settings were read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Goal {
     /// Write an image for a lease.
     Deploy,
+    /// The same, in the ramdisk that waits.
+    DeployWarm {
+        /// The boot it runs in: its token is good.
+        boot: BootId,
+    },
     /// Erase.
     Erase,
     /// Take what is set for wanted, and inspect: at the take-over.
@@ -194,6 +235,20 @@ pub enum ShelveStep {
     Settle,
 }
 
+/// On the way to wait warm. Power stays on all the time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WarmingStep {
+    /// Let a change that may come late come.
+    Settle,
+    /// Take the medium out.
+    Eject,
+    /// Boot from the drives.
+    SetBoot,
+    /// Let changes come again, and see that it is still on.
+    Look,
+}
+
 /// A request to a BMC that was persisted before it was sent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pending {
@@ -257,6 +312,9 @@ pub struct Boot {
     pub hello_at: Option<Timestamp>,
     /// When the agent was last heard.
     pub seen_at: Option<Timestamp>,
+    /// Digest of the ramdisk that it is of; `None` in boots of before this was kept.
+    #[serde(default)]
+    pub ramdisk: Option<String>,
 }
 
 /// A task, as kept: without the secrets that are added when it is handed out.

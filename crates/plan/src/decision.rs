@@ -287,6 +287,7 @@ impl<'a> Draft<'a> {
             kernel_boot_id: None,
             hello_at: None,
             seen_at: None,
+            ramdisk: self.facts.ramdisk.map(str::to_owned),
         };
         self.decision.boot = Some(boot);
         id
@@ -364,6 +365,7 @@ impl<'a> Draft<'a> {
         machine.step_since = now;
         machine.notes = StepNotes::default();
         machine.power_request = None;
+        machine.warm.boot = None;
         machine.hold = Some(Hold {
             kind,
             detail: detail.to_owned(),

@@ -1,6 +1,7 @@
 //! Bringing the tenant's system up from its disk, and handing over.
 
 use billet_model::{
+    BootId,
     bmc::{BmcRequest, BootTarget},
     lease::{ActiveBecause, LeaseState},
     lifecycle::{Lifecycle, Power},
@@ -12,7 +13,7 @@ use crate::{
     Effect,
     decision::Draft,
     next::{Came, insist},
-    power, procedure, visit,
+    power, procedure, visit, warm_start,
 };
 
 /// Begins the way to the tenant's disk.
@@ -110,7 +111,8 @@ pub(crate) fn disk_boot(draft: &mut Draft<'_>, came: &Came<'_>, at: DiskStep) {
                 } else {
                     ("the tenant's system boots", otherwise(draft))
                 };
-                draft.enter(Step::FirstBoot, reason, policy.first_boot_deadline, next);
+                let step = Step::FirstBoot { by: None };
+                draft.enter(step, reason, policy.first_boot_deadline, next);
             }
             return;
         }
@@ -121,7 +123,9 @@ pub(crate) fn disk_boot(draft: &mut Draft<'_>, came: &Came<'_>, at: DiskStep) {
     }
 }
 
-pub(crate) fn first_boot(draft: &mut Draft<'_>) {
+/// The image boots for the first time, started by kexec from the boot `by`, or by
+/// firmware.
+pub(crate) fn first_boot(draft: &mut Draft<'_>, by: Option<BootId>) {
     let policy = draft.facts.policy;
     let up = draft.lease().and_then(|l| l.active_because);
     if up.is_some() {
@@ -129,6 +133,10 @@ pub(crate) fn first_boot(draft: &mut Draft<'_>) {
         if power::settled(draft) {
             hand_over(draft);
         }
+        return;
+    }
+    if draft.overdue() && by.is_some() {
+        warm_start::did_not_come(draft);
         return;
     }
     if draft.overdue() {
@@ -144,7 +152,7 @@ pub(crate) fn first_boot(draft: &mut Draft<'_>) {
         Some(true) if silent => {
             draft.audit("lease.port_answered", serde_json::json!({}));
             draft.change_lease(|l| l.active_because = Some(ActiveBecause::PortAnswered));
-            first_boot(draft);
+            first_boot(draft, by);
         }
         None if silent => draft.decision.effect = Some(Effect::Probe),
         _ => draft.sleep(if silent { policy.probe } else { policy.look }),

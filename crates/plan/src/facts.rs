@@ -11,7 +11,7 @@ use billet_model::{
     step::{Boot, TaskRecord},
 };
 
-use crate::Policy;
+use crate::{Policy, warm_choice::Wish};
 
 /// Everything that the next step of one machine depends on.
 #[derive(Clone, Debug)]
@@ -32,6 +32,10 @@ pub struct Facts<'a> {
     pub image: Option<&'a Image>,
     /// Whether the image that stood there before a reinstallation is still known.
     pub image_before: bool,
+    /// Whether it is to wait warm, where its step asks.
+    pub wish: Option<Wish>,
+    /// The digest of the ramdisk that machines boot; `None` where there is none.
+    pub ramdisk: Option<&'a str>,
     /// The operation at work on it.
     pub operation: Option<&'a Operation>,
     /// The boot that its step names.

@@ -12,6 +12,10 @@
 //!   release ─────┘  │            PowerBreak ─► Ramdisk(Verify) ─► Working(Verify) ─► certificate ─► Working(Test)
 //!                   └─► Restore, Rotate ─► …      └─► ReadSettings where something was put back
 //! available ── lease ──► ReadSettings ─► Ramdisk(Write) ─► Working(Write) ─► DiskBoot ─► FirstBoot ─► active
+//!    │ waits warm: ReadSettings ─► Working(Write) ─► Working(Start) ─► FirstBoot, by kexec ─► active
+//!    │                                │ failed         │ not possible: DiskBoot ─► …
+//!    │                                └──► Ramdisk(Write), by the full way ◄──┘ did not come up
+//!    └── wanted warm ─► Ramdisk ─► [Working(Trial) ─►] Working(Prepare) ─► Warming ─► Warm (see warm.rs)
 //! active ── reinstall ──► Ramdisk(Wipe) ─► Working(Wipe) ─► Working(Write) ─► DiskBoot ─► FirstBoot ─► active
 //!    │                      │ drives kept: Ramdisk(Write)                        │ failed: parked off, lease broken
 //!    ├── measure ─► Ramdisk(Measure) ─► Working(Measure) ─► DiskBoot ─► FirstBoot ─► active
@@ -44,6 +48,9 @@ pub mod term;
 mod told;
 pub mod verdict;
 mod visit;
+mod warm;
+pub mod warm_choice;
+mod warm_start;
 pub mod webhook;
 mod working;
 

@@ -3,12 +3,12 @@
 use billet_model::{
     bmc::{BmcFact, BmcFailure, BmcReply, BmcRequest, BmcTrouble},
     lifecycle::{HoldKind, Lifecycle, PowerReading},
-    step::{AfterRotation, Step},
+    step::{AfterRotation, Goal, Step},
 };
 
 use crate::{
     Decision, Facts, decision::Draft, disk, look_over, procedure, ramdisk, rest, rotate, settings,
-    shelve, told, visit, working,
+    shelve, told, visit, warm, warm_start, working,
 };
 
 /// What came of the request that was pending, if anything did.
@@ -77,7 +77,9 @@ fn step(draft: &mut Draft<'_>, came: &Came<'_>) {
         Step::Rescue { .. } => visit::rescue(draft),
         Step::PowerBreak { off_since } => ramdisk::power_break(draft, off_since),
         Step::DiskBoot { at } => disk::disk_boot(draft, came, at),
-        Step::FirstBoot => disk::first_boot(draft),
+        Step::FirstBoot { by } => disk::first_boot(draft, by),
+        Step::Warming { at, boot } => warm::warming(draft, came, at, boot),
+        Step::Warm { boot } => warm::warm(draft, came, boot),
         Step::Shelve { at } => shelve::shelve(draft, came, at),
         Step::ChangePower { action } => rest::change_power(draft, came, action),
     }
@@ -87,7 +89,7 @@ fn step(draft: &mut Draft<'_>, came: &Came<'_>) {
 /// pause that grows. The steps that are left out look at the failure themselves.
 fn pauses(step: &Step, request: &BmcRequest) -> bool {
     match step {
-        Step::Rest | Step::Discover | Step::Rescue { .. } => false,
+        Step::Rest | Step::Discover | Step::Rescue { .. } | Step::Warm { .. } => false,
         Step::ChangePower { .. } => *request == BmcRequest::ReadPower,
         Step::Rotate { .. } => *request == BmcRequest::TryPassword,
         _ => true,
@@ -151,7 +153,15 @@ fn refused_for_good(draft: &mut Draft<'_>, came: &Came<'_>) -> bool {
                 && draft.m().upkeep.rotate
                 && draft.m().upkeep.rotation_failed.is_none()
             {
-                rotate::begin(draft, AfterRotation::Settings { goal: then });
+                let goal = match then {
+                    // The ramdisk that waits is given up meanwhile.
+                    Goal::DeployWarm { .. } => {
+                        warm_start::falls_back(draft, "its BMC wanted another password first");
+                        Goal::Deploy
+                    }
+                    other => other,
+                };
+                rotate::begin(draft, AfterRotation::Settings { goal });
                 return true;
             }
             HoldKind::BmcCredentials

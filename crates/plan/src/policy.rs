@@ -24,6 +24,17 @@ pub struct Policy {
     pub work_stall: SignedDuration,
     /// From power on to the end of the image's first boot.
     pub first_boot_deadline: SignedDuration,
+    /// From a kernel's start by kexec to the end of the image's first boot: less
+    /// than [`Policy::first_boot_deadline`] by what firmware takes.
+    pub kexec_deadline: SignedDuration,
+    /// From the ramdisk's start of itself to its agent's first call.
+    pub trial_deadline: SignedDuration,
+    /// A machine that did not become or stay warm is left alone for this long, and
+    /// twice as long after each further failure.
+    pub warm_again: SignedDuration,
+    /// A machine that waited warm for this long, or up to a quarter longer, is
+    /// begun anew.
+    pub warm_refresh: SignedDuration,
     /// How long power stays off between erase and read-back.
     pub power_break: SignedDuration,
     /// Between two looks at a machine at rest.
@@ -64,6 +75,10 @@ impl Default for Policy {
             agent_silence: s(120),
             work_stall: s(900),
             first_boot_deadline: s(1800),
+            kexec_deadline: s(1200),
+            trial_deadline: s(300),
+            warm_again: s(1800),
+            warm_refresh: SignedDuration::from_hours(24),
             power_break: s(10),
             look: s(300),
             remind: s(86_400),
@@ -98,6 +113,9 @@ impl Policy {
             agent_silence: s(45),
             work_stall: s(180),
             first_boot_deadline: s(600),
+            kexec_deadline: s(300),
+            trial_deadline: s(120),
+            warm_again: s(120),
             power_break: s(5),
             look: s(60),
             backoff: s(1),

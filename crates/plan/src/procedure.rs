@@ -8,11 +8,12 @@ use billet_model::{
     work::WorkKind,
 };
 
-use crate::{decision::Draft, settings, visit};
+use crate::{decision::Draft, settings, visit, warm, warm_start};
 
 /// Begins at the ramdisk's beginning: power off.
 pub(crate) fn boot_ramdisk(draft: &mut Draft<'_>, at: RamdiskStep, then: WorkKind) {
     let boot = draft.new_boot();
+    draft.machine().warm.boot = None;
     let within = draft.facts.policy.power_deadline;
     draft.enter(
         Step::Ramdisk { at, boot, then },
@@ -24,6 +25,12 @@ pub(crate) fn boot_ramdisk(draft: &mut Draft<'_>, at: RamdiskStep, then: WorkKin
 
 /// Tries the present boot and its work again from power off, or gives up.
 pub(crate) fn again(draft: &mut Draft<'_>, kind: HoldKind, why: &str, then: WorkKind) {
+    if then == WorkKind::Start {
+        // Nothing was given up, and the drive is as it was written.
+        warm_start::not_started(draft, why);
+        return;
+    }
+    warm_start::falls_back(draft, why);
     draft.machine().attempts += 1;
     let (attempts, most) = (draft.m().attempts, draft.facts.policy.max_attempts);
     draft.audit(
@@ -33,6 +40,8 @@ pub(crate) fn again(draft: &mut Draft<'_>, kind: HoldKind, why: &str, then: Work
     if attempts < most {
         boot_ramdisk(draft, RamdiskStep::Off, then);
         draft.say(&format!("{why}; trying again ({} of {most})", attempts + 1));
+    } else if matches!(then, WorkKind::Prepare | WorkKind::Trial) {
+        warm::fails(draft, &format!("{why}, {attempts} times"));
     } else if draft.m().lifecycle == Lifecycle::Deploying {
         cannot_deploy(draft, why);
     } else {

@@ -6,14 +6,15 @@ use billet_model::{
     lifecycle::{HoldKind, Power},
     step::{Goal, RamdiskStep, Step},
     work::{
-        DriveRef, EraseOrder, MeasureOrder, RescueOrder, VerifyOrder, Work, WorkKind, WriteOrder,
+        DriveRef, EraseOrder, MeasureOrder, RescueOrder, StartOrder, VerifyOrder, Work, WorkKind,
+        WriteOrder,
     },
 };
 
 use crate::{
     decision::Draft,
     next::{Came, insist},
-    power, procedure, settings, storage,
+    power, procedure, settings, storage, warm, warm_start,
 };
 
 pub(crate) fn ramdisk(
@@ -24,6 +25,10 @@ pub(crate) fn ramdisk(
     then: WorkKind,
 ) {
     if at == RamdiskStep::AwaitAgent && draft.facts.boot.is_some_and(|b| b.hello_at.is_some()) {
+        if matches!(then, WorkKind::Prepare | WorkKind::Trial) {
+            warm::arrived(draft, boot);
+            return;
+        }
         match work(draft, then) {
             Ok(work) => draft.give_task(boot, work),
             Err(why) => procedure::again(draft, HoldKind::AgentFailed, &why, then),
@@ -31,6 +36,9 @@ pub(crate) fn ramdisk(
         return;
     }
     if draft.overdue() {
+        if warm::trial_overdue(draft, boot) {
+            return;
+        }
         let why = failed(draft, at);
         let kind = match at {
             RamdiskStep::AwaitAgent => HoldKind::BootFailed,
@@ -147,7 +155,7 @@ pub(crate) fn work(draft: &Draft<'_>, kind: WorkKind) -> Result<Work, String> {
             // That of the root is written anew, from its first block to its last.
             drives: draft
                 .lease()
-                .map(|l| storage::others(l, machine))
+                .map(|l| storage::to_wipe(l, machine))
                 .ok_or("the lease is gone")?,
             canaries: policy.canaries,
         }),
@@ -171,24 +179,29 @@ pub(crate) fn work(draft: &Draft<'_>, kind: WorkKind) -> Result<Work, String> {
                 // It carries a token, so it is made when the agent asks, and
                 // never stored.
                 seed: None,
-                prepared: false,
+                prepared: warm_start::stands_prepared(draft),
             })
         }
-        WorkKind::Prepare | WorkKind::Start | WorkKind::Trial => {
-            return Err(format!("nothing is known to {kind}"));
+        WorkKind::Start => Work::Start(StartOrder {
+            lease: draft.lease().ok_or("the lease is gone")?.id,
+            drive: root(draft)?,
+        }),
+        // They are made where it is known what for.
+        WorkKind::Prepare | WorkKind::Trial => {
+            return Err(format!("it is not known what to {kind}"));
         }
     })
 }
 
 /// The digest of the lease's image.
-fn image(draft: &Draft<'_>) -> Result<String, String> {
+pub(crate) fn image(draft: &Draft<'_>) -> Result<String, String> {
     let content = draft.facts.image.and_then(|i| i.content.as_ref());
     let digest = content.map(|c| c.digest.clone());
     digest.ok_or_else(|| "the image is gone".into())
 }
 
 /// The drive that the image stands on.
-fn root(draft: &Draft<'_>) -> Result<DriveRef, String> {
+pub(crate) fn root(draft: &Draft<'_>) -> Result<DriveRef, String> {
     storage::root(draft.lease().ok_or("the lease is gone")?, draft.m())
 }
 

@@ -8,12 +8,13 @@ use billet_model::{
     machine::Machine,
     operation::{Operation, OperationKind, OperationState},
     step::{AfterRotation, Goal, Step, StepNotes},
+    warm::FirstStart,
     work::DriveRef,
 };
 
 use crate::{
-    Decision, Facts, Policy, decision::Draft, look_over, procedure, rotate, settings, storage,
-    visit, working,
+    Decision, Facts, Policy, decision::Draft, look_over, procedure, rotate, settings, shelve,
+    storage, visit, warm_start, working,
 };
 
 /// Why a request is not carried out. Nothing was changed.
@@ -326,6 +327,11 @@ pub fn machine(facts: &Facts<'_>, request: &MachineRequest) -> Result<Decision, 
                 deadline: now + remind,
                 next_action: format!("`billet machine repair {}` brings it back", machine.name),
             });
+            if machine.step != Step::Rest {
+                // It waits warm, or is on the way to or from it.
+                machine.warm.boot = None;
+                shelve::begin(&mut draft, "powering off, for an operator to work on it");
+            }
         }
         MachineRequest::Retire
             if machine.lease.is_none()
@@ -342,6 +348,7 @@ pub fn machine(facts: &Facts<'_>, request: &MachineRequest) -> Result<Decision, 
             machine.step = Step::Rest;
             machine.hold = None;
             machine.waiting = None;
+            machine.warm.boot = None;
         }
         MachineRequest::Power(action)
             if matches!(
@@ -400,6 +407,11 @@ pub fn machine(facts: &Facts<'_>, request: &MachineRequest) -> Result<Decision, 
         MachineRequest::RotatePassword { .. } if lifecycle == Lifecycle::Enrolled => {
             return refuse(format!(
                 "{name} is only enrolled, and only read from: its BMC gets another password when it is taken over (`billet machine enroll --rotate-password`), or now if the BMC lets nothing be done before"
+            ));
+        }
+        _ if lifecycle == Lifecycle::Available && machine.step != Step::Rest => {
+            return refuse(format!(
+                "{name} waits warm, or is on the way to it, with Billet's ramdisk at work: `billet machine cordon {name}` has it powered off, and then that can be done"
             ));
         }
         _ if held => {
@@ -552,6 +564,8 @@ pub struct Grant<'a> {
     pub lease: &'a Lease,
     /// Its operation.
     pub operation: OperationId,
+    /// Why it goes through firmware whatever the machine it gets, where it does.
+    pub cold: Option<String>,
 }
 
 /// Gives a free machine to a lease.
@@ -573,8 +587,13 @@ pub fn grant(facts: &Facts<'_>, grant: &Grant<'_>) -> Result<Decision, Refused> 
         facts.now,
     );
     draft.put_operation(op);
+    let way = warm_start::way(&draft, &root, grant.cold.as_deref());
     draft.decision.lease = Some(Lease {
         root_drive: Some(root),
+        first_start: way
+            .as_ref()
+            .err()
+            .map(|why| FirstStart::cold(vec![why.clone()])),
         ..grant.lease.clone()
     });
     draft.lifecycle(Lifecycle::Deploying, "leased");
@@ -584,7 +603,8 @@ pub fn grant(facts: &Facts<'_>, grant: &Grant<'_>) -> Result<Decision, Refused> 
     machine.may_hold_data = true;
     machine.attempts = 0;
     machine.epoch += 1;
-    settings::begin(&mut draft, Goal::Deploy);
+    let goal = way.map_or(Goal::Deploy, |boot| Goal::DeployWarm { boot });
+    settings::begin(&mut draft, goal);
     Ok(draft.decision)
 }
 

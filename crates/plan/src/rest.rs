@@ -15,7 +15,7 @@ use crate::{
     decision::Draft,
     inspection,
     next::{Came, was_done},
-    procedure, requests, rotate, term, told,
+    procedure, requests, rotate, term, told, warm,
 };
 
 /// A machine of a restored database: it is looked at, and nothing else.
@@ -51,6 +51,9 @@ pub(crate) fn rest(draft: &mut Draft<'_>) {
             policy.power_deadline,
             "the change is given up, and what the power is then is told",
         );
+        return;
+    }
+    if draft.m().lifecycle == Lifecycle::Available && warm::begin(draft) {
         return;
     }
     let Some(look) = term(draft) else { return };

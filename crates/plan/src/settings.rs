@@ -19,7 +19,7 @@ use crate::{
     compare::{came_of_it, compare},
     decision::Draft,
     next::{Came, insist, was_done},
-    power, procedure, rest, rotate, visit,
+    power, procedure, rest, rotate, storage, visit, working,
 };
 
 /// How often a BMC is asked before it counts as unwilling.
@@ -29,7 +29,7 @@ const TRIES: u32 = 3;
 pub(crate) fn begin(draft: &mut Draft<'_>, then: Goal) {
     let within = draft.facts.policy.bmc_deadline;
     let (reason, next) = match then {
-        Goal::Deploy => (
+        Goal::Deploy | Goal::DeployWarm { .. } => (
             "reading what is set in the machine, to compare it after the lease",
             "it is left uncompared",
         ),
@@ -72,7 +72,20 @@ pub(crate) fn read(draft: &mut Draft<'_>, came: &Came<'_>, then: Goal) {
         }
     }
     match then {
-        Goal::Deploy => before(draft, settings),
+        Goal::Deploy => {
+            before(draft, settings);
+            // Firmware might boot what was put on another drive.
+            let wipes = draft.lease().map(|l| storage::to_wipe(l, draft.m()));
+            let work = match wipes.is_some_and(|d| !d.is_empty()) {
+                true => WorkKind::Wipe,
+                false => WorkKind::Write,
+            };
+            procedure::boot_ramdisk(draft, RamdiskStep::Off, work);
+        }
+        Goal::DeployWarm { boot } => {
+            before(draft, settings);
+            working::give(draft, boot, WorkKind::Write);
+        }
         Goal::Baseline => {
             draft.audit(
                 "machine.settings_read",
@@ -94,7 +107,9 @@ pub(crate) fn read(draft: &mut Draft<'_>, came: &Came<'_>, then: Goal) {
 /// What goes on once settings are seen to.
 fn go_on(draft: &mut Draft<'_>, then: Goal) {
     let (at, work) = match then {
-        Goal::Deploy | Goal::Accept => (RamdiskStep::Off, WorkKind::Write),
+        Goal::Deploy | Goal::DeployWarm { .. } | Goal::Accept => {
+            (RamdiskStep::Off, WorkKind::Write)
+        }
         Goal::Erase => (RamdiskStep::Off, WorkKind::Erase),
         Goal::Inspect | Goal::Baseline => (RamdiskStep::Off, WorkKind::Inspect),
         Goal::Verify => (RamdiskStep::Off, WorkKind::Verify),
@@ -144,7 +159,6 @@ fn before(draft: &mut Draft<'_>, settings: Option<FirmwareSettings>) {
         draft.machine().firmware = Some(settings.clone());
     }
     draft.change_lease(|lease| lease.firmware_before = settings);
-    procedure::boot_ramdisk(draft, RamdiskStep::Off, WorkKind::Write);
 }
 
 /// Keeps what stays otherwise than it was, for an operator to look at.

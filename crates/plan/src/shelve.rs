@@ -10,17 +10,17 @@ use billet_model::{
 use crate::{
     decision::Draft,
     next::{Came, insist},
-    power,
+    power, rest,
 };
 
-pub(crate) fn begin(draft: &mut Draft<'_>) {
+pub(crate) fn begin(draft: &mut Draft<'_>, reason: &str) {
     draft.machine().epoch += 1;
     let within = draft.facts.policy.settle + draft.facts.policy.power_deadline;
     draft.enter(
         Step::Shelve {
             at: ShelveStep::Off,
         },
-        "tested; powering off",
+        reason,
         within,
         "the machine is held",
     );
@@ -58,7 +58,7 @@ pub(crate) fn shelve(draft: &mut Draft<'_>, came: &Came<'_>, at: ShelveStep) {
             if draft.m().power.map(|r| r.power) == Some(Power::Off) {
                 offer(draft);
             } else {
-                begin(draft);
+                begin(draft, "powering off again: it came on by itself");
             }
             return;
         }
@@ -79,6 +79,11 @@ fn offer(draft: &mut Draft<'_>) {
             HoldKind::EraseFailed,
             "the machine may still hold someone's data",
         );
+        return;
+    }
+    if draft.m().lifecycle == Lifecycle::Maintenance {
+        // An operator took it out while it waited warm.
+        rest::again(draft, OperationState::Succeeded, "off");
         return;
     }
     draft.lifecycle(Lifecycle::Available, "erased and tested");

@@ -2,7 +2,7 @@
 
 use billet_model::{
     inventory::{Drive, DriveKind},
-    lease::Lease,
+    lease::{Lease, LeaseState},
     machine::Machine,
     storage::{RootDrive, Size},
     work::DriveRef,
@@ -86,6 +86,20 @@ pub fn root(lease: &Lease, machine: &Machine) -> Result<DriveRef, String> {
             root.serial
         )
     })
+}
+
+/// The drives that are erased before the lease's image is written: at a new
+/// lease the one, if it is another, on which an image was put before anybody
+/// leased the machine, for firmware might boot that; at a reinstallation all but
+/// that of the root.
+pub fn to_wipe(lease: &Lease, machine: &Machine) -> Vec<DriveRef> {
+    let others = others(lease, machine);
+    if lease.state != LeaseState::Deploying {
+        return others;
+    }
+    let prepared = machine.warm.prepared.as_ref();
+    let is = |d: &DriveRef| prepared.is_some_and(|p| p.drive.serial == d.serial);
+    others.into_iter().filter(is).collect()
 }
 
 /// The machine's drives on which the image does not stand.

@@ -224,6 +224,7 @@ pub fn certificate(facts: EraseFacts<'_>) -> Result<EraseCertificate, String> {
                 l.id
             ),
         }),
+        first_start: lease.and_then(|l| l.first_start.clone()),
         not_done,
         attestation: "agent unattested".into(),
         network_isolation: "network isolation: not by Billet".into(),

@@ -77,7 +77,7 @@ pub(crate) fn wiped(draft: &mut Draft<'_>, boot: BootId, drives: &[DriveErase]) 
     draft.change_lease(|l| l.before_reinstall = None);
     let ordered = draft
         .lease()
-        .map_or_else(Vec::new, |l| storage::others(l, draft.m()));
+        .map_or_else(Vec::new, |l| storage::to_wipe(l, draft.m()));
     if let Some(failure) = verdict::erase_failure(&ordered, drives, &[]) {
         procedure::cannot_deploy(draft, &format!("wipe failed: {failure}"));
         return;
@@ -98,6 +98,10 @@ pub(crate) fn wiped(draft: &mut Draft<'_>, boot: BootId, drives: &[DriveErase]) 
         "lease.drives_erased",
         serde_json::json!({ "drives": told, "read_back": false }),
     );
+    let prepared = draft.m().warm.prepared.as_ref();
+    if prepared.is_some_and(|p| ordered.contains(&p.drive)) {
+        draft.machine().warm.prepared = None;
+    }
     for drive in drives {
         if let Some(method) = drive.method {
             let nist = method.nist();
@@ -265,7 +269,10 @@ pub(crate) fn give_up(draft: &mut Draft<'_>, why: &str) {
             LeaseState::Measuring => Some(("not measured", "lease.not_measured")),
             _ => None,
         });
-    let from_disk = matches!(draft.m().step, Step::DiskBoot { .. } | Step::FirstBoot);
+    let from_disk = matches!(
+        draft.m().step,
+        Step::DiskBoot { .. } | Step::FirstBoot { .. }
+    );
     if let Some((word, action)) = untouched
         && !from_disk
     {

@@ -3,10 +3,12 @@
 use billet_model::{
     BootId,
     inventory::Inventory,
+    lease::LeaseState,
     lifecycle::{Health, HoldKind, Lifecycle},
     measure::{MeasuredWhen, Measurement},
     operation::{OperationKind, OperationState},
     step::{AfterRotation, EraseRecord, Goal, RamdiskStep, Step},
+    warm::FirstStart,
     work::{
         DriveErase, DriveRef, DriveVerify, TestResult, TpmClear, Verdict, WorkFailure, WorkKind,
         WorkOutcome, WriteReport,
@@ -17,7 +19,7 @@ use crate::{
     decision::Draft,
     disk, inspection, procedure, ramdisk, rotate, settings, shelve,
     verdict::{self, EraseFacts},
-    visit,
+    visit, warm, warm_start,
 };
 
 pub(crate) fn working(draft: &mut Draft<'_>, kind: WorkKind, boot: BootId) {
@@ -62,8 +64,15 @@ fn finished(draft: &mut Draft<'_>, kind: WorkKind, boot: BootId, outcome: WorkOu
         (WorkKind::Inspect, WorkOutcome::Inspected { inventory }) => {
             inspected(draft, boot, *inventory);
         }
-        (WorkKind::Test, WorkOutcome::Tested { results }) => tested(draft, results),
+        (WorkKind::Test, WorkOutcome::Tested { results }) => tested(draft, boot, results),
         (WorkKind::Write, WorkOutcome::Written(report)) => written(draft, boot, report),
+        (WorkKind::Prepare, WorkOutcome::Prepared(report)) => {
+            warm::prepared(draft, boot, &report);
+        }
+        (WorkKind::Trial, WorkOutcome::Starting(_)) => warm::trial_starts(draft),
+        (WorkKind::Start, WorkOutcome::Starting(report)) => {
+            warm_start::starting(draft, boot, report);
+        }
         (WorkKind::Measure, WorkOutcome::Measured(found)) => {
             visit::measured(draft, boot, found);
         }
@@ -91,6 +100,7 @@ fn finished(draft: &mut Draft<'_>, kind: WorkKind, boot: BootId, outcome: WorkOu
 fn failed(draft: &mut Draft<'_>, kind: WorkKind, how: WorkFailure, detail: &str) {
     let why = format!("{kind} failed: {detail}");
     match (kind, how) {
+        (WorkKind::Prepare | WorkKind::Trial, _) => warm::not_done(draft, kind, how, &why),
         (
             WorkKind::Write,
             WorkFailure::ImageCorrupt
@@ -184,7 +194,7 @@ pub(crate) fn give(draft: &mut Draft<'_>, boot: BootId, kind: WorkKind) {
     }
 }
 
-fn tested(draft: &mut Draft<'_>, results: Vec<TestResult>) {
+fn tested(draft: &mut Draft<'_>, boot: BootId, results: Vec<TestResult>) {
     let failures: Vec<String> = results
         .iter()
         .filter(|r| r.verdict == Verdict::Failed)
@@ -203,7 +213,9 @@ fn tested(draft: &mut Draft<'_>, results: Vec<TestResult>) {
     if failures.is_empty() {
         let left = !draft.m().upkeep.left.is_empty();
         draft.machine().health = if left { Health::Degraded } else { Health::Ok };
-        shelve::begin(draft);
+        if !warm::stays(draft, boot) {
+            shelve::begin(draft, "tested; powering off");
+        }
     } else {
         draft.machine().health = Health::Failed;
         let detail = format!("tests failed: {}", failures.join("; "));
@@ -244,6 +256,10 @@ fn written(draft: &mut Draft<'_>, boot: BootId, mut report: WriteReport) {
     draft.change_lease(|lease| {
         lease.written = Some(report);
         lease.before_reinstall = None;
+        if lease.state == LeaseState::Reinstalling {
+            let why = "it was reinstalled: that goes through firmware";
+            lease.first_start = Some(FirstStart::cold(vec![why.into()]));
+        }
         lease.measurements.clear();
     });
     if let Some(found) = found {
@@ -256,6 +272,17 @@ fn written(draft: &mut Draft<'_>, boot: BootId, mut report: WriteReport) {
             changes,
         };
         visit::keep(draft, measurement);
+    }
+    let root = visit::root_serial(draft);
+    let prepared = draft.m().warm.prepared.as_ref();
+    let prepared = prepared.is_some_and(|p| p.drive.serial == root);
+    let stood = prepared && warm_start::stands_prepared(draft);
+    if prepared {
+        draft.machine().warm.prepared = None;
+    }
+    if warm_start::is_warm(draft, boot) {
+        warm_start::begin(draft, boot, stood);
+        return;
     }
     disk::begin(draft, "the image is written and read back; powering off");
 }
@@ -305,6 +332,7 @@ fn verified(draft: &mut Draft<'_>, boot: BootId, drives: &[DriveVerify], tpm: Tp
             let machine = draft.machine();
             machine.may_hold_data = false;
             machine.upkeep.struck.clear();
+            machine.warm.prepared = None;
             let record = machine.erase.take().unwrap_or_default();
             machine.attempts = 0;
             release_lease(draft);
@@ -319,7 +347,6 @@ fn verified(draft: &mut Draft<'_>, boot: BootId, drives: &[DriveVerify], tpm: Tp
 
 /// The erase is accepted: the machine is nobody's from here on.
 fn release_lease(draft: &mut Draft<'_>) {
-    use billet_model::lease::LeaseState;
     if draft.m().lease.is_none() {
         return;
     }
@@ -341,6 +368,9 @@ fn release_lease(draft: &mut Draft<'_>) {
 pub(crate) fn begin_inspection(draft: &mut Draft<'_>, why: &str) {
     draft.lifecycle(Lifecycle::Inspecting, why);
     draft.machine().attempts = 0;
+    // Whoever wants it tested wants that tried again too.
+    draft.machine().warm.trial = None;
+    draft.machine().warm.failed = None;
     let hold = draft.machine().hold.take();
     let accounts = hold.is_some_and(|h| h.kind == HoldKind::BmcAccounts);
     if draft.m().upkeep.next_password.is_some() {

@@ -5,8 +5,8 @@ use billet_model::{
     Time,
     measure::{ChunkCount, Measured},
     work::{
-        Canary, DriveErase, DriveRef, DriveVerify, EraseMethod, Task, TestResult, TpmClear,
-        Verdict, Work, WorkFailure, WorkOutcome, WriteReport,
+        Canary, DriveErase, DriveRef, DriveVerify, EraseMethod, StartReport, Task, TestResult,
+        TpmClear, Verdict, Work, WorkFailure, WorkOutcome, WriteOrder, WriteReport,
     },
 };
 
@@ -64,6 +64,7 @@ pub(crate) fn write_piece(metal: &mut Metal, task: &Task, last: bool) -> Vec<Str
                 disk.holds.insert(owner);
                 written.push(disk.serial.clone());
             }
+            metal.prepared = None;
             if last {
                 let phone = order
                     .seed
@@ -77,8 +78,24 @@ pub(crate) fn write_piece(metal: &mut Metal, task: &Task, last: bool) -> Vec<Str
             }
             written
         }
+        Work::Prepare(order) => {
+            metal.installed = None;
+            metal.prepared = None;
+            if last {
+                let kernel = metal.agent.as_ref().map(|a| a.kernel.clone());
+                let serial = order.drive.serial.clone();
+                metal.prepared = Some((order.image.clone(), serial, kernel.unwrap_or_default()));
+                metal.installed = Some(Installed {
+                    owner: Owner::Everyone,
+                    phone: None,
+                    booted: true,
+                });
+            }
+            vec![order.drive.serial.clone()]
+        }
         Work::Erase(_) => {
             metal.installed = None;
+            metal.prepared = None;
             if last {
                 metal.disks.iter_mut().for_each(erase);
                 metal.off_after_erase = false;
@@ -97,7 +114,6 @@ pub(crate) fn write_piece(metal: &mut Metal, task: &Task, last: bool) -> Vec<Str
         | Work::Verify(_)
         | Work::Rescue(_)
         | Work::Measure(_)
-        | Work::Prepare(_)
         | Work::Start(_)
         | Work::Trial(_) => Vec::new(),
     }
@@ -142,17 +158,16 @@ pub(crate) fn outcome(metal: &Metal, task: &Task) -> WorkOutcome {
         Work::Test { .. } => WorkOutcome::Tested {
             results: metal.disks.iter().map(test).collect(),
         },
-        Work::Write(order) => WorkOutcome::Written(WriteReport {
-            image: order.image.clone(),
-            written_bytes: SIZE / 4,
-            discarded_bytes: SIZE / 4,
-            verified_bytes: SIZE / 4,
-            resumed: 0,
-            root_bytes: None,
-            kernel_args: None,
-            measured: Some(Box::new(measured(&order.image))),
-            changes: Vec::new(),
-        }),
+        Work::Write(order) => WorkOutcome::Written(report(&order.image)),
+        Work::Prepare(order) => WorkOutcome::Prepared(report(&order.image)),
+        Work::Start(order) => {
+            let own = Owner::Lease(order.lease);
+            match metal.installed.as_ref().is_some_and(|i| i.owner == own) {
+                true => starting("/boot/vmlinuz"),
+                false => no_kexec(),
+            }
+        }
+        Work::Trial(_) => starting("the ramdisk"),
         Work::Measure(order) => WorkOutcome::Measured(measured(&order.image)),
         Work::Rescue(_) => WorkOutcome::Rescuing {
             host_keys: vec!["ssh-ed25519 AAAA".into()],
@@ -173,11 +188,54 @@ pub(crate) fn outcome(metal: &Metal, task: &Task) -> WorkOutcome {
                 .collect(),
             tpm: TpmClear::None,
         },
-        Work::Prepare(_) | Work::Start(_) | Work::Trial(_) => WorkOutcome::Failed {
-            kind: WorkFailure::Other,
-            detail: format!("not known how to {}", task.work.word()),
-        },
     }
+}
+
+fn report(image: &str) -> WriteReport {
+    WriteReport {
+        image: image.to_owned(),
+        written_bytes: SIZE / 4,
+        discarded_bytes: SIZE / 4,
+        verified_bytes: SIZE / 4,
+        resumed: 0,
+        root_bytes: None,
+        kernel_args: None,
+        measured: Some(Box::new(measured(image))),
+        changes: Vec::new(),
+    }
+}
+
+fn starting(kernel: &str) -> WorkOutcome {
+    WorkOutcome::Starting(StartReport {
+        kernel: kernel.into(),
+        initrd: None,
+        cmdline: String::new(),
+        done: Vec::new(),
+    })
+}
+
+/// No kernel could be loaded.
+pub(crate) fn no_kexec() -> WorkOutcome {
+    WorkOutcome::Failed {
+        kind: WorkFailure::Kexec,
+        detail: "no kernel could be loaded".into(),
+    }
+}
+
+/// The image does not stand there as the order says.
+pub(crate) fn not_prepared() -> WorkOutcome {
+    WorkOutcome::Failed {
+        kind: WorkFailure::Other,
+        detail: "that drive was not prepared with this image in this boot".into(),
+    }
+}
+
+/// Whether the image was put on that drive before, by this same agent.
+pub(crate) fn stands(metal: &Metal, order: &WriteOrder) -> bool {
+    let kernel = metal.agent.as_ref().map(|a| &a.kernel);
+    metal.prepared.as_ref().is_some_and(|(image, serial, by)| {
+        *image == order.image && *serial == order.drive.serial && Some(by) == kernel
+    })
 }
 
 fn measured(image: &str) -> Measured {

@@ -9,6 +9,7 @@ mod put_back;
 mod record;
 mod tenants;
 mod waits;
+mod warm;
 mod writes;
 
 use billet_evidence::TrustedKeys;
@@ -70,6 +71,18 @@ pub(crate) enum Seen<'a> {
         machine: Option<&'a Machine>,
         metal: &'a Metal,
     },
+    /// An agent put an image on a drive for nobody yet.
+    Prepared {
+        image: &'a str,
+        /// Whether every project may see the image.
+        everyones: bool,
+        lease: Option<&'a Lease>,
+    },
+    /// An agent started another kernel by kexec.
+    Jumped {
+        metal: &'a Metal,
+        lease: Option<&'a Lease>,
+    },
     /// The ramdisk came up.
     Ramdisk { lease: Option<&'a Lease> },
     /// A system came up from the drive.
@@ -129,6 +142,7 @@ pub(crate) fn all(
         Box::new(changes::Media::new(machines)),
         Box::new(writes::NoLateWrite::default()),
         Box::new(handover::Handover::default()),
+        Box::new(warm::Warm),
         Box::new(tenants::TenantsOwn::default()),
         Box::new(put_back::PutBack),
         Box::new(record::OnRecord::default()),

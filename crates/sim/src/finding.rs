@@ -113,6 +113,9 @@ pub enum Violation {
     /// A lease is active without its system being there.
     #[error("handover: {0}")]
     NotUp(String),
+    /// A machine that waits warm, or was started by kexec, is not as it must be.
+    #[error("warm: {0}")]
+    Warm(String),
     /// A drive of a tenant's was written that the tenant did not name.
     #[error("the tenant's own: drive {drive} of lease {lease} was written")]
     TenantsDrive {
@@ -155,6 +158,7 @@ impl Violation {
             Self::Touched(_) => "enrolment only reads",
             Self::InsertedOn | Self::NotEjected(_) => "media",
             Self::NotUp(_) => "handover",
+            Self::Warm(_) => "warm",
             Self::Unkept | Self::LockedOut => "never locked out",
             Self::NotPutBack(_) => "put back",
             Self::TenantsDrive { .. } | Self::TakenBack(_) | Self::FormerBoot(_) => {

@@ -18,6 +18,8 @@ pub(crate) enum Owner {
     Before,
     /// The tenant of a lease.
     Lease(LeaseId),
+    /// An image that is for everyone, put there for nobody yet.
+    Everyone,
 }
 
 /// How a drive takes an erase.
@@ -93,6 +95,9 @@ pub(crate) struct Metal {
     pub disks: Vec<Disk>,
     pub installed: Option<Installed>,
     pub former: Option<Former>,
+    /// The image that was put on a drive for nobody yet, on which, and by which
+    /// kernel's agent.
+    pub prepared: Option<(String, String, String)>,
     pub agent: Option<Agent>,
     pub settings: FirmwareSettings,
     /// BIOS attributes that hold from the next boot on.
@@ -158,6 +163,7 @@ impl Metal {
                 booted: true,
             }),
             former: None,
+            prepared: None,
             agent: None,
             settings: settings(),
             bios_next: std::collections::BTreeMap::new(),
@@ -224,6 +230,13 @@ impl Metal {
         self.life += 1;
         self.settings.bios.append(&mut self.bios_next);
         self.running = Running::Firmware;
+        self.agent = None;
+    }
+
+    /// Another kernel is started, with no pass through firmware.
+    pub fn kexec(&mut self, running: Running) {
+        self.life += 1;
+        self.running = running;
         self.agent = None;
     }
 

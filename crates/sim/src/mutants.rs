@@ -6,11 +6,13 @@ use billet_model::{
     lease::{ActiveBecause, BeforeReinstall, LeaseState},
     lifecycle::{Lifecycle, Power, PowerReading},
     machine::Machine,
-    step::{DiskStep, EraseRecord, Goal, Pending, RamdiskStep, ShelveStep, Step},
+    step::{DiskStep, EraseRecord, Goal, Pending, RamdiskStep, ShelveStep, Step, WarmingStep},
     upkeep::Restoration,
     work::{WorkKind, WorkOutcome},
 };
-use billet_plan::{AuditNote, Decision, Effect, Facts, PasswordWrite, next_step};
+use billet_plan::{
+    AuditNote, Decision, Effect, Facts, PasswordWrite, next_step, warm_choice::Wish,
+};
 use jiff::SignedDuration;
 
 /// A planted bug.
@@ -174,6 +176,26 @@ pub static ALL: &[Mutant] = &[
         "says that what a lease left was put back, and asks for nothing",
         restores_on_paper,
     ),
+    mutant(
+        "private-image",
+        "puts a project's own image on a machine before its lease",
+        private_image,
+    ),
+    mutant(
+        "warm-medium-stays",
+        "does not take the boot medium out of a machine that waits warm",
+        warm_medium_stays,
+    ),
+    mutant(
+        "warm-unwatched",
+        "does not watch over a machine that waits warm",
+        warm_unwatched,
+    ),
+    mutant(
+        "no-fallback",
+        "calls a lease active once its kernel is started",
+        no_fallback,
+    ),
     Mutant {
         name: "always-yes",
         story: "an agent may always write",
@@ -216,7 +238,7 @@ fn no_settle(facts: &Facts<'_>) -> Decision {
 
 fn no_settle_at_handover(facts: &Facts<'_>) -> Decision {
     with(facts, |m| {
-        if matches!(m.step, Step::FirstBoot | Step::DiskBoot { .. }) {
+        if matches!(m.step, Step::FirstBoot { .. } | Step::DiskBoot { .. }) {
             m.uncertain_since = None;
         }
     })
@@ -419,7 +441,7 @@ fn medium_while_on(facts: &Facts<'_>) -> Decision {
 
 fn active_unheard(facts: &Facts<'_>) -> Decision {
     let lease = facts.lease.cloned().map(|mut lease| {
-        if facts.machine.step == Step::FirstBoot {
+        if matches!(facts.machine.step, Step::FirstBoot { .. }) {
             lease.active_because = Some(ActiveBecause::PortAnswered);
         }
         lease
@@ -471,7 +493,7 @@ fn for_ever(facts: &Facts<'_>) -> Decision {
             Step::Ramdisk {
                 at: RamdiskStep::AwaitAgent,
                 ..
-            } | Step::FirstBoot
+            } | Step::FirstBoot { .. }
         )
     {
         waiting.deadline = facts.now + SignedDuration::from_hours(1000);
@@ -599,6 +621,57 @@ fn no_way_back(facts: &Facts<'_>) -> Decision {
     });
     machine.step = Step::ReadSettings { then: Goal::Erase };
     decision
+}
+
+fn private_image(facts: &Facts<'_>) -> Decision {
+    let mut facts = facts.clone();
+    if let Some(Wish::Warm { image: Some(image) }) = &mut facts.wish {
+        image.digest = format!("sha256:{}", crate::sim::OWN);
+    }
+    next_step(&facts)
+}
+
+fn warm_medium_stays(facts: &Facts<'_>) -> Decision {
+    with(facts, |m| {
+        if let Step::Warming { at, .. } = &mut m.step
+            && *at == WarmingStep::Eject
+        {
+            *at = WarmingStep::SetBoot;
+        }
+    })
+}
+
+fn warm_unwatched(facts: &Facts<'_>) -> Decision {
+    let waits = matches!(facts.machine.step, Step::Warm { .. });
+    if !waits || facts.machine.pending.is_some() {
+        return next_step(facts);
+    }
+    // It believes for ever that the agent was heard just now.
+    let boot = facts.boot.map(|b| billet_model::step::Boot {
+        seen_at: Some(facts.now),
+        ..b.clone()
+    });
+    let mut machine = facts.machine.clone();
+    if let Some(power) = &mut machine.power {
+        power.power = Power::On;
+    }
+    next_step(&Facts {
+        machine: &machine,
+        boot: boot.as_ref(),
+        ..facts.clone()
+    })
+}
+
+fn no_fallback(facts: &Facts<'_>) -> Decision {
+    let by = matches!(facts.machine.step, Step::FirstBoot { by: Some(_) });
+    let mut lease = facts.lease.cloned();
+    if by && let Some(lease) = &mut lease {
+        lease.active_because = Some(ActiveBecause::PortAnswered);
+    }
+    next_step(&Facts {
+        lease: lease.as_ref(),
+        ..facts.clone()
+    })
 }
 
 fn password_unkept(facts: &Facts<'_>) -> Decision {

@@ -1,7 +1,10 @@
 //! Agents' messages: sent, lost, late, answered, and what an agent makes of them.
 
 use billet_control::AgentError;
-use billet_model::work::Progress;
+use billet_model::{
+    step::Step,
+    work::{Progress, Work, WorkOutcome},
+};
 use billet_protocol::agent::{CONFIRM_SECONDS, Hello};
 use jiff::SignedDuration;
 
@@ -10,8 +13,8 @@ use crate::{
     calls::{Answer, Call},
     check::Seen,
     event::Event,
-    metal::Temper,
-    sim::{Sim, SimError, show},
+    metal::{Owner, Running, Temper},
+    sim::{OWN, Sim, SimError, show},
 };
 
 /// When an agent stops to wait for an answer.
@@ -38,6 +41,9 @@ impl Sim {
                 };
                 self.say(m, Call::Hello { token, hello });
             }
+            At::Idle if !self.quiet && self.dice.per_mille(1) => {
+                self.note(m, "the agent hangs while it waits");
+            }
             At::Idle => self.say(m, Call::Task { token }),
             At::Telling { task, outcome } => {
                 let task = task.id;
@@ -53,7 +59,12 @@ impl Sim {
             At::Doing {
                 task, done, pieces, ..
             } if done >= pieces => {
-                let outcome = Box::new(agent::outcome(metal, &task));
+                let starts = matches!(task.work, Work::Start(_) | Work::Trial(_));
+                let fails = starts && !self.quiet && self.dice.per_mille(100);
+                let outcome = Box::new(match fails {
+                    true => agent::no_kexec(),
+                    false => agent::outcome(metal, &task),
+                });
                 if let Some(agent) = &mut metal.agent {
                     agent.at = At::Telling { task, outcome };
                 }
@@ -87,6 +98,20 @@ impl Sim {
         token: String,
     ) {
         let writes = task.work.word().writes();
+        if let Work::Write(order) = &task.work
+            && order.prepared
+            && done == 0
+            && !agent::stands(&self.machines[m].metal, order)
+        {
+            // It looks before it takes that for granted.
+            if let Some(agent) = &mut self.machines[m].metal.agent {
+                let outcome = Box::new(agent::not_prepared());
+                let task = Box::new(task);
+                agent.at = At::Telling { task, outcome };
+            }
+            self.again(m, SignedDuration::from_millis(10));
+            return;
+        }
         let good = SignedDuration::from_secs(i64::try_from(CONFIRM_SECONDS).unwrap_or(0));
         if writes && yes.is_none_or(|asked| self.now.duration_since(asked) > good) {
             let task = task.id;
@@ -121,6 +146,17 @@ impl Sim {
                     metal: &one.metal,
                 },
             );
+            if let Work::Prepare(order) = &task.work {
+                let lease = self.machines[m].lease.clone();
+                self.see(
+                    m,
+                    &Seen::Prepared {
+                        image: &order.image,
+                        everyones: !order.image.ends_with(OWN),
+                        lease: lease.as_ref(),
+                    },
+                );
+            }
             self.note(
                 m,
                 format!("the agent writes for {} ({})", task.id, task.work.word()),
@@ -146,6 +182,38 @@ impl Sim {
             let pause = self.dice.seconds(1, 9);
             self.again(m, pause);
         }
+    }
+
+    /// What the agent loaded is started.
+    fn jumps(&mut self, m: usize, work: &Work) {
+        let hangs = !self.quiet && self.dice.per_mille(80);
+        let running = match work {
+            _ if hangs => Running::Nothing,
+            Work::Trial(order) => Running::Ramdisk(order.next),
+            Work::Start(order) => Running::System(Owner::Lease(order.lease)),
+            _ => return,
+        };
+        self.note(m, format!("kexec starts {running:?}"));
+        let pause = self.dice.seconds(2, 15);
+        self.machines[m].metal.kexec(running.clone());
+        let life = self.machines[m].metal.life;
+        match running {
+            Running::Ramdisk(_) => self.after(pause, Event::RamdiskUp { m, life }),
+            Running::System(_) => self.after(pause, Event::SystemUp { m, life }),
+            Running::Nothing | Running::Firmware => {}
+        }
+        self.count("kernels started by kexec");
+        let one = &self.machines[m];
+        show(
+            &mut self.checkers,
+            &mut self.findings,
+            self.now,
+            m,
+            &Seen::Jumped {
+                metal: &one.metal,
+                lease: one.lease.as_ref(),
+            },
+        );
     }
 
     /// The agent goes on after a pause.
@@ -249,6 +317,8 @@ impl Sim {
 
     /// The agent hears an answer.
     pub fn told(&mut self, m: usize, life: u64, number: u64, call: &Call, answer: Answer) {
+        let stored = self.machines[m].stored.as_ref();
+        let waits = stored.is_some_and(|s| matches!(s.step, Step::Warm { .. }));
         let metal = &mut self.machines[m].metal;
         if metal.life != life {
             return;
@@ -272,6 +342,13 @@ impl Sim {
             );
             return;
         }
+        if let (Answer::Done(Ok(())), At::Telling { task, outcome }) = (&answer, &agent.at)
+            && matches!(**outcome, WorkOutcome::Starting(_))
+        {
+            let work = task.work.clone();
+            self.jumps(m, &work);
+            return;
+        }
         let confirms = matches!(call, Call::Confirm { .. });
         let mut pause = self.dice.millis(100, 1500);
         match answer {
@@ -291,6 +368,8 @@ impl Sim {
                     yes: None,
                 };
             }
+            // Who waits for hours asks less often, for time's sake.
+            Answer::Task(Ok(None)) if waits => pause = self.dice.seconds(20, 45),
             Answer::Task(Ok(None)) => pause = self.dice.seconds(3, 12),
             Answer::Confirm(Ok(true)) if confirms => {
                 // Between the yes and the write anything may take its time.

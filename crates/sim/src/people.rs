@@ -397,10 +397,11 @@ impl Sim {
         self.names += 1;
         let name: Name = format!("l{}", self.names).parse().ok()?;
         let project = self.dice.pick(&self.projects)?;
-        let image = if self.dice.per_mille(700) {
-            "debian"
-        } else {
-            "bare"
+        let owner = self.projects.first().map(|p| p.id) == Some(project.id);
+        let image = match self.dice.number(0, 9) {
+            0..5 if owner => crate::sim::OWN,
+            0..7 => "debian",
+            _ => "bare",
         };
         let term_seconds = self
             .dice
@@ -415,7 +416,7 @@ impl Sim {
                 machine_type: "plain.1x".parse().ok()?,
                 site: None,
                 image: image.into(),
-                ssh_keys: if image == "debian" {
+                ssh_keys: if image != "bare" {
                     vec![KEY.into()]
                 } else {
                     Vec::new()
@@ -423,6 +424,7 @@ impl Sim {
                 user_data: None,
                 kernel_args: Vec::new(),
                 root_drive: billet_model::storage::RootDrive::default(),
+                cold: self.dice.per_mille(150),
                 tags: std::collections::BTreeMap::new(),
                 term_seconds,
             }),

@@ -109,6 +109,13 @@ impl Sim {
         Ok(())
     }
 
+    /// Whether the agent of a boot really runs.
+    fn is_there(&self, m: usize, boot: billet_model::BootId) -> bool {
+        let metal = &self.machines[m].metal;
+        let runs = matches!(metal.running, crate::metal::Running::Ramdisk(b) if b == boot);
+        metal.on && runs && metal.agent.is_some()
+    }
+
     /// Every machine is in a good state, or a typed hold; no lease hangs.
     pub fn at_the_end(&mut self) -> Result<(), SimError> {
         let store = self.core.store.clone();
@@ -124,9 +131,13 @@ impl Sim {
                     .hold
                     .as_ref()
                     .is_some_and(|h| h.kind == HoldKind::BmcAccounts);
-            // A rescue lasts until its tenant ends it.
+            // A rescue lasts until its tenant ends it. One that is to wait warm may
+            // just be begun anew.
+            let begun = self.now.duration_since(machine.step_since) < SETTLED
+                && machine.lifecycle == Lifecycle::Available;
             let still = matches!(machine.step, Step::Rest | Step::Rescue { .. });
-            let rests = still && machine.operation.is_none();
+            let warm = matches!(machine.step, Step::Warm { boot } if self.is_there(m, boot));
+            let rests = (still || warm || begun) && machine.operation.is_none();
             let good = match machine.lifecycle {
                 Lifecycle::Available | Lifecycle::Active | Lifecycle::Retired => rests,
                 Lifecycle::Quarantined => (broken || kept) && rests && machine.hold.is_some(),

@@ -85,6 +85,7 @@ impl Sim {
                 ),
                 power: self.power_as_told(m),
             },
+            BmcRequest::ReadWatts => BmcFact::Watts { watts: Some(180) },
             BmcRequest::ReadSettings => BmcFact::Settings {
                 settings: self.machines[m].metal.settings.clone(),
             },

@@ -12,6 +12,7 @@ use billet_model::{
     machine::Machine,
     people::{Actor, Organisation, Project},
     site::{ExpectedParts, MachineType, Site},
+    warm::WarmPolicy,
 };
 use billet_plan::Policy;
 use billet_store::{Batch, Store, StoreError, StoreUrl, Write};
@@ -159,6 +160,10 @@ pub fn policy() -> Policy {
         work_stall: s(600),
         first_boot_deadline: s(900),
         look: s(1800),
+        kexec_deadline: s(600),
+        trial_deadline: s(200),
+        warm_again: s(900),
+        warm_refresh: SignedDuration::from_hours(8),
         probe: s(20),
         backoff: s(4),
         canaries: 2,
@@ -166,6 +171,9 @@ pub fn policy() -> Policy {
         ..Policy::default()
     }
 }
+
+/// The first project's own image, by name: its digest ends with it.
+pub(crate) const OWN: &str = "own";
 
 /// Carries out a simulation.
 ///
@@ -212,6 +220,8 @@ impl Sim {
             decide: options.mutant.map_or(billet_plan::next_step, |m| m.decide),
             servers: vec!["https://10.0.0.1".into()],
             authority: "authority".into(),
+            ramdisk: Some("sha256:ramdisk".into()),
+            warm: billet_control::WarmChoices::default(),
             changed: tokio::sync::Notify::new(),
         });
         let mut dice = Dice::new(options.seed);
@@ -278,17 +288,26 @@ impl Sim {
                 name: "plain.1x".parse()?,
                 description: String::new(),
                 expected: ExpectedParts::default(),
+                warm: WarmPolicy {
+                    count: u32::try_from(self.options.machines / 4).unwrap_or(u32::MAX),
+                    ..WarmPolicy::default()
+                },
                 created_at: self.now,
             }));
         for project in &self.projects {
             batch = batch.with(Write::PutProject(project.clone()));
         }
-        for (name, cloud_init) in [("debian", true), ("bare", false)] {
+        let own = self.projects.first().map(|p| p.id);
+        for (name, project, cloud_init) in [
+            ("debian", None, true),
+            ("bare", None, false),
+            (OWN, own, true),
+        ] {
             let name: Name = name.parse()?;
             batch = batch.with(Write::PutImage(Box::new(Image {
                 id: core.new_id(),
                 name: name.clone(),
-                project: None,
+                project,
                 description: String::new(),
                 origin: "upload".into(),
                 checksum: None,

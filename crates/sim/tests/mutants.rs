@@ -75,5 +75,9 @@ mutants! {
     password_unkept "password-unkept";
     password_forgotten "password-forgotten";
     restores_on_paper "restores-on-paper";
+    private_image "private-image";
+    warm_medium_stays "warm-medium-stays";
+    warm_unwatched "warm-unwatched";
+    no_fallback "no-fallback";
     always_yes "always-yes";
 }

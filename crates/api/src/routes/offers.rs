@@ -1,6 +1,6 @@
 //! Offers: what is free, and what it is. Nothing here says which machines.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::{Json, extract::State};
 use billet_model::{
@@ -9,6 +9,7 @@ use billet_model::{
     lifecycle::Lifecycle,
     machine::Machine,
 };
+use billet_plan::placement;
 use billet_store::MachineFilter;
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -16,6 +17,10 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::see;
 use crate::{app::App, extract::Query, lookup, problem::Failure};
+
+/// Most available machines of a type at a site that are looked at for those that
+/// wait warm.
+const MOST_LOOKED_AT: usize = 10_000;
 
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(list_offers))
@@ -91,9 +96,15 @@ async fn offer(
     total: u32,
 ) -> Result<Offer, Failure> {
     let read = app.store().machine_type_by_name(&machine_type).await;
-    let description = see("machine types", read)?.map_or_else(String::new, |t| t.description);
+    let found = see("machine types", read)?;
+    let wants_warm = found.as_ref().is_some_and(|t| t.warm.count > 0);
+    let description = found.map_or_else(String::new, |t| t.description);
     let site = see("sites", app.store().site(site).await)?
         .ok_or_else(|| Failure::internal("reading offers", &"a machine's site is gone"))?;
+    let warm = match wants_warm {
+        true => Warm::of(app, &machine_type, site.id).await?,
+        false => Warm::default(),
+    };
     let sample = sample(app, &machine_type, site.id).await?;
     let inventory = sample.as_ref().and_then(|m| m.inventory.as_ref());
     let sum = |sizes: &mut dyn Iterator<Item = u64>| sizes.sum();
@@ -110,6 +121,9 @@ async fn offer(
         site: site.name,
         jurisdiction: site.jurisdiction,
         free,
+        warm: warm.machines,
+        warm_images: warm.images,
+        warm_watts: warm.watts,
         total,
         gpus: inventory.map_or(0, |i| u32::try_from(i.gpus.len()).unwrap_or(u32::MAX)),
         gpu_model: inventory.and_then(|i| i.gpus.first()?.model.clone()),
@@ -119,6 +133,42 @@ async fn offer(
         emulation: sample.as_ref().map(|m| m.emulation).unwrap_or_default(),
         notes,
     })
+}
+
+/// The free machines of a type at a site that wait warm.
+#[derive(Default)]
+struct Warm {
+    machines: u32,
+    images: Vec<Name>,
+    watts: Option<u32>,
+}
+
+impl Warm {
+    async fn of(app: &App, machine_type: &Name, site: SiteId) -> Result<Self, Failure> {
+        let filter = MachineFilter {
+            lifecycle: Some(Lifecycle::Available),
+            site: Some(site),
+            machine_type: Some(machine_type.clone()),
+            ..MachineFilter::default()
+        };
+        let machines = app.store().machines(&filter, None, MOST_LOOKED_AT).await;
+        let mut machines = see("machines", machines)?;
+        machines.retain(|m| placement::is_free(m) && placement::is_warm(m));
+        let mut images = BTreeSet::new();
+        for prepared in machines.iter().filter_map(|m| m.warm.prepared.as_ref()) {
+            let image = see("images", app.store().image(prepared.image).await)?;
+            images.extend(image.filter(|i| i.project.is_none()).map(|i| i.name));
+        }
+        let drawn = machines.iter().filter_map(|m| m.warm.idle?.watts);
+        let (sum, measured) = drawn.fold((0_u64, 0), |(s, n), w| (s + u64::from(w), n + 1));
+        Ok(Self {
+            machines: u32::try_from(machines.len()).unwrap_or(u32::MAX),
+            images: images.into_iter().collect(),
+            watts: sum
+                .checked_div(measured)
+                .and_then(|w| u32::try_from(w).ok()),
+        })
+    }
 }
 
 /// A machine of the type at the site, a free one if there is one, that was inspected.

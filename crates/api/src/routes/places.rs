@@ -7,8 +7,8 @@ use axum::{
     response::Response,
 };
 use billet_model::{
-    MachineTypeId, SiteId,
-    api::{NewMachineType, NewSite, Page, Problem},
+    MachineTypeId, Name, SiteId,
+    api::{MachineTypeChange, NewMachineType, NewSite, Page, Problem},
     site::{MachineType, Site},
 };
 use billet_store::{Batch, Write};
@@ -31,7 +31,11 @@ pub(super) fn router() -> OpenApiRouter<App> {
         .routes(routes!(list_sites, create_site))
         .routes(routes!(show_site, delete_site))
         .routes(routes!(list_machine_types, create_machine_type))
-        .routes(routes!(show_machine_type, delete_machine_type))
+        .routes(routes!(
+            show_machine_type,
+            change_machine_type,
+            delete_machine_type
+        ))
 }
 
 /// List sites
@@ -124,11 +128,14 @@ async fn create_machine_type(
     bearer: Bearer,
     Body(new): Body<NewMachineType>,
 ) -> Result<Response, Failure> {
+    let warm = new.warm.unwrap_or_default();
+    warm_images(&app, &warm.images).await?;
     let machine_type = MachineType {
         id: app.control().new_id(),
         name: new.name,
         description: new.description,
         expected: new.expected,
+        warm,
         created_at: app.now(),
     };
     let row = app
@@ -150,6 +157,57 @@ async fn show_machine_type(
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     respond::one(&headers, &lookup::machine_type(&app, &text).await?, None)
+}
+
+/// Change a machine type
+///
+/// What is absent stays as it was. How many of its machines wait warm, and with
+/// which images, is seen to from then on; leases are left alone.
+#[utoipa::path(patch, path = "/v1/machine-types/{machine_type}", tag = "places",
+    request_body = MachineTypeChange, responses((status = 200, body = MachineType)))]
+async fn change_machine_type(
+    State(app): State<App>,
+    bearer: Bearer,
+    Of(text): Of,
+    Body(change): Body<MachineTypeChange>,
+) -> Result<Response, Failure> {
+    let before = lookup::machine_type(&app, &text).await?;
+    let mut now = before.clone();
+    if let Some(images) = change.warm_images {
+        warm_images(&app, &images).await?;
+        now.warm.images = images;
+    }
+    now.description = change.description.unwrap_or(now.description);
+    now.expected = change.expected.unwrap_or(now.expected);
+    now.warm.count = change.warm.unwrap_or(now.warm.count);
+    now.warm.cold = change.cold.unwrap_or(now.warm.cold);
+    if now != before {
+        let row = app
+            .row(&bearer.actor(), "machine_type.change")
+            .detail(json!({ "machine_type": now.id, "was": before, "is": now }));
+        let write = Write::PutMachineType(now.clone());
+        let batch = Batch::new().with(write).audited(row);
+        app.commit("changing a machine type", batch).await?;
+        see("machines", app.control().wake_type(&now.name).await)?;
+    }
+    respond::changed(StatusCode::OK, &now, None, None)
+}
+
+/// Whether these may stand on machines before anybody leased them: each is the
+/// operator's, for everyone.
+async fn warm_images(app: &App, names: &[Name]) -> Result<(), Failure> {
+    for name in names {
+        let found = app.store().image_by_name(None, name).await;
+        if see("images", found)?.is_none() {
+            return Err(Failure::invalid(
+                "warm_images",
+                format!(
+                    "there is no image {name} of the operator's own, for everyone: a project's image is never put on a machine before its lease (`billet image list` shows those there are)"
+                ),
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Delete a machine type

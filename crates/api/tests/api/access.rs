@@ -270,6 +270,7 @@ fn body(rule: &Rule, n: usize, project: &str) -> Value {
         ("PATCH", "/v1/tokens/{token}") => json!({ "disabled": false }),
         ("POST", "/v1/sites") => json!({ "name": name, "jurisdiction": "DE" }),
         ("POST", "/v1/machine-types") => json!({ "name": name }),
+        ("PATCH", "/v1/machine-types/{machine_type}") => json!({ "warm": 1 }),
         ("POST", "/v1/networks") => json!({ "name": name, "subnet": "10.99.0.0/24" }),
         ("POST", "/v1/machines") => json!({
             "name": name, "site": "here", "machine_type": "box",

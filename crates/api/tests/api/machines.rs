@@ -6,7 +6,7 @@ use billet_model::{
     lifecycle::Lifecycle,
     machine::Machine,
     step::{Boot, RamdiskStep, Step, TaskRecord},
-    work::{Task, Work, WorkKind, WriteOrder},
+    work::{Task, TrialOrder, Work, WorkKind, WriteOrder},
 };
 use billet_protocol::boot::BootRecord;
 use billet_store::{Batch, Write};
@@ -85,6 +85,7 @@ async fn booting(site: &Site) -> (Machine, BootId) {
         kernel_boot_id: None,
         hello_at: None,
         seen_at: None,
+        ramdisk: None,
     }));
     site.commit(Batch::new().with(write)).await;
     (site.put_machine(machine).await, boot)
@@ -216,6 +217,106 @@ async fn an_agent_speaks_while_its_boot_is_the_one() {
     site.get_as(&token, "/agent/v1/task?wait=0")
         .await
         .problem(401);
+}
+
+/// A boot of a machine, kept.
+async fn another_boot(site: &Site, machine: &Machine) -> BootId {
+    let boot: BootId = site.control.new_id();
+    let write = Write::PutBoot(Box::new(Boot {
+        id: boot,
+        machine: machine.id,
+        epoch: machine.epoch,
+        created_at: site.control.now(),
+        kernel_boot_id: None,
+        hello_at: None,
+        seen_at: None,
+        ramdisk: None,
+    }));
+    site.commit(Batch::new().with(write)).await;
+    boot
+}
+
+/// The word of an agent that starts a kernel counts once and is acknowledged as often as it is
+/// told; the agent that it starts is asked to wait until the step has moved on, and never told to
+/// power the machine off.
+#[tokio::test]
+async fn a_trial_of_kexec_survives_lost_answers_and_a_quick_kernel() {
+    let site = Site::new().await;
+    site.furnish().await;
+    let (mut machine, boot) = booting(&site).await;
+    let next = another_boot(&site, &machine).await;
+    let task: billet_model::TaskId = site.control.new_id();
+    machine.step = Step::Working {
+        task,
+        kind: WorkKind::Trial,
+        boot,
+    };
+    let order = TrialOrder { next, token: None };
+    let record = TaskRecord {
+        task: Task {
+            id: task,
+            epoch: machine.epoch,
+            work: Work::Trial(order),
+            addresses: Vec::new(),
+        },
+        machine: machine.id,
+        boot,
+        created_at: site.control.now(),
+        taken_at: None,
+        progress: None,
+        progress_at: None,
+        outcome: None,
+        version: 0,
+    };
+    let write = Write::PutTask(Box::new(record));
+    site.commit(Batch::new().with(write)).await;
+    site.put_machine(machine).await;
+
+    let old = site.control.keys.boot_token(boot).expose().to_owned();
+    let new = site.control.keys.boot_token(next).expose().to_owned();
+    let given = site.get_as(&old, "/agent/v1/task?wait=5").await.ok();
+    assert_eq!(given.value()["work"]["token"], json!(new));
+    let kept = site.control.store().task(task).await.expect("the store");
+    let kept = serde_json::to_string(&kept).expect("JSON");
+    assert!(!kept.contains(&new), "the token is kept nowhere");
+    let ramdisk = site.request(Method::GET, "/agent/v1/ramdisk");
+    let ramdisk = ramdisk.bearer_auth(&old).send().await.expect("an answer");
+    assert_eq!(ramdisk.status(), StatusCode::OK);
+    assert_eq!(ramdisk.bytes().await.expect("a body").len(), 100_000);
+
+    let hello =
+        json!({ "version": "1", "serial": null, "kernel_boot_id": "k2", "uptime_seconds": 1 });
+    let hello = || site.call_as(&new, Method::POST, "/agent/v1/hello", hello.clone());
+    let early = hello().await;
+    early.problem(503);
+    assert_eq!(early.header("retry-after"), "1");
+    let path = format!("/agent/v1/tasks/{task}/outcome");
+    let told = |kernel: &str| {
+        let outcome = json!({
+            "outcome": "starting", "kernel": kernel, "initrd": null, "cmdline": "", "done": [],
+        });
+        site.call_as(&old, Method::POST, &path, outcome)
+    };
+    assert_eq!(told("uki").await.status, StatusCode::NO_CONTENT);
+
+    // The loop takes its step; the answer was lost.
+    let name = "m1".parse().expect("a name");
+    let machine = site.control.store().machine_by_name(&name).await;
+    let mut machine = machine.expect("the store").expect("it");
+    machine.step = Step::Ramdisk {
+        at: RamdiskStep::AwaitAgent,
+        boot: next,
+        then: WorkKind::Prepare,
+    };
+    site.put_machine(machine).await;
+    assert_eq!(told("uki").await.status, StatusCode::NO_CONTENT);
+    told("another").await.problem(401);
+    site.get_as(&old, "/agent/v1/task?wait=0")
+        .await
+        .problem(401);
+    site.get_as(&old, "/agent/v1/ramdisk").await.problem(401);
+    hello().await.ok();
+    site.get_as(&new, "/agent/v1/ramdisk").await.problem(404);
 }
 
 #[tokio::test]

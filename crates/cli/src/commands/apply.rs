@@ -234,6 +234,9 @@ async fn carry_out(app: &App, client: &Client, plan: &Plan) -> Result<(), Failur
             Step::Site(new) => client.create_site(new).await.map(drop),
             Step::Network(new) => client.create_network(new).await.map(drop),
             Step::MachineType(new) => client.create_machine_type(new).await.map(drop),
+            Step::MachineTypeChange(name, change) => {
+                client.change_machine_type(name, change).await.map(drop)
+            }
             Step::Quota(change) => client.set_quota(change).await.map(drop),
             Step::Image(new, file) => {
                 let started = client.add_image(new).await?;

@@ -5,6 +5,7 @@ use billet_evidence::{Envelope, Statement, statement::ERASE_CERTIFICATE};
 use billet_model::{
     evidence::{DriveCertificate, EraseCertificate},
     lease::Visit,
+    warm::FirstStart,
     work::{EraseMethod, NistWord, TpmClear},
 };
 
@@ -158,12 +159,31 @@ pub fn show(c: &EraseCertificate) -> String {
                 format!("{} more, in {}", e.count, e.recorded_in)
             }),
         ),
+        (
+            "first start",
+            c.first_start.as_ref().map(first_start).unwrap_or_default(),
+        ),
         ("drives struck", struck.join("\n")),
         ("not done", c.not_done.join("\n")),
         ("agent", c.attestation.clone()),
         ("network", c.network_isolation.clone()),
         ("override", c.override_by.clone().unwrap_or_default()),
     ])
+}
+
+/// How a lease's system came to run, and what that means for measured boot.
+pub(super) fn first_start(start: &FirstStart) -> String {
+    let mut lines = vec![start.measured_boot.clone()];
+    if start.prepared {
+        lines.push("the image stood on the drive before the lease".to_owned());
+    }
+    lines.extend(start.why.iter().map(|why| format!("because: {why}")));
+    lines.extend(start.kernel.iter().map(|k| format!("kernel: {k}")));
+    lines.extend(start.initrd.iter().map(|i| format!("initrd: {i}")));
+    lines.extend(start.cmdline.iter().map(|c| format!("command line: {c}")));
+    lines.extend(start.ramdisk.iter().map(|r| format!("ramdisk: {r}")));
+    lines.extend(start.done.iter().cloned());
+    lines.join("\n")
 }
 
 /// A time that something of Billet's ran on a tenant's machine, in a line.

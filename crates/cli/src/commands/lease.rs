@@ -13,7 +13,7 @@ use clap::{Args, Subcommand};
 use jiff::Timestamp;
 
 use super::{
-    certificate::visit,
+    certificate::{first_start, visit},
     console::View,
     keys_given,
     machine::{PowerWord, Wait, mark, sure},
@@ -58,10 +58,20 @@ impl Offers {
     }
 }
 
+/// How many wait warm, and what one of them draws.
+fn warm(offer: &Offer) -> String {
+    match (offer.warm, offer.warm_watts) {
+        (0, _) => String::new(),
+        (count, Some(watts)) => format!("{count} ({watts} W each)"),
+        (count, None) => format!("{count} (power not measured)"),
+    }
+}
+
 fn offers(offers: &[Offer]) -> String {
     let mut text = list(
         [
-            "type", "site", "law", "free#", "of#", "gpus", "threads#", "memory#", "drives#", "lab",
+            "type", "site", "law", "free#", "warm#", "of#", "gpus", "threads#", "memory#",
+            "drives#", "lab",
         ],
         offers.iter().map(|o| {
             let gpus = match (&o.gpu_model, o.gpus) {
@@ -74,6 +84,7 @@ fn offers(offers: &[Offer]) -> String {
                 o.site.to_string(),
                 o.jurisdiction.clone(),
                 o.free.to_string(),
+                warm(o),
                 o.total.to_string(),
                 gpus,
                 o.threads.to_string(),
@@ -302,6 +313,10 @@ pub struct Create {
         hide_default_value = true
     )]
     root_drive: RootDrive,
+    /// Go through firmware, on a machine that waits warm too: the TPM then measures the boot loader
+    /// and the kernel of the image, which kexec passes by.
+    #[arg(long)]
+    cold: bool,
     /// A tag; may be repeated.
     #[arg(long, value_name = "KEY=VALUE", value_parser = human::parse_pair)]
     tag: Vec<(String, String)>,
@@ -431,6 +446,7 @@ impl Create {
                 .map(str::to_owned)
                 .collect(),
             root_drive: self.root_drive,
+            cold: self.cold,
             tags: self.tag.into_iter().collect(),
             term_seconds: self.term,
         };
@@ -667,6 +683,10 @@ fn show(l: &LeaseView) -> String {
         ("address", addresses.join("\n")),
         ("root drive", maybe(l.root_drive.as_ref())),
         ("measured", measurements(&l.measurements)),
+        (
+            "first start",
+            l.first_start.as_ref().map(first_start).unwrap_or_default(),
+        ),
         ("host keys", l.host_keys.join("\n")),
         (
             "rescue",

@@ -4,8 +4,9 @@ use std::net::Ipv4Addr;
 
 use billet_model::{
     Name,
-    api::{NewMachineType, NewNetwork, NewSite, Page},
+    api::{MachineTypeChange, NewMachineType, NewNetwork, NewSite, Page},
     site::{ExpectedParts, MachineType, Network as Net, Site as Place},
+    warm::WarmPolicy,
 };
 use clap::{Args, Subcommand};
 
@@ -202,6 +203,19 @@ pub enum Type {
         after_help = "Examples:\n  billet type create h100-sxm5-80g.8x --gpus 8 --gpu-model H100 --min-memory 2TiB"
     )]
     Create(Box<TypeCreate>),
+    /// Change a machine type: how many of its machines wait warm, and with what.
+    ///
+    /// A machine that waits warm is powered, in Billet's ramdisk, tested, and has an image on its
+    /// drive already: a lease starts there in seconds, by kexec and without a pass through firmware.
+    /// It draws its idle power meanwhile, which `billet offers` and `billet machine show` tell. Kexec
+    /// is tried on each machine before; where that fails it waits cold. Leases that there are, are
+    /// left alone.
+    #[command(after_help = "Examples:
+  billet type set h100-sxm5-80g.8x --warm 2 --warm-image debian-12 --warm-image noble
+  billet type set h100-sxm5-80g.8x --warm 2 --most-asked
+  billet type set h100-sxm5-80g.8x --warm 0
+  billet type set h100-sxm5-80g.8x --cold")]
+    Set(Box<TypeSet>),
     /// Show a machine type.
     ///
     /// Shows what is expected of its machines.
@@ -210,6 +224,52 @@ pub enum Type {
         /// Its name or id.
         name: String,
     },
+}
+
+/// What changes of a machine type.
+#[derive(Debug, Args)]
+pub struct TypeSet {
+    /// Its name or id.
+    name: String,
+    #[command(flatten)]
+    change: TypeChanges,
+}
+
+/// At least one of these.
+#[derive(Debug, Args)]
+#[group(id = "changes", required = true, multiple = true)]
+struct TypeChanges {
+    /// How many of its available machines wait warm.
+    #[arg(long, value_name = "COUNT")]
+    warm: Option<u32>,
+    /// An image of the operator's that they hold, the most wanted first; may be repeated.
+    #[arg(long = "warm-image", value_name = "NAME")]
+    warm_images: Vec<Name>,
+    /// They hold the images that leases of the type ask for most, of those that are for everyone.
+    #[arg(long, conflicts_with = "warm_images")]
+    most_asked: bool,
+    /// Leases of it go through firmware always, and none of its machines waits warm.
+    #[arg(long)]
+    cold: bool,
+    /// Leases of it may be started by kexec again.
+    #[arg(long, conflicts_with = "cold")]
+    no_cold: bool,
+    /// What it is, in a line.
+    #[arg(long)]
+    description: Option<String>,
+}
+
+impl TypeChanges {
+    fn change(self) -> MachineTypeChange {
+        let images = self.most_asked || !self.warm_images.is_empty();
+        MachineTypeChange {
+            description: self.description,
+            expected: None,
+            warm: self.warm,
+            warm_images: images.then_some(self.warm_images),
+            cold: (self.cold || self.no_cold).then_some(self.cold),
+        }
+    }
 }
 
 /// What a machine type is made of.
@@ -249,10 +309,14 @@ impl Type {
                 let items = client.machine_types().all().await?;
                 app.output.result(&Page { items, next: None }, |page| {
                     list(
-                        ["name", "gpus#", "description"],
+                        ["name", "gpus#", "warm#", "description"],
                         page.items.iter().map(|t| {
                             let gpus = maybe(t.expected.gpus);
-                            [t.name.to_string(), gpus, t.description.clone()]
+                            let warm = match t.warm.count {
+                                0 => String::new(),
+                                count => count.to_string(),
+                            };
+                            [t.name.to_string(), gpus, warm, t.description.clone()]
                         }),
                     )
                 })
@@ -269,14 +333,33 @@ impl Type {
                         min_memory_bytes: create.min_memory,
                         min_nics: create.min_nics,
                     },
+                    warm: None,
                 };
                 app.output
                     .result(&client.create_machine_type(&new).await?, machine_type)
+            }
+            Self::Set(set) => {
+                let change = set.change.change();
+                let changed = client.change_machine_type(&set.name, &change).await?;
+                app.output.result(&changed, machine_type)
             }
             Self::Show { name } => app
                 .output
                 .result(&client.machine_type(&name).await?, machine_type),
         }
+    }
+}
+
+/// How many machines of a type wait warm, and with what, in a line.
+fn warm(policy: &WarmPolicy) -> String {
+    if policy.cold {
+        return "none: its leases go through firmware always".to_owned();
+    }
+    let images: Vec<&str> = policy.images.iter().map(|i| i.as_str()).collect();
+    match (policy.count, images.is_empty()) {
+        (0, _) => String::new(),
+        (count, true) => format!("{count}, with the images most asked for"),
+        (count, false) => format!("{count}, with {}", images.join(", ")),
     }
 }
 
@@ -297,6 +380,7 @@ fn machine_type(t: &MachineType) -> String {
                 .unwrap_or_default(),
         ),
         ("nics, at least", maybe(expected.min_nics)),
+        ("wait warm", warm(&t.warm)),
         ("id", t.id.to_string()),
         ("since", human::time(t.created_at)),
     ])

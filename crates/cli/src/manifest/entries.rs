@@ -7,6 +7,7 @@ use billet_model::{
     Name, Secret,
     api::{NewBmc, NewMachine, NewMachineType, NewNetwork, NewSite},
     site::ExpectedParts,
+    warm::WarmPolicy,
 };
 use toml::de::DeTable;
 
@@ -140,10 +141,28 @@ fn machine_type(reader: &Reader<'_, '_>) -> Option<NewMachineType> {
         };
         parts.end();
     }
+    let (count, images) = (reader.count("warm"), reader.texts("warm_images"));
+    let cold = reader.flag("cold");
+    let says = count.is_some() || images.is_some() || cold.is_some();
+    let mut named = Vec::new();
+    for image in images.unwrap_or_default() {
+        match image.parse() {
+            Ok(image) => named.push(image),
+            Err(error) => {
+                let text = format!("\"warm_images\": {image:?}: {error}");
+                reader.wrong(reader.line_at("warm_images"), text);
+            }
+        }
+    }
     Some(NewMachineType {
         name: name?,
         description,
         expected,
+        warm: says.then(|| WarmPolicy {
+            count: count.unwrap_or_default(),
+            images: named,
+            cold: cold.unwrap_or_default(),
+        }),
     })
 }
 

@@ -180,6 +180,7 @@ pub fn lease(source: &Source<'_>, reader: &Reader<'_, '_>) -> Option<LeaseEntry>
     }
     let term_seconds = reader.length("term");
     let root_drive = reader.parsed("root_drive").unwrap_or_default();
+    let cold = reader.flag("cold").unwrap_or_default();
     let (name, project) = (name?, project?);
     Some(LeaseEntry {
         new: NewLease {
@@ -193,6 +194,7 @@ pub fn lease(source: &Source<'_>, reader: &Reader<'_, '_>) -> Option<LeaseEntry>
             user_data,
             kernel_args,
             root_drive,
+            cold,
             tags,
             term_seconds,
         },

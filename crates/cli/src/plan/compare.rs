@@ -4,14 +4,18 @@ use std::collections::BTreeMap;
 
 use billet_model::{
     Name,
-    api::{BmcChange, LeaseChange, MachineView, QuotaChange, Reinstall},
+    api::{
+        BmcChange, LeaseChange, MachineTypeChange, MachineView, NewMachineType, QuotaChange,
+        Reinstall,
+    },
     image::ImageState,
     inventory::Inventory,
     lifecycle::Lifecycle,
     site::Network,
+    warm::WarmPolicy,
 };
 
-use super::{Changed, Plan, Present, Step};
+use super::{Changed, Item, Plan, Present, Step};
 use crate::{
     manifest::{At, ImageEntry, LeaseEntry, Manifest, Trouble},
     plan::Action,
@@ -45,6 +49,13 @@ pub fn all(manifest: &Manifest, present: &Present, plan: &mut Plan, troubles: &m
     people(manifest, present, plan, &mut troubles);
     for image in &manifest.images {
         self::image(image, present, plan, &mut troubles);
+    }
+    for At { value: new, .. } in &manifest.machine_types {
+        let there = present.machine_types.iter().find(|t| t.name == new.name);
+        let is = there.map_or_else(WarmPolicy::default, |t| t.warm.clone());
+        if let Some(wanted) = new.warm.as_ref().filter(|warm| **warm != is) {
+            plan.items.push(warmth(&new.name, &is, wanted));
+        }
     }
     for machine in &manifest.machines {
         let there = present
@@ -115,7 +126,10 @@ fn places(manifest: &Manifest, present: &Present, plan: &mut Plan, troubles: &mu
                 "machine type",
                 &new.name,
                 Action::Create,
-                Step::MachineType(new.clone()),
+                Step::MachineType(NewMachineType {
+                    warm: None,
+                    ..new.clone()
+                }),
             ),
             Some(there) => {
                 if there.expected != new.expected {
@@ -124,9 +138,50 @@ fn places(manifest: &Manifest, present: &Present, plan: &mut Plan, troubles: &mu
                     );
                     troubles.add(*line, text);
                 }
-                plan.unchanged("machine type", &new.name);
+                // What the file does not say of it is left as it is; what it says
+                // comes when the images are there.
+                if new.warm.as_ref().is_none_or(|warm| *warm == there.warm) {
+                    plan.unchanged("machine type", &new.name);
+                }
             }
         }
+    }
+}
+
+/// How many of a type's machines wait warm becomes another number, or with other
+/// images.
+fn warmth(name: &Name, is: &WarmPolicy, wanted: &WarmPolicy) -> Item {
+    let images = |w: &WarmPolicy| match w.images.is_empty() {
+        true => "those most asked for".to_owned(),
+        false => w
+            .images
+            .iter()
+            .map(|i| i.as_str())
+            .collect::<Vec<_>>()
+            .join(", "),
+    };
+    let changes = [
+        ("warm", is.count.to_string(), wanted.count.to_string()),
+        ("warm_images", images(is), images(wanted)),
+        ("cold", is.cold.to_string(), wanted.cold.to_string()),
+    ];
+    let change = MachineTypeChange {
+        warm: Some(wanted.count),
+        warm_images: Some(wanted.images.clone()),
+        cold: Some(wanted.cold),
+        ..MachineTypeChange::default()
+    };
+    Item {
+        kind: "machine type",
+        name: name.to_string(),
+        action: Action::Change,
+        changes: changes
+            .into_iter()
+            .filter(|(_, from, to)| from != to)
+            .map(|(field, from, to)| Changed { field, from, to })
+            .collect(),
+        loses: None,
+        step: Step::MachineTypeChange(name.to_string(), change),
     }
 }
 

@@ -76,6 +76,27 @@ pub fn dangling(manifest: &Manifest, present: &Present) -> Vec<Trouble> {
             check(project.line, who(), "machine type", machine_type, &types);
         }
     }
+    // What stands on a machine before its lease is the operator's, for everyone.
+    let everyones: BTreeSet<&Name> = present
+        .images
+        .iter()
+        .filter(|i| i.project.is_none())
+        .map(|i| &i.name)
+        .chain(
+            manifest
+                .images
+                .iter()
+                .filter(|i| i.value.new.project.is_none())
+                .map(|i| &i.value.new.name),
+        )
+        .collect();
+    for machine_type in &manifest.machine_types {
+        let new = &machine_type.value;
+        for image in new.warm.iter().flat_map(|w| &w.images) {
+            let who = format!("machine type \"{}\", warm_images", new.name);
+            check(machine_type.line, who, "image", image, &everyones);
+        }
+    }
     for image in &manifest.images {
         if let Some(project) = &image.value.new.project {
             let who = format!("image \"{}\"", image.value.new.name);

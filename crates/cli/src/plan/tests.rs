@@ -201,6 +201,11 @@ fn what_differs_is_changed_where_it_can_be() {
             "Change quota box of project vision; most 4 -> 5",
         ),
         (
+            "name = \"box\"",
+            "name = \"box\"\nwarm = 2\nwarm_images = [\"debian\"]",
+            "Change machine type box; warm 0 -> 2; warm_images those most asked for -> debian",
+        ),
+        (
             "\"10.0.0.1\"",
             "\"10.0.0.2\"",
             "Change machine m1; BMC https://10.0.0.1 -> https://10.0.0.2",

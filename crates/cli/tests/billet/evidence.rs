@@ -63,6 +63,7 @@ fn certificate() -> EraseCertificate {
         firmware_changes: Some(Vec::new()),
         settings: None,
         struck: Vec::new(),
+        first_start: None,
         visits: Vec::new(),
         earlier_visits: None,
         not_done: Vec::new(),

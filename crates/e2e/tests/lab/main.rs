@@ -14,3 +14,4 @@ mod support;
 mod tenancy;
 mod twice;
 mod upkeep;
+mod warm;

@@ -239,8 +239,22 @@ pub const CATALOGUE: &[Row] = &[
         what: "the power goes while the agent is at work",
     },
     Row {
+        kind: "kexec_refused",
+        at: &[Point::Kexec],
+        emulated: false,
+        phantom: true,
+        what: "the agent cannot load the kernel that it is to start, and says so",
+    },
+    Row {
+        kind: "kexec_hangs",
+        at: &[Point::Kexec],
+        emulated: false,
+        phantom: true,
+        what: "the kernel that the agent starts does not come up",
+    },
+    Row {
         kind: "silence",
-        at: &[Point::Erase, Point::Write, Point::Agent],
+        at: &[Point::Erase, Point::Write, Point::Kexec, Point::Agent],
         emulated: false,
         phantom: true,
         what: "the agent says nothing any more",

@@ -28,6 +28,8 @@ pub enum Point {
     Erase,
     /// The agent writing an image.
     Write,
+    /// The agent starting a kernel: a tenant's, or the ramdisk's own at its trial.
+    Kexec,
     /// The agent doing anything.
     Agent,
 }
@@ -156,6 +158,10 @@ pub enum FaultKind {
         #[serde(default)]
         after_bytes: u64,
     },
+    /// A phantom's agent cannot load the kernel that it is to start, and says so.
+    KexecRefused,
+    /// The kernel that a phantom's agent starts does not come up, and nobody says so.
+    KexecHangs,
     /// A phantom's agent says nothing any more, until the machine is started again.
     Silence,
 }
@@ -231,6 +237,8 @@ impl FaultKind {
             Self::NoStart => "no_start",
             Self::DriveErrors { .. } => "drive_errors",
             Self::PowerCut { .. } => "power_cut",
+            Self::KexecRefused => "kexec_refused",
+            Self::KexecHangs => "kexec_hangs",
             Self::Silence => "silence",
         }
     }

@@ -11,8 +11,8 @@ use reqwest::{Method, StatusCode, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::Shared;
 use super::work::{self, Done};
+use super::{Jump, Shared};
 use crate::metal::MetalEvent;
 
 /// How long to wait before calling again after a call that failed.
@@ -102,6 +102,32 @@ impl Channel<'_> {
             .await
     }
 
+    /// The record of the boot that it is of.
+    pub fn record(&self) -> &BootRecord {
+        self.record
+    }
+
+    /// Whether the ramdisk's first bytes can be had: a phantom runs none of it.
+    pub async fn has_ramdisk(&self) -> bool {
+        for server in &self.servers {
+            let Ok(url) = server.join(&format!("{PREFIX}/ramdisk")) else {
+                continue;
+            };
+            let request = self
+                .client
+                .get(url)
+                .bearer_auth(self.record.token.expose())
+                .header(reqwest::header::RANGE, "bytes=0-0")
+                .timeout(PATIENCE);
+            if let Ok(response) = request.send().await
+                && response.status().is_success()
+            {
+                return true;
+            }
+        }
+        false
+    }
+
     /// An image's manifest.
     pub async fn manifest(&self, digest: &str) -> Option<billet_model::image::ImageManifest> {
         self.get(&format!("images/{digest}/manifest"), Duration::ZERO)
@@ -121,8 +147,8 @@ pub(super) fn reach(shared: &Shared, url: &str) -> Option<Url> {
     Some(url)
 }
 
-/// Run until the power goes.
-pub(super) async fn run(shared: &Arc<Shared>, record: &BootRecord, boot: u64) {
+/// Run until the power goes, or another kernel is started: which, then.
+pub(super) async fn run(shared: &Arc<Shared>, record: &BootRecord, boot: u64) -> Option<Jump> {
     let client = match shared.clients.trusting(&record.authority) {
         Ok(client) => client,
         Err(e) => {
@@ -172,8 +198,10 @@ pub(super) async fn run(shared: &Arc<Shared>, record: &BootRecord, boot: u64) {
                     // Its outcome was taken; the next comes when the control plane knows it.
                     tokio::time::sleep(AGAIN).await;
                 }
-                if let Err(CallError::Stop) = carry_out(shared, &channel, &task).await {
-                    return refused(shared);
+                match carry_out(shared, &channel, &task).await {
+                    Ok(Some(jump)) => return Some(jump),
+                    Ok(None) | Err(CallError::Trouble(_)) => {}
+                    Err(CallError::Stop) => return refused(shared),
                 }
             }
             Ok(None) => {}
@@ -186,16 +214,17 @@ pub(super) async fn run(shared: &Arc<Shared>, record: &BootRecord, boot: u64) {
     }
 }
 
-fn refused(shared: &Shared) {
+fn refused(shared: &Shared) -> Option<Jump> {
     shared.say("the control plane knows this boot no more: powering off");
     shared.end(MetalEvent::PoweredOff);
+    None
 }
 
 async fn carry_out(
     shared: &Arc<Shared>,
     channel: &Channel<'_>,
     task: &Task,
-) -> Result<(), CallError> {
+) -> Result<Option<Jump>, CallError> {
     let kind = task.work.word();
     shared.say(format!("task {}: {kind}", task.id));
     if kind.writes() && !confirmed(shared, channel, task).await? {
@@ -203,7 +232,8 @@ async fn carry_out(
             kind: WorkFailure::Superseded,
             detail: "the task is no longer current".into(),
         };
-        return report(shared, channel, task, &outcome).await;
+        report(shared, channel, task, &outcome).await?;
+        return Ok(None);
     }
     let progress = Progress {
         step: kind.to_string(),
@@ -218,14 +248,23 @@ async fn carry_out(
         Err(CallError::Stop) => return Err(CallError::Stop),
         Ok(Some(Confirm { current: false })) => {
             shared.say("the task is no longer current");
-            return Ok(());
+            return Ok(None);
         }
         // Progress is told again with the outcome.
         Ok(_) | Err(CallError::Trouble(_)) => {}
     }
     tokio::time::sleep(shared.pace).await;
     match work::carry_out(shared, channel, task).await {
-        Done::Outcome(outcome) => report(shared, channel, task, &outcome).await,
+        Done::Outcome(outcome) => {
+            report(shared, channel, task, &outcome).await?;
+            Ok(None)
+        }
+        Done::Jump(loaded, jump) => {
+            // Only once that is acknowledged is anything given up.
+            report(shared, channel, task, &WorkOutcome::Starting(loaded)).await?;
+            shared.say("starting another kernel by kexec");
+            Ok(Some(jump))
+        }
         Done::Silence => std::future::pending().await,
         Done::PowerCut => {
             shared.end(MetalEvent::Died("a fault was asked for".into()));

@@ -6,20 +6,23 @@ use billet_model::{
     image::ImageManifest,
     measure::{ChunkCount, Measured},
     work::{
-        Canary, DriveErase, DriveRef, DriveVerify, EraseMethod, EraseOrder, MeasureOrder, Task,
-        TestResult, TpmClear, Verdict, VerifyOrder, Work, WorkFailure, WorkOutcome, WriteOrder,
-        WriteReport,
+        Canary, DriveErase, DriveRef, DriveVerify, EraseMethod, EraseOrder, MeasureOrder,
+        PrepareOrder, StartReport, Task, TestResult, TpmClear, Verdict, VerifyOrder, Work,
+        WorkFailure, WorkOutcome, WriteOrder, WriteReport,
     },
 };
+use billet_protocol::boot::BootRecord;
 
 use super::agent::Channel;
 use super::tenant::{Installed, host_key};
-use super::{Contents, Shared, inventory};
+use super::{Contents, Jump, Prepared, Shared, inventory};
 use crate::faults::{FaultKind, Point};
 
 /// How work ended.
 pub(super) enum Done {
     Outcome(WorkOutcome),
+    /// The same, and once it is acknowledged another kernel runs.
+    Jump(StartReport, Jump),
     /// The agent says nothing any more.
     Silence,
     /// The power goes.
@@ -31,7 +34,8 @@ pub(super) async fn carry_out(shared: &Arc<Shared>, channel: &Channel<'_>, task:
     let points: &[Point] = match &task.work {
         Work::Erase(_) => &[Point::Erase, Point::Agent],
         Work::Wipe(_) => &[Point::Erase, Point::Agent],
-        Work::Write(_) => &[Point::Write, Point::Agent],
+        Work::Write(_) | Work::Prepare(_) => &[Point::Write, Point::Agent],
+        Work::Start(_) | Work::Trial(_) => &[Point::Kexec, Point::Agent],
         _ => &[Point::Agent],
     };
     match shared.faults.strike(&shared.name, points, |_| true) {
@@ -45,6 +49,10 @@ pub(super) async fn carry_out(shared: &Arc<Shared>, channel: &Channel<'_>, task:
         }
         Some(FaultKind::DriveErrors { serial }) => {
             return Done::Outcome(failing(shared, &task.work, serial.as_deref()));
+        }
+        Some(FaultKind::KexecRefused) => return Done::Outcome(no_kexec("a fault was asked for")),
+        Some(FaultKind::KexecHangs) => {
+            return Done::Jump(starting("a kernel that does not come up"), Jump::Nowhere);
         }
         _ => {}
     }
@@ -63,11 +71,49 @@ pub(super) async fn carry_out(shared: &Arc<Shared>, channel: &Channel<'_>, task:
         },
         Work::Measure(order) => measure(shared, channel, order).await,
         Work::Verify(order) => verify(shared, order),
-        Work::Prepare(_) | Work::Start(_) | Work::Trial(_) => WorkOutcome::Failed {
-            kind: WorkFailure::Other,
-            detail: format!("a phantom does not know how to {}", task.work.word()),
+        Work::Prepare(order) => prepare(shared, channel, order).await,
+        Work::Start(order) => {
+            let installed = shared.state().installed.clone();
+            let system = installed
+                .filter(|i| i.drive == order.drive.serial && i.lease == order.lease.to_string());
+            match system {
+                Some(system) => {
+                    return Done::Jump(starting("/boot/vmlinuz"), Jump::System(Box::new(system)));
+                }
+                None => no_kexec("there is no such system on that drive"),
+            }
+        }
+        Work::Trial(order) => match (&order.token, channel.has_ramdisk().await) {
+            (Some(token), true) => {
+                let record = BootRecord {
+                    token: token.0.clone(),
+                    ..channel.record().clone()
+                };
+                return Done::Jump(starting("the ramdisk"), Jump::Ramdisk(Box::new(record)));
+            }
+            (None, _) => no_kexec("the order has no token"),
+            (_, false) => WorkOutcome::Failed {
+                kind: WorkFailure::Network,
+                detail: "the ramdisk cannot be had".into(),
+            },
         },
     })
+}
+
+fn no_kexec(why: &str) -> WorkOutcome {
+    WorkOutcome::Failed {
+        kind: WorkFailure::Kexec,
+        detail: format!("no kernel was started: {why}"),
+    }
+}
+
+fn starting(kernel: &str) -> StartReport {
+    StartReport {
+        kernel: kernel.into(),
+        initrd: None,
+        cmdline: "console=ttyS0".into(),
+        done: vec!["a phantom only pretends: no driver was unbound, no device reset".into()],
+    }
 }
 
 fn failing(shared: &Shared, work: &Work, serial: Option<&str>) -> WorkOutcome {
@@ -115,7 +161,38 @@ fn tests(shared: &Shared) -> Vec<TestResult> {
     std::iter::once(memory).chain(drives).chain(links).collect()
 }
 
+/// Writes the image alone, for nobody yet.
+async fn prepare(shared: &Shared, channel: &Channel<'_>, order: &PrepareOrder) -> WorkOutcome {
+    let whole = WriteOrder {
+        lease: billet_model::LeaseId(uuid::Uuid::nil()),
+        image: order.image.clone(),
+        drive: order.drive.clone(),
+        kernel_args: Vec::new(),
+        seed: None,
+        prepared: false,
+    };
+    match write(shared, channel, &whole).await {
+        WorkOutcome::Written(report) => {
+            let mut state = shared.state();
+            state.installed = None;
+            state.prepared = Some(Prepared {
+                image: order.image.clone(),
+                drive: order.drive.serial.clone(),
+                boot: state.boots,
+            });
+            WorkOutcome::Prepared(report)
+        }
+        other => other,
+    }
+}
+
 async fn write(shared: &Shared, channel: &Channel<'_>, order: &WriteOrder) -> WorkOutcome {
+    if order.prepared && !stands(shared, order) {
+        return WorkOutcome::Failed {
+            kind: WorkFailure::Other,
+            detail: "the image does not stand on that drive since this boot".into(),
+        };
+    }
     let drive = shared
         .facts
         .drives
@@ -144,6 +221,7 @@ async fn write(shared: &Shared, channel: &Channel<'_>, order: &WriteOrder) -> Wo
         .iter()
         .map(|c| manifest.plain_len(c.index))
         .sum();
+    shared.state().prepared = None;
     shared.state().installed = Some(Installed {
         lease: order.lease.to_string(),
         drive: drive.serial.clone(),
@@ -161,6 +239,14 @@ async fn write(shared: &Shared, channel: &Channel<'_>, order: &WriteOrder) -> Wo
         kernel_args: (!order.kernel_args.is_empty()).then(|| "nowhere: a phantom".into()),
         measured: Some(Box::new(measured(&order.image, &manifest))),
         changes: vec![],
+    })
+}
+
+/// Whether the image was prepared on that drive in this boot.
+fn stands(shared: &Shared, order: &WriteOrder) -> bool {
+    let state = shared.state();
+    state.prepared.as_ref().is_some_and(|p| {
+        p.image == order.image && p.drive == order.drive.serial && p.boot == state.boots
     })
 }
 
@@ -242,6 +328,7 @@ fn erase(shared: &Shared, order: &EraseOrder, failing: Option<Option<&str>>) -> 
             {
                 state.installed = None;
             }
+            state.prepared.take_if(|p| p.drive == wanted.serial);
             DriveErase {
                 drive: wanted.clone(),
                 size_bytes: found.bytes,

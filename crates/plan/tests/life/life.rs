@@ -144,6 +144,8 @@ fn take_over_wants_every_drive_named() {
         lease: None,
         image: None,
         image_before: false,
+        wish: None,
+        ramdisk: None,
         operation: None,
         boot: None,
         task: None,

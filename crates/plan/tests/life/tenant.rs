@@ -362,8 +362,9 @@ fn a_rescue_that_is_lost_is_begun_anew() {
         if off {
             world.power = Power::Off;
         }
-        if let Some(boot) = world.boot.as_mut().filter(|_| off) {
-            boot.seen_at = Some(world.now);
+        let now = world.now;
+        if let Some(boot) = world.boot().filter(|_| off) {
+            boot.seen_at = Some(now);
         }
         world.decide(None, false, next_step);
         world.answer();
@@ -371,10 +372,10 @@ fn a_rescue_that_is_lost_is_begun_anew() {
         let reason = lease.reason.expect("its tenant is told");
         assert!(reason.contains("billet lease rescue l1`)"), "{reason}");
         assert!(world.audit.iter().any(|a| a.contains("rescue_lost")));
-        let first = world.boot.as_ref().expect("a boot").id;
+        let first = world.boot().expect("a boot").id;
         rescue(&mut world);
         assert_eq!(state(&world), LeaseState::Rescue);
-        assert_ne!(world.boot.as_ref().expect("a boot").id, first);
+        assert_ne!(world.boot().expect("a boot").id, first);
         let lease = world.lease.clone().expect("a lease");
         assert_eq!((lease.reason, world.power), (None, Power::On));
         assert_eq!(lease.visits.len(), 2);
@@ -392,7 +393,8 @@ fn a_ramdisk_that_is_heard_again_is_not_lost() {
     world.decide(None, false, next_step);
     world.answer();
     assert!(world.lease.as_ref().is_some_and(|l| l.reason.is_some()));
-    world.boot.as_mut().expect("a boot").seen_at = Some(world.now);
+    let now = world.now;
+    world.boot().expect("a boot").seen_at = Some(now);
     world.decide(None, false, next_step);
     world.answer();
     assert!(world.lease.as_ref().is_some_and(|l| l.reason.is_none()));

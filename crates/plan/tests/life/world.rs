@@ -20,12 +20,15 @@ use billet_model::{
     site::Address,
     step::{Boot, Step, StepNotes, TaskRecord},
     storage::RootDrive,
+    warm::Way,
     work::{
-        Canary, DriveErase, DriveVerify, EraseMethod, TestResult, TpmClear, Verdict, Work,
-        WorkFailure, WorkKind, WorkOutcome, WriteReport,
+        Canary, DriveErase, DriveVerify, EraseMethod, StartReport, TestResult, TpmClear, Verdict,
+        Work, WorkFailure, WorkKind, WorkOutcome, WriteReport,
     },
 };
-use billet_plan::{Decision, Effect, Facts, Fresh, PasswordWrite, Policy, next_step, requests};
+use billet_plan::{
+    Decision, Effect, Facts, Fresh, PasswordWrite, Policy, next_step, requests, warm_choice::Wish,
+};
 use jiff::SignedDuration;
 
 /// A world of one machine, where what is asked is done.
@@ -37,7 +40,15 @@ pub struct World {
     pub lease: Option<Lease>,
     pub image: Image,
     pub operations: BTreeMap<OperationId, Operation>,
-    pub boot: Option<Boot>,
+    pub boots: BTreeMap<BootId, Boot>,
+    /// Whether the machine is wanted warm.
+    pub wish: Option<Wish>,
+    /// The digest of the ramdisk that machines boot.
+    pub ramdisk: String,
+    /// Kexec starts nothing here, and nobody says so.
+    pub kexec_hangs: bool,
+    /// How often the tenant's system began, and whether power was on all the time.
+    pub starts: Vec<Way>,
     pub task: Option<TaskRecord>,
     pub power: Power,
     pub medium: Option<BootId>,
@@ -67,6 +78,8 @@ pub struct World {
     pub fails: Option<WorkKind>,
     /// It fails before it was asked whether a drive may be written.
     pub untouched: bool,
+    /// Why leases go the cold way.
+    pub cold: Option<String>,
 }
 
 fn settings() -> FirmwareSettings {
@@ -158,6 +171,7 @@ impl World {
             notes: StepNotes::default(),
             erase: None,
             upkeep: Default::default(),
+            warm: Default::default(),
             power_request: None,
             wake_at: now,
             step_since: now,
@@ -193,7 +207,11 @@ impl World {
             lease: None,
             image,
             operations: BTreeMap::new(),
-            boot: None,
+            boots: BTreeMap::new(),
+            wish: None,
+            ramdisk: "r1".into(),
+            kexec_hangs: false,
+            starts: vec![],
             task: None,
             power: Power::On,
             medium: None,
@@ -212,6 +230,7 @@ impl World {
             root_drive: RootDrive::default(),
             fails: None,
             untouched: false,
+            cold: None,
         }
     }
 
@@ -243,8 +262,10 @@ impl World {
             lease: self.lease.as_ref(),
             image: Some(&self.image),
             image_before: true,
+            wish: self.wish.clone(),
+            ramdisk: Some(&self.ramdisk),
             operation: machine.operation.and_then(|id| self.operations.get(&id)),
-            boot: self.boot.as_ref(),
+            boot: machine.step.boot().and_then(|id| self.boots.get(&id)),
             task: self.task.as_ref(),
             reply,
             orphaned,
@@ -287,8 +308,8 @@ impl World {
         for operation in decision.operations {
             self.operations.insert(operation.id, operation);
         }
-        if decision.boot.is_some() {
-            self.boot = decision.boot;
+        if let Some(boot) = decision.boot {
+            self.boots.insert(boot.id, boot);
         }
         if decision.task.is_some() {
             self.task = decision.task;
@@ -307,6 +328,7 @@ impl World {
                 power: self.power,
             },
             BmcRequest::ReadPower => BmcFact::Power { power: self.power },
+            BmcRequest::ReadWatts => BmcFact::Watts { watts: Some(180) },
             BmcRequest::ReadSettings => BmcFact::Settings {
                 settings: self.settings.clone(),
             },
@@ -361,13 +383,25 @@ impl World {
 
     pub fn boots(&mut self) {
         let now = self.now;
-        if self.cd_next && self.boot.as_ref().map(|b| b.id) == self.medium {
+        if self.cd_next
+            && let Some(boot) = self.medium.and_then(|id| self.boots.get_mut(&id))
+        {
             self.cd_next = false;
-            if let Some(boot) = &mut self.boot {
-                boot.hello_at = Some(now);
-                boot.seen_at = Some(now);
-            }
-        } else if let Some(lease) = &mut self.lease
+            boot.hello_at = Some(now);
+            boot.seen_at = Some(now);
+        } else {
+            self.system_starts(Way::Cold);
+        }
+    }
+
+    /// The last boot of the ramdisk.
+    pub fn boot(&mut self) -> Option<&mut Boot> {
+        self.boots.values_mut().next_back()
+    }
+
+    /// What is on the drive begins to run.
+    fn system_starts(&mut self, way: Way) {
+        if let Some(lease) = &mut self.lease
             && matches!(
                 lease.state,
                 LeaseState::Deploying | LeaseState::Reinstalling
@@ -378,7 +412,35 @@ impl World {
                 self.medium, None,
                 "no medium is in when the tenant's system boots"
             );
+            self.starts.push(way);
             lease.active_because = Some(ActiveBecause::PhonedHome);
+        }
+    }
+
+    /// The agent was told that its word is taken: it jumps.
+    fn jumps(&mut self) {
+        let Some(task) = self.task.clone() else {
+            return;
+        };
+        self.task = None;
+        if !matches!(task.outcome, Some(WorkOutcome::Starting(_))) || self.kexec_hangs {
+            return;
+        }
+        let now = self.now;
+        match task.task.work {
+            Work::Trial(order) => {
+                if let Some(boot) = self.boots.get_mut(&order.next) {
+                    boot.hello_at = Some(now);
+                    boot.seen_at = Some(now);
+                }
+            }
+            Work::Start(order) => {
+                let lease = self.lease.as_ref().expect("a lease");
+                assert_eq!(order.lease, lease.id);
+                assert_eq!(lease.root_drive.as_ref(), Some(&order.drive));
+                self.system_starts(Way::Warm);
+            }
+            _ => {}
         }
     }
 
@@ -401,17 +463,7 @@ impl World {
                     }],
                 }
             }
-            Work::Write(order) => WorkOutcome::Written(WriteReport {
-                image: order.image.clone(),
-                written_bytes: 1,
-                discarded_bytes: 1,
-                verified_bytes: 1,
-                resumed: 0,
-                root_bytes: None,
-                kernel_args: None,
-                measured: Some(Box::new(measured(&order.image, 3))),
-                changes: vec![],
-            }),
+            Work::Write(order) => WorkOutcome::Written(report(&order.image)),
             Work::Measure(order) => {
                 let lease = self.lease.as_ref().expect("a lease");
                 assert_eq!(lease.root_drive.as_ref(), Some(&order.drive));
@@ -459,10 +511,17 @@ impl World {
                     .collect(),
                 tpm: TpmClear::None,
             },
-            Work::Prepare(_) | Work::Start(_) | Work::Trial(_) => WorkOutcome::Failed {
-                kind: WorkFailure::Other,
-                detail: "not known here".into(),
-            },
+            Work::Prepare(order) => {
+                let done = task.outcome.is_some();
+                assert!(done || self.machine.lease.is_none(), "prepared for nobody");
+                WorkOutcome::Prepared(report(&order.image))
+            }
+            Work::Start(_) | Work::Trial(_) => WorkOutcome::Starting(StartReport {
+                kernel: "vmlinuz".into(),
+                initrd: Some("initrd".into()),
+                cmdline: "root=/dev/sda2".into(),
+                done: vec!["drivers unbound".into()],
+            }),
         };
         if task.outcome.is_none() {
             self.works.push(task.task.work.clone());
@@ -492,6 +551,14 @@ impl World {
     /// Goes on until the machine rests in a lifecycle where nothing is done.
     pub fn run(&mut self) {
         for _ in 0..400 {
+            // An agent that is there is heard.
+            let now = self.now;
+            let boot = self.machine.step.boot();
+            if let Some(boot) = boot.and_then(|id| self.boots.get_mut(&id))
+                && boot.hello_at.is_some()
+            {
+                boot.seen_at = Some(now);
+            }
             let effect = self.decide(None, false, next_step);
             if let Some(Effect::Ask(pending)) = effect {
                 self.now += SignedDuration::from_millis(50);
@@ -503,7 +570,16 @@ impl World {
                 }
             }
             self.works();
-            if let Step::Rescue { .. } = self.machine.step {
+            let starts = matches!(
+                self.task.as_ref().and_then(|t| t.outcome.as_ref()),
+                Some(WorkOutcome::Starting(_))
+            );
+            if starts {
+                self.decide(None, false, next_step);
+                self.answer();
+                self.jumps();
+            }
+            if let Step::Rescue { .. } | Step::Warm { .. } = self.machine.step {
                 return;
             }
             if self.machine.step == Step::Rest && !self.machine.lifecycle.is_working() {
@@ -573,14 +649,18 @@ impl World {
             root_drive: None,
             before_reinstall: None,
             earlier_visits: 0,
+            first_start: None,
+            begun_anew: 0,
             version: 0,
         };
+        let cold = self.cold.clone();
         self.decide(None, false, |facts| {
             requests::grant(
                 facts,
                 &requests::Grant {
                     lease: &lease,
                     operation,
+                    cold: cold.clone(),
                 },
             )
             .expect("it is free")
@@ -593,6 +673,20 @@ impl World {
             requests::release(facts).expect("it is released")
         });
         self.run();
+    }
+}
+
+fn report(image: &str) -> WriteReport {
+    WriteReport {
+        image: image.into(),
+        written_bytes: 1,
+        discarded_bytes: 1,
+        verified_bytes: 1,
+        resumed: 0,
+        root_bytes: None,
+        kernel_args: None,
+        measured: Some(Box::new(measured(image, 3))),
+        changes: vec![],
     }
 }
 

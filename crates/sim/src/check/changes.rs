@@ -170,7 +170,7 @@ impl Checker for Media {
                 lease: Some(lease),
             } => {
                 let handed = match machine.step {
-                    Step::FirstBoot | Step::DiskBoot { at: DiskStep::On } => true,
+                    Step::FirstBoot { .. } | Step::DiskBoot { at: DiskStep::On } => true,
                     _ => lease.state == LeaseState::Active,
                 };
                 if handed

@@ -24,7 +24,7 @@ impl Checker for NothingWaits {
     fn see(&mut self, _: usize, seen: &Seen<'_>, findings: &mut Findings<'_>) {
         match seen {
             Seen::Stored { machine, .. } => {
-                let rests = machine.step == Step::Rest
+                let rests = matches!(machine.step, Step::Rest | Step::Warm { .. })
                     && matches!(
                         machine.lifecycle,
                         Lifecycle::Available | Lifecycle::Active | Lifecycle::Retired

@@ -1,7 +1,7 @@
 //! Leases.
 
 use billet_model::{
-    LeaseId, MachineId, Name, ProjectId,
+    ImageId, LeaseId, MachineId, Name, ProjectId,
     lease::{Lease, LeaseState},
 };
 use jiff::Timestamp;
@@ -95,6 +95,21 @@ impl Store {
             }
         }
         self.nouns(WHAT, select.order_limit("id", limit)).await
+    }
+
+    /// The images that the last leases on machines of a type asked for, newest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn images_asked(&self, machine_type: &Name, leases: usize) -> Result<Vec<ImageId>> {
+        let select = Select::new(WHAT, "SELECT doc FROM leases")
+            .when(
+                "machine IN (SELECT id FROM machines WHERE machine_type = ?)",
+                machine_type,
+            )
+            .order_limit("id DESC", leases);
+        let leases: Vec<Lease> = self.nouns(WHAT, select).await?;
+        Ok(leases.into_iter().map(|l| l.image).collect())
     }
 
     /// Leases being made ready or active whose term ends by `before`, first to end first.

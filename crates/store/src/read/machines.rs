@@ -138,6 +138,23 @@ impl Store {
         rows.iter().map(|row| parsed(WHAT, row, 0)).collect()
     }
 
+    /// Has the available machines of a type be due at `at`, or earlier as they are.
+    /// Their versions do not change.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn wake_available(&self, machine_type: &Name, at: Timestamp) -> Result<()> {
+        let wake = Statement::new(
+            "UPDATE machines SET wake_at = $2 WHERE machine_type = $1 \
+             AND lifecycle = 'available' AND wake_at > $2",
+            WHAT,
+            machine_type,
+        )
+        .bind(machine_type)
+        .bind(at);
+        self.execute(wake).await.map(drop)
+    }
+
     /// When the next machine is due; up to a microsecond late, never early.
     ///
     /// # Errors

@@ -130,6 +130,7 @@ pub(crate) fn machine_type(called: &str) -> MachineType {
             gpus: Some(8),
             ..ExpectedParts::default()
         },
+        warm: Default::default(),
         created_at: at(4),
     }
 }
@@ -243,6 +244,7 @@ pub(crate) fn machine(ground: &Ground, n: u32) -> Machine {
         notes: StepNotes::default(),
         erase: None,
         upkeep: Default::default(),
+        warm: Default::default(),
         power_request: None,
         wake_at: at(i64::from(n)),
         step_since: at(0),
@@ -308,6 +310,8 @@ pub(crate) fn lease(ground: &Ground, machine: MachineId, called: &str) -> Lease 
         root_drive: None,
         before_reinstall: None,
         earlier_visits: 0,
+        first_start: None,
+        begun_anew: 0,
         version: 0,
     }
 }

@@ -169,6 +169,7 @@ pub(super) async fn work_round_trips(world: World) {
         kernel_boot_id: None,
         hello_at: None,
         seen_at: None,
+        ramdisk: None,
     };
     let mut task = TaskRecord {
         task: Task {

@@ -1,8 +1,8 @@
 //! Operations, boots, tasks, the evidence that comes of them, and who called.
 
 use billet_model::{
-    call::ApiCall,
     BootId, TaskId,
+    call::ApiCall,
     evidence::Evidence,
     operation::Operation,
     step::{Boot, TaskRecord},

@@ -1,8 +1,9 @@
 //! Machines as people see them.
 
 use billet_model::{
-    api::MachineView,
+    api::{MachineView, MachineWarmth},
     inventory::{Emulation, Inventory},
+    warm::TrialResult,
 };
 
 use crate::{
@@ -47,6 +48,45 @@ pub fn table(machines: &[MachineView]) -> String {
             ]
         }),
     )
+}
+
+/// A machine as one that waits warm, or may, in lines.
+fn warm(w: &MachineWarmth) -> String {
+    let mut told = Vec::new();
+    if let Some(since) = w.since {
+        told.push(format!("waits warm since {}", human::time(since)));
+        told.push(match w.idle.map(|i| i.watts) {
+            Some(Some(watts)) => format!("idle power {watts} W, as its BMC measures it"),
+            Some(None) => "idle power not measured: its BMC measures none".to_owned(),
+            None => "idle power not read yet".to_owned(),
+        });
+    }
+    if let Some(p) = &w.prepared {
+        let how = if p.read_back {
+            "written and read back"
+        } else {
+            "not (yet) read back"
+        };
+        told.push(format!(
+            "image {} on drive {}, {how} {}",
+            p.digest,
+            p.drive.serial,
+            human::time(p.at)
+        ));
+    }
+    match w.trial.as_ref().map(|t| &t.result) {
+        Some(TrialResult::Passed) => told.push("kexec was tried, and works".to_owned()),
+        Some(TrialResult::Failed { why }) => {
+            told.push(format!("kexec was tried, and failed: {why}"));
+        }
+        Some(TrialResult::UnderWay { .. }) => told.push("kexec is being tried".to_owned()),
+        None => {}
+    }
+    if let Some(failed) = &w.failed {
+        let at = human::time(failed.at);
+        told.push(format!("not warm since {at}: {}", failed.why));
+    }
+    told.join("\n")
 }
 
 fn what(m: &MachineView) -> String {
@@ -178,6 +218,7 @@ pub fn show(m: &MachineView) -> String {
                 .collect::<Vec<_>>()
                 .join("\n"),
         ),
+        ("warm", warm(&m.warm)),
         ("differences", lines(&m.differences)),
         ("left by leases", lines(&m.settings_left)),
         ("tests", lines(&tests)),
