@@ -94,7 +94,7 @@ fn rewrite(path: &Path, edit: impl Fn(&str) -> String) -> io::Result<bool> {
 }
 
 /// GRUB's configuration with the arguments on every line that loads a kernel.
-fn edit(text: &str, extra: &[String]) -> String {
+pub(crate) fn edit(text: &str, extra: &[String]) -> String {
     let mut out = String::with_capacity(text.len() + 256);
     for line in text.split_inclusive('\n') {
         let loads = line

@@ -8,6 +8,7 @@
 pub mod aligned;
 mod args;
 pub mod block;
+pub mod boots;
 mod bls;
 mod canary;
 mod chunks;

@@ -66,7 +66,7 @@ pub fn set_kernel_args(
 
 /// The block devices of a drive's partitions. The kernel makes them a moment
 /// after it was told.
-fn partitions(drive: &Path) -> io::Result<Vec<PathBuf>> {
+pub(crate) fn partitions(drive: &Path) -> io::Result<Vec<PathBuf>> {
     let name = drive.file_name().unwrap_or_default();
     let sys = Path::new("/sys/block").join(name);
     for _ in 0..50 {
