@@ -35,6 +35,8 @@ use ureq::{
 
 /// A manifest of 100 bytes for each of a million chunks (a terabyte) fits.
 const MANIFEST_LIMIT: u64 = 256 << 20;
+/// The ramdisk, kernel included, may have 48 MiB, and its stub has little.
+const RAMDISK_LIMIT: u64 = 64 << 20;
 /// Other answers are small.
 const ANSWER_LIMIT: u64 = 1 << 20;
 /// How long an ordinary answer may take.
@@ -262,6 +264,15 @@ impl Channel {
         }
         let reader = answer.into_body().into_with_config().limit(length).reader();
         Ok(Box::new(reader))
+    }
+
+    /// The ramdisk that the control plane boots: a UEFI program.
+    ///
+    /// # Errors
+    /// As [`ChannelError`].
+    pub fn ramdisk(&self) -> Result<Vec<u8>, ChannelError> {
+        let mut answer = self.get("/ramdisk", None)?;
+        body(&mut answer, RAMDISK_LIMIT, "ramdisk")
     }
 
     fn bearer(&self) -> String {

@@ -23,6 +23,26 @@ pub fn power_off(why: &str) -> ! {
     std::process::exit(1)
 }
 
+/// Restarts the machine at once, asking no driver: for when one hangs.
+pub fn reset(why: &str) -> ! {
+    say(format!("restarting: {why}"));
+    thread::sleep(Duration::from_millis(300));
+    // What the system request does cannot fail by anything that hangs.
+    if let Err(error) = std::fs::write("/proc/sysrq-trigger", "b") {
+        say(format!("the machine could not be restarted: {error}"));
+    }
+    thread::sleep(Duration::from_secs(1));
+    std::process::exit(1)
+}
+
+/// Restarts the machine after this time, whatever becomes of who called.
+pub fn reset_after(time: Duration, why: &'static str) {
+    thread::spawn(move || {
+        thread::sleep(time);
+        reset(why)
+    });
+}
+
 /// Makes a panic turn the machine off: PID 1 must not hang.
 pub fn on_panic() {
     std::panic::set_hook(Box::new(|info| {

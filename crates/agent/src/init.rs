@@ -48,7 +48,7 @@ pub fn run() -> ! {
         Err(error) => halt::power_off(&format!("the boot record is unusable: {error}")),
     };
     call_home(&record, &channel);
-    tasks::serve(channel)
+    tasks::serve(channel, record)
 }
 
 /// Mounts what the kernel offers. A failure shows in what fails afterwards.

@@ -4,6 +4,9 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     if std::process::id() == 1 {
+        if std::env::args().nth(1).as_deref() == Some(billet_agent::leave::WORD) {
+            billet_agent::leave::run()
+        }
         billet_agent::init::run()
     }
     billet_agent::console::say(

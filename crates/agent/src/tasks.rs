@@ -10,12 +10,14 @@ use billet_model::{
     TaskId,
     work::{Task, WorkOutcome},
 };
+use billet_protocol::boot::BootRecord;
 
 use crate::{
     channel::{Channel, ChannelError},
     console::say,
     desk::Desk,
-    halt, rescue, work,
+    halt, kexec, leave, rescue,
+    work::Worker,
 };
 
 /// How long the control plane may be silent before the machine is turned off.
@@ -23,8 +25,9 @@ const GIVE_UP: Duration = Duration::from_secs(30 * 60);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
 /// Serves the control plane, to the machine's end.
-pub fn serve(channel: Channel) -> ! {
+pub fn serve(channel: Channel, record: BootRecord) -> ! {
     let channel = Arc::new(channel);
+    let mut worker = Worker::new(record);
     let mut done: Option<(TaskId, WorkOutcome)> = None;
     say("waiting for work");
     loop {
@@ -35,30 +38,44 @@ pub fn serve(channel: Channel) -> ! {
         // Asked for again: the outcome was lost, the work was not.
         let outcome = match done.take() {
             Some((id, outcome)) if id == task.id => outcome,
-            _ => perform(&channel, &task),
+            _ => perform(&mut worker, &channel, &task),
         };
-        deliver(&channel, task.id, &outcome);
+        let taken = deliver(&channel, task.id, &outcome);
+        if matches!(outcome, WorkOutcome::Starting(_)) {
+            if taken {
+                leave::begin();
+            }
+            // Nobody waits for it.
+            kexec::unload();
+            continue;
+        }
         done = Some((task.id, outcome));
     }
 }
 
-fn perform(channel: &Arc<Channel>, task: &Task) -> WorkOutcome {
+fn perform(worker: &mut Worker, channel: &Arc<Channel>, task: &Task) -> WorkOutcome {
     let kind = task.work.word();
     say(format!("task {}: {kind}", task.id));
     let desk = Desk::new(channel.clone(), task.id);
-    let outcome = desk.attend(|| work::perform(&task.work, channel.as_ref(), &desk));
+    let outcome = desk.attend(|| worker.perform(&task.work, channel, &desk));
     if let WorkOutcome::Failed { kind, detail } = &outcome {
         say(format!("task {}: failed ({kind:?}): {detail}", task.id));
     }
     outcome
 }
 
-/// Reports until it is acknowledged.
-fn deliver(channel: &Channel, task: TaskId, outcome: &WorkOutcome) {
+/// Reports until it is acknowledged, or refused; whether it was acknowledged.
+fn deliver(channel: &Channel, task: TaskId, outcome: &WorkOutcome) -> bool {
     let answer = patiently_or("reporting the outcome", || channel.outcome(task, outcome));
     match answer {
-        Ok(()) => say(format!("task {task}: reported")),
-        Err(error) => say(format!("task {task}: the report was not taken: {error}")),
+        Ok(()) => {
+            say(format!("task {task}: reported"));
+            true
+        }
+        Err(error) => {
+            say(format!("task {task}: the report was not taken: {error}"));
+            false
+        }
     }
 }
 

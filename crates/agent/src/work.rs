@@ -6,7 +6,7 @@ use std::{
 };
 
 use billet_drives::{
-    BlockDevice, Device, DriveError, ImageSource, SourceError, Stopped, Watch, WriteError,
+    BlockDevice, Device, DriveError, ImageSource, SourceError, Standing, Stopped, Watch, WriteError,
 };
 use billet_hardware::{NvmeIoctl, Tree};
 use billet_model::{
@@ -14,15 +14,18 @@ use billet_model::{
     inventory::{Drive, Inventory},
     measure::Measured,
     work::{
-        DriveRef, EraseOrder, MeasureOrder, Progress, TpmClear, VerifyOrder, Work, WorkFailure,
-        WorkOutcome, WriteOrder, WriteReport,
+        DriveRef, EraseOrder, MeasureOrder, PrepareOrder, Progress, StartOrder, StartReport,
+        TpmClear, VerifyOrder, Work, WorkFailure, WorkOutcome, WriteOrder, WriteReport,
     },
 };
+use billet_protocol::boot::BootRecord;
 
 use crate::{
     channel::{Channel, ChannelError},
     console::say,
-    rescue, tpm,
+    rescue,
+    start::{self, StartError},
+    tpm, trial,
 };
 
 /// How long drives may take to appear.
@@ -59,42 +62,126 @@ fn source_error(error: ChannelError) -> SourceError {
     }
 }
 
-/// Does the work.
-pub fn perform(work: &Work, images: &dyn ImageSource, watch: &dyn Watch) -> WorkOutcome {
-    let machine = Machine::new();
-    settle();
-    match work {
-        Work::Inspect => WorkOutcome::Inspected {
-            inventory: Box::new(machine.inventory()),
-        },
-        Work::Test { may_write } => machine.test(*may_write, watch),
-        Work::Write(order) => match machine.write(order, images, watch) {
-            Ok(report) => WorkOutcome::Written(report),
-            Err(error) => WorkOutcome::Failed {
-                kind: error.kind(),
-                detail: error.to_string(),
-            },
-        },
-        Work::Erase(order) | Work::Wipe(order) => machine.erase(order, watch),
-        Work::Rescue(order) => match rescue::start(&order.ssh_keys) {
-            Ok(host_keys) => WorkOutcome::Rescuing { host_keys },
-            Err(error) => WorkOutcome::Failed {
-                kind: WorkFailure::Other,
-                detail: error.to_string(),
-            },
-        },
-        Work::Measure(order) => match machine.measure(order, images, watch) {
-            Ok(found) => WorkOutcome::Measured(found),
-            Err(error) => WorkOutcome::Failed {
-                kind: error.kind(),
-                detail: error.to_string(),
-            },
-        },
-        Work::Verify(order) => machine.verify(order, watch),
-        Work::Prepare(_) | Work::Start(_) | Work::Trial(_) => WorkOutcome::Failed {
-            kind: WorkFailure::Other,
-            detail: format!("this agent does not know how to {}", work.word()),
-        },
+/// Does one task after the other, and knows what was prepared in this boot.
+#[derive(Debug)]
+pub struct Worker {
+    record: BootRecord,
+    settled: bool,
+    /// Images that stand on drives, until something else is written there.
+    prepared: Vec<(DriveRef, Standing)>,
+}
+
+impl Worker {
+    /// One that has done nothing yet, in the boot of this record.
+    pub fn new(record: BootRecord) -> Self {
+        Self {
+            record,
+            settled: false,
+            prepared: Vec::new(),
+        }
+    }
+
+    /// Does the work.
+    pub fn perform(&mut self, work: &Work, channel: &Channel, watch: &dyn Watch) -> WorkOutcome {
+        let machine = Machine::new();
+        if !self.settled {
+            settle();
+            self.settled = true;
+        }
+        // What writes to drives in other ways leaves nothing prepared.
+        if matches!(
+            work,
+            Work::Erase(_) | Work::Wipe(_) | Work::Test { may_write: true }
+        ) {
+            self.prepared.clear();
+        }
+        let done = match work {
+            Work::Inspect => Ok(WorkOutcome::Inspected {
+                inventory: Box::new(machine.inventory()),
+            }),
+            Work::Test { may_write } => Ok(machine.test(*may_write, watch)),
+            Work::Write(order) => self
+                .write(&machine, order, channel, watch)
+                .map(WorkOutcome::Written)
+                .map_err(Failure::from),
+            Work::Prepare(order) => self
+                .prepare(&machine, order, channel, watch)
+                .map(WorkOutcome::Prepared)
+                .map_err(Failure::from),
+            Work::Erase(order) | Work::Wipe(order) => Ok(machine.erase(order, watch)),
+            Work::Rescue(order) => rescue::start(&order.ssh_keys)
+                .map(|host_keys| WorkOutcome::Rescuing { host_keys })
+                .map_err(|error| Failure(WorkFailure::Other, error.to_string())),
+            Work::Measure(order) => machine
+                .measure(order, channel, watch)
+                .map(WorkOutcome::Measured)
+                .map_err(Failure::from),
+            Work::Verify(order) => Ok(machine.verify(order, watch)),
+            Work::Start(order) => machine
+                .start(order)
+                .map(WorkOutcome::Starting)
+                .map_err(Failure::from),
+            Work::Trial(order) => trial::load(order, &self.record, channel)
+                .map(WorkOutcome::Starting)
+                .map_err(Failure::from),
+        };
+        done.unwrap_or_else(|Failure(kind, detail)| WorkOutcome::Failed { kind, detail })
+    }
+
+    fn write(
+        &mut self,
+        machine: &Machine,
+        order: &WriteOrder,
+        images: &dyn ImageSource,
+        watch: &dyn Watch,
+    ) -> Result<WriteReport, WriteError> {
+        // Whatever comes of it, the drive is not as it was prepared.
+        let at = self.prepared.iter().position(|(d, _)| *d == order.drive);
+        let standing = at.map(|at| self.prepared.swap_remove(at).1);
+        let (device, name) = machine.to_write(&order.drive)?;
+        let mounted = |args: &[String]| billet_drives::mounted::set_kernel_args(&device, args);
+        if !order.prepared {
+            say(format!("writing an image to /dev/{name}"));
+            return billet_drives::write_image(&device, order, images, &mounted, watch);
+        }
+        let standing = standing.ok_or_else(|| WriteError::NotPrepared {
+            image: order.image.clone(),
+            serial: order.drive.serial.clone(),
+            why: "nothing was prepared there in this boot",
+        })?;
+        say(format!("finishing the image on /dev/{name}"));
+        billet_drives::finish_prepared(&device, order, &standing, &mounted, watch)
+    }
+
+    fn prepare(
+        &mut self,
+        machine: &Machine,
+        order: &PrepareOrder,
+        images: &dyn ImageSource,
+        watch: &dyn Watch,
+    ) -> Result<WriteReport, WriteError> {
+        self.prepared.retain(|(drive, _)| *drive != order.drive);
+        let (device, name) = machine.to_write(&order.drive)?;
+        say(format!("preparing an image on /dev/{name}"));
+        let standing = billet_drives::prepare_image(&device, &order.image, images, watch)?;
+        let report = standing.report().clone();
+        self.prepared.push((order.drive.clone(), standing));
+        Ok(report)
+    }
+}
+
+/// Why work was not done: which kind, and what exactly.
+struct Failure(WorkFailure, String);
+
+impl From<WriteError> for Failure {
+    fn from(error: WriteError) -> Self {
+        Self(error.kind(), error.to_string())
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        Self(error.kind(), error.to_string())
     }
 }
 
@@ -193,19 +280,20 @@ impl Machine {
         }
     }
 
-    fn write(
-        &self,
-        order: &WriteOrder,
-        images: &dyn ImageSource,
-        watch: &dyn Watch,
-    ) -> Result<WriteReport, WriteError> {
+    /// The drive that an image is to be written to, and its name.
+    fn to_write(&self, drive: &DriveRef) -> Result<(BlockDevice, String), WriteError> {
+        let drives = self.drives_with(&[drive]);
+        let found = billet_drives::find(&drives, drive)
+            .ok_or_else(|| WriteError::Missing(drive.clone()))?;
+        Ok((BlockDevice::open_first(found)?, found.name.clone()))
+    }
+
+    fn start(&self, order: &StartOrder) -> Result<StartReport, StartError> {
         let drives = self.drives_with(&[&order.drive]);
         let drive = billet_drives::find(&drives, &order.drive)
-            .ok_or_else(|| WriteError::Missing(order.drive.clone()))?;
-        let device = BlockDevice::open_first(drive)?;
-        let mounted = |args: &[String]| billet_drives::mounted::set_kernel_args(&device, args);
-        say(format!("writing an image to /dev/{}", drive.name));
-        billet_drives::write_image(&device, order, images, &mounted, watch)
+            .ok_or_else(|| StartError::Missing(order.drive.clone()))?;
+        say(format!("looking for what /dev/{} boots", drive.name));
+        start::load(&self.tree, drive)
     }
 
     fn measure(

@@ -1,6 +1,8 @@
 //! The agent as init of a QEMU machine: inspect, test, write, erase, a power
 //! cycle, read back, clear the TPM. Real kernel, real drives, emulated silicon.
 //!
+//! And as it makes way for another kernel: its own in a trial, then a tenant's.
+//!
 //! Takes minutes without KVM and needs a ramdisk, so it runs when asked to:
 //! `BILLET_TEST_QEMU=1 BILLET_TEST_UKI=ramdisk.efi`, and with
 //! `BILLET_TEST_AGENT=billet-agent` another static agent than the ramdisk's own.
@@ -11,19 +13,21 @@ mod plane;
 
 use std::{
     fs,
-    io::{Cursor, Write},
+    io::{Cursor, Read, Write},
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
 use billet_model::{
-    LeaseId, TaskId,
+    BootId, LeaseId, Secret, TaskId,
     image::BootKind,
     inventory::Emulation,
+    secret::Handed,
     work::{
-        DriveRef, EraseMethod, EraseOrder, Seed, Task, TpmClear, Verdict, VerifyOrder, Work,
-        WorkOutcome, WriteOrder,
+        DriveRef, EraseMethod, EraseOrder, PrepareOrder, Seed, StartOrder, Task, TpmClear,
+        TrialOrder, Verdict, VerifyOrder, Work, WorkFailure, WorkOutcome, WriteOrder,
     },
 };
 use object::{Object, ObjectSection};
@@ -31,6 +35,7 @@ use plane::Plane;
 
 const DRIVE_BYTES: u64 = 192 << 20;
 const IMAGE_BYTES: usize = 48 << 20;
+const MEMORY_BYTES: u64 = 512 << 20;
 const TIMEOUT: Duration = Duration::from_secs(400);
 
 /// A process that ends with the test.
@@ -83,6 +88,29 @@ impl Machine {
 
     /// Boots, gives these tasks, and waits until the machine turned itself off.
     fn boot(&self, works: Vec<Work>) -> Vec<WorkOutcome> {
+        let ids = self.give(works);
+        self.plane.with(|f| f.forget_when_done = true);
+        let _tpm = self.swtpm();
+        let mut qemu = Ended(self.qemu());
+        let began = Instant::now();
+        let status = loop {
+            if let Some(status) = qemu.0.try_wait().expect("waited") {
+                break status;
+            }
+            assert!(began.elapsed() < TIMEOUT, "still on:\n{}", self.console());
+            std::thread::sleep(Duration::from_millis(200));
+        };
+        let console = self.console();
+        assert!(status.success(), "{status}:\n{console}");
+        assert!(
+            !console.contains(plane::TOKEN),
+            "the token is on the console"
+        );
+        self.outcomes(&ids)
+    }
+
+    /// Makes tasks of this work, and gives them to who asks.
+    fn give(&self, works: Vec<Work>) -> Vec<TaskId> {
         let tasks: Vec<Task> = (1u8..)
             .zip(works)
             .map(|(n, work)| Task {
@@ -92,41 +120,71 @@ impl Machine {
                 addresses: vec![],
             })
             .collect();
-        let ids: Vec<TaskId> = tasks.iter().map(|t| t.id).collect();
+        let ids = tasks.iter().map(|t| t.id).collect();
         self.plane.with(|f| {
             f.outcomes.clear();
             f.progress.clear();
             f.tasks = tasks;
-            f.forget_when_done = true;
         });
-        let _tpm = self.swtpm();
-        let mut qemu = Ended(self.qemu());
-        let began = Instant::now();
-        let status = loop {
-            if let Some(status) = qemu.0.try_wait().expect("waited") {
-                break status;
-            }
-            let console = || fs::read_to_string(self.path("serial")).unwrap_or_default();
-            assert!(began.elapsed() < TIMEOUT, "still on:\n{}", console());
-            std::thread::sleep(Duration::from_millis(200));
-        };
-        let console = fs::read(self.path("serial")).expect("the console");
-        let console = String::from_utf8_lossy(&console).into_owned();
-        assert!(status.success(), "{status}:\n{console}");
-        assert!(
-            !console.contains(plane::TOKEN),
-            "the token is on the console"
-        );
+        ids
+    }
+
+    fn outcomes(&self, ids: &[TaskId]) -> Vec<WorkOutcome> {
         self.plane.with(|f| {
             ids.iter()
                 .map(|id| {
                     f.outcomes
                         .get(id)
                         .cloned()
-                        .unwrap_or_else(|| panic!("no outcome:\n{console}"))
+                        .unwrap_or_else(|| panic!("no outcome:\n{}", self.console()))
                 })
                 .collect()
         })
+    }
+
+    /// What the serial port said.
+    fn console(&self) -> String {
+        let bytes = fs::read(self.path("serial")).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Waits for these words on the serial port; returns the rest of their line.
+    fn until(&self, qemu: &mut Ended, words: &str) -> String {
+        let began = Instant::now();
+        loop {
+            let console = self.console();
+            if let Some((_, rest)) = console.split_once(words)
+                && let Some((line, _)) = rest.split_once('\n')
+            {
+                return line.trim().to_owned();
+            }
+            let ended = qemu.0.try_wait().expect("waited");
+            assert!(
+                ended.is_none() && began.elapsed() < TIMEOUT,
+                "no {words:?}, {ended:?}:\n{console}"
+            );
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Puts all of the machine's memory, as it is now, into a file; which.
+    fn memory(&self) -> PathBuf {
+        let mut monitor = UnixStream::connect(self.path("monitor")).expect("the monitor");
+        let image = self.path("memory");
+        let prompt = |monitor: &mut UnixStream| {
+            let mut said = Vec::new();
+            let mut byte = [0];
+            while !said.ends_with(b"(qemu) ") {
+                monitor.read_exact(&mut byte).expect("the monitor's word");
+                said.push(byte[0]);
+            }
+        };
+        prompt(&mut monitor);
+        writeln!(monitor, "pmemsave 0 {MEMORY_BYTES} \"{}\"", image.display()).expect("asked");
+        prompt(&mut monitor);
+        let written = fs::metadata(&image).expect("the memory").len();
+        assert_eq!(written, MEMORY_BYTES);
+        image
     }
 
     fn swtpm(&self) -> Ended {
@@ -174,7 +232,7 @@ impl Machine {
             "-smbios",
             "type=1,manufacturer=Billet Lab,product=Emulated Server,serial=SER-1",
             "-append",
-            "console=ttyS0,115200n8 panic=10 loglevel=4 no_timer_check",
+            "console=ttyS0,115200n8 panic=10 loglevel=4 no_timer_check init_on_free=1",
             "-netdev",
             "user,id=n0",
             "-device",
@@ -199,6 +257,11 @@ impl Machine {
                 .arg(format!("nvme,drive={drive},serial=DRIVE-{n}"));
         }
         command
+            .arg("-monitor")
+            .arg(format!(
+                "unix:{},server=on,wait=off",
+                self.path("monitor").display()
+            ))
             .arg("-chardev")
             .arg(format!(
                 "socket,id=c,path={}",
@@ -229,6 +292,10 @@ fn archive(plane: &Plane) -> Vec<u8> {
     if let Some(agent) = std::env::var_os("BILLET_TEST_AGENT") {
         files.push(("init", 0o100_755, fs::read(agent).expect("the agent")));
     }
+    packed(files)
+}
+
+fn packed(files: Vec<(&str, u32, Vec<u8>)>) -> Vec<u8> {
     let inputs = files
         .into_iter()
         .zip(1u32..)
@@ -242,9 +309,12 @@ fn archive(plane: &Plane) -> Vec<u8> {
     cpio::write_cpio(inputs, Vec::new()).expect("an archive")
 }
 
-/// A disk with an EFI system partition that has a boot entry, and a root
-/// partition full of noise.
-fn image() -> Vec<u8> {
+/// What an image's boot entry gives its kernel.
+const CMDLINE: &str = "console=ttyS0,115200n8 no_timer_check root=LABEL=root";
+
+/// A disk with an EFI system partition that has a boot entry and these files, and
+/// a root partition full of noise.
+fn image(files: &[(&str, &[u8])]) -> Vec<u8> {
     let disk = Cursor::new(vec![0; IMAGE_BYTES]);
     let mut disk = {
         let config = gpt::GptConfig::new().writable(true);
@@ -275,8 +345,17 @@ fn image() -> Vec<u8> {
         let loader = root.create_dir("loader").expect("made");
         let entries = loader.create_dir("entries").expect("made");
         let mut file = entries.create_file("linux.conf").expect("made");
-        file.write_all(b"title Linux\noptions root=LABEL=root\n")
-            .expect("written");
+        let entry = format!("title Linux\nlinux /linux\ninitrd /initrd\noptions {CMDLINE}\n");
+        file.write_all(entry.as_bytes()).expect("written");
+        for (path, bytes) in files {
+            let mut directory = root.clone();
+            let (parents, name) = path.rsplit_once('/').unwrap_or(("", path));
+            for parent in parents.split('/').filter(|p| !p.is_empty()) {
+                directory = directory.create_dir(parent).expect("made");
+            }
+            let mut file = directory.create_file(name).expect("made");
+            file.write_all(bytes).expect("written");
+        }
     }
     disk[1 << 20..17 << 20].copy_from_slice(&esp);
     for (n, byte) in disk[17 << 20..41 << 20].iter_mut().enumerate() {
@@ -297,18 +376,24 @@ fn data_bytes(path: &Path) -> usize {
     bytes.iter().filter(|b| **b != 0).count()
 }
 
-#[test]
-fn a_machine_is_inspected_written_erased_and_read_back() {
+/// The ramdisk to test with, or why there is none.
+fn ramdisk() -> Option<PathBuf> {
     if std::env::var("BILLET_TEST_QEMU").as_deref() != Ok("1") {
         eprintln!("skipped: BILLET_TEST_QEMU=1 is not set");
-        return;
+        return None;
     }
-    let Some(uki) = std::env::var_os("BILLET_TEST_UKI") else {
+    let uki = std::env::var_os("BILLET_TEST_UKI").or_else(|| std::env::var_os("BILLET_RAMDISK"));
+    if uki.is_none() {
         eprintln!("skipped: BILLET_TEST_UKI does not name a ramdisk");
-        return;
-    };
-    let machine = Machine::new(Path::new(&uki));
-    let image = machine.plane.add_image(&image(), BootKind::Bls, Some(2));
+    }
+    uki.map(PathBuf::from)
+}
+
+#[test]
+fn a_machine_is_inspected_written_erased_and_read_back() {
+    let Some(uki) = ramdisk() else { return };
+    let machine = Machine::new(&uki);
+    let image = machine.plane.add_image(&image(&[]), BootKind::Bls, Some(2));
     machine.plane.with(|f| {
         f.unavailable = 2;
         f.break_blob = 2;
@@ -420,5 +505,167 @@ fn a_machine_is_inspected_written_erased_and_read_back() {
     assert!(matches!(tpm, TpmClear::Cleared { .. }), "{tpm:?}");
     for file in ["d0.img", "d1.img"] {
         assert_eq!(data_bytes(&machine.path(file)), 0, "{file} holds data");
+    }
+}
+
+/// What a tenant's system does in this test: it tells what it was started with.
+const TENANT: &str = r#"#!/bin/busybox sh
+/bin/busybox mount -t proc proc /proc
+read up rest < /proc/uptime
+echo "TENANT-UP $up $(/bin/busybox cat /proc/cmdline)"
+exec /bin/busybox sleep 3600
+"#;
+
+/// A tenant's image: systemd-boot's mark, and a kernel with an initrd of its own.
+fn tenant(uki: &Path, kernel: &[u8]) -> Vec<u8> {
+    let busybox = uki.with_file_name("kernel/unpacked/bin/busybox");
+    let busybox = fs::read(busybox).expect("busybox, which a ramdisk is built with");
+    let mut files: Vec<(&str, u32, Vec<u8>)> = ["dev", "proc", "bin"]
+        .into_iter()
+        .map(|directory| (directory, 0o040_755, vec![]))
+        .collect();
+    files.push(("bin/busybox", 0o100_755, busybox));
+    files.push(("init", 0o100_755, TENANT.into()));
+    let initrd = packed(files);
+    image(&[
+        (
+            "EFI/BOOT/BOOTX64.EFI",
+            b"MZ #### LoaderInfo: systemd-boot 252 ####",
+        ),
+        ("linux", kernel),
+        ("initrd", &initrd),
+    ])
+}
+
+/// Whether a file holds these bytes.
+fn found(file: &Path, what: &str) -> bool {
+    let mut grep = Command::new("grep");
+    grep.env("LC_ALL", "C").args(["-aqF", what]).arg(file);
+    match grep.status().expect("grep runs").code() {
+        Some(0) => true,
+        Some(1) => false,
+        code => panic!("grep: {code:?}"),
+    }
+}
+
+/// The ramdisk tries kexec on itself, then prepares an image, finishes it, and
+/// starts the kernel that it boots. The firmware has no part in either: QEMU ends
+/// at a reset.
+#[test]
+fn a_trial_passes_and_a_prepared_image_is_started_with_nothing_left_in_memory() {
+    let Some(uki) = ramdisk() else { return };
+    let machine = Machine::new(&uki);
+    let kernel = fs::read(machine.path("vmlinuz")).expect("the kernel");
+    let disk = tenant(&uki, &kernel);
+    let image = machine.plane.add_image(&disk, BootKind::Bls, Some(2));
+    let lease = LeaseId::from_parts(0, [0; 10]);
+    let trial = |token: Option<&str>| {
+        Work::Trial(TrialOrder {
+            next: BootId::from_parts(1, [1; 10]),
+            token: token.map(|t| Handed(Secret::new(t))),
+        })
+    };
+    let start = |n| {
+        Work::Start(StartOrder {
+            lease,
+            drive: drive(n),
+        })
+    };
+    let write = |n| {
+        Work::Write(WriteOrder {
+            lease,
+            image: image.clone(),
+            drive: drive(n),
+            kernel_args: vec!["billet.tenant=1".into()],
+            seed: None,
+            prepared: true,
+        })
+    };
+    let prepare = Work::Prepare(PrepareOrder {
+        image: image.clone(),
+        drive: drive(0),
+    });
+    let ids = machine.give(vec![
+        trial(None),
+        trial(Some(plane::NEXT)),
+        start(1),
+        write(1),
+        prepare,
+        write(0),
+        start(0),
+    ]);
+    machine.plane.with(|f| {
+        f.ramdisk = fs::read(&uki).expect("the ramdisk");
+        f.trial = Some(ids[1]);
+        f.lose_acknowledgement = 1;
+    });
+    let _tpm = machine.swtpm();
+    let mut qemu = Ended(machine.qemu());
+
+    machine.until(&mut qemu, "preparing an image");
+    let memory = machine.memory();
+    assert!(
+        found(&memory, plane::NEXT),
+        "the agent at work has its token in memory"
+    );
+    let up = machine.until(&mut qemu, "TENANT-UP ");
+    let memory = machine.memory();
+    for secret in [plane::TOKEN, plane::NEXT] {
+        assert!(!found(&memory, secret), "{secret:?} is still in memory");
+        assert!(!machine.console().contains(secret), "on the console");
+    }
+    drop(qemu);
+
+    let (uptime, cmdline) = up.split_once(' ').expect("two words");
+    assert_eq!(cmdline, format!("{CMDLINE} billet.tenant=1"));
+    assert!(uptime.parse::<f64>().expect("seconds") < 60.0, "{uptime}");
+    let console = machine.console();
+    assert!(!console.contains("could not be"), "{console}");
+
+    let outcomes = machine.outcomes(&ids);
+    let failed = |outcome: &WorkOutcome, kind: WorkFailure, part: &str| {
+        let WorkOutcome::Failed { kind: k, detail } = outcome else {
+            panic!("it did not fail: {outcome:?}");
+        };
+        assert_eq!(*k, kind, "{detail}");
+        assert!(detail.contains(part), "{detail}");
+    };
+    failed(&outcomes[0], WorkFailure::Kexec, "no token");
+    failed(&outcomes[2], WorkFailure::Kexec, "no boot loader");
+    failed(&outcomes[3], WorkFailure::Other, "nothing was prepared");
+    let hellos = machine.plane.with(|f| f.hellos.clone());
+    assert_eq!(hellos.len(), 2, "{hellos:?}");
+    assert_ne!(hellos[0].kernel_boot_id, hellos[1].kernel_boot_id);
+    let WorkOutcome::Prepared(prepared) = &outcomes[4] else {
+        panic!("not prepared: {:?}", outcomes[4]);
+    };
+    assert_eq!(prepared.verified_bytes, IMAGE_BYTES as u64);
+    assert_eq!(prepared.changes, []);
+    let WorkOutcome::Written(report) = &outcomes[5] else {
+        panic!("not written: {:?}", outcomes[5]);
+    };
+    assert_eq!(report.measured, prepared.measured);
+    assert!(report.root_bytes > Some(100 << 20), "{report:?}");
+    let (WorkOutcome::Starting(of_trial), WorkOutcome::Starting(started)) =
+        (&outcomes[1], &outcomes[6])
+    else {
+        panic!("not started: {outcomes:?}");
+    };
+    assert!(of_trial.cmdline.contains("init_on_free=1"), "{of_trial:?}");
+    assert_eq!(started.kernel, "/dev/nvme0n1 partition 1: /linux");
+    assert_eq!(
+        started.initrd.as_deref(),
+        Some("/dev/nvme0n1 partition 1: /initrd")
+    );
+    assert_eq!(started.cmdline, cmdline);
+    let digest = plane::sha256(&kernel);
+    for part in [
+        digest.as_str(),
+        "drives (PCI functions): 3 unbound",
+        "zeroed by the kernel",
+        "\"Linux\"",
+    ] {
+        let said = started.done.iter().any(|d| d.contains(part));
+        assert!(said, "no {part:?}: {started:?}");
     }
 }

@@ -86,6 +86,14 @@ impl BlockDevice {
         Self::from_names(drive, std::slice::from_ref(&drive.name), None, true)
     }
 
+    /// Opens a drive's first namespace, so that it cannot be written.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn open_first_to_read(drive: &Drive) -> Result<Self, DriveError> {
+        Self::from_names(drive, std::slice::from_ref(&drive.name), None, false)
+    }
+
     fn from_names(
         drive: &Drive,
         names: &[String],

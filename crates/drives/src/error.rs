@@ -60,6 +60,18 @@ pub enum WriteError {
     /// The image does not fit, or cannot be made what was asked.
     #[error("{0}")]
     Unsuitable(String),
+    /// The image was not prepared on that drive in this boot.
+    #[error(
+        "image {image} does not stand ready on drive {serial}: {why}. It has to be written whole"
+    )]
+    NotPrepared {
+        /// Digest.
+        image: String,
+        /// The drive's serial number.
+        serial: String,
+        /// What is the case instead.
+        why: &'static str,
+    },
     /// The drive is not there.
     #[error("no drive has serial {} {}", .0.serial, .0.wwn.as_deref().unwrap_or("(any WWN)"))]
     Missing(DriveRef),
@@ -80,6 +92,7 @@ impl WriteError {
         match self {
             Self::Corrupt { .. } => WorkFailure::ImageCorrupt,
             Self::Unsuitable(_) => WorkFailure::ImageUnsuitable,
+            Self::NotPrepared { .. } => WorkFailure::Other,
             Self::Missing(_) => WorkFailure::DriveMissing,
             Self::Drive(_) => WorkFailure::DriveFailed,
             Self::Superseded => WorkFailure::Superseded,

@@ -1,4 +1,4 @@
-//! Writes images to drives, reads them back, erases them.
+//! Writes images to drives, reads them back, finds what they boot, erases them.
 //!
 //! Nothing here is believed because a call succeeded: what was written is read
 //! back past every cache, and an erase counts when canaries planted before it
@@ -8,8 +8,8 @@
 pub mod aligned;
 mod args;
 pub mod block;
-pub mod boots;
 mod bls;
+pub mod boots;
 mod canary;
 mod chunks;
 pub mod device;
@@ -35,6 +35,7 @@ pub mod watch;
 pub mod write;
 
 pub use block::BlockDevice;
+pub use boots::{BootError, Boots, Mounts};
 pub use device::Device;
 pub use erase::erase;
 pub use error::{DriveError, WriteError};
@@ -43,4 +44,4 @@ pub use measure::measure;
 pub use source::{ImageSource, SourceError};
 pub use verify::verify;
 pub use watch::{Stopped, Watch};
-pub use write::write_image;
+pub use write::{Standing, finish_prepared, prepare_image, write_image};

@@ -10,6 +10,7 @@ use billet_model::{
 };
 
 use crate::{
+    aligned::{Aligned, is_zero},
     args, bls,
     canary::sha256,
     device::Device,
@@ -42,6 +43,25 @@ pub struct Placed {
 /// Returns where it put them.
 pub type Mounted<'a> = &'a dyn Fn(&[String]) -> Result<Option<Placed>, WriteError>;
 
+/// An image that stands on a drive as it was written and read back, and nothing
+/// beside it yet.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    /// Without its chunks, which are many.
+    manifest: ImageManifest,
+    /// What was written and measured.
+    report: WriteReport,
+    /// The first chunk's SHA-256; `None` where it is all zero.
+    first: Option<String>,
+}
+
+impl Standing {
+    /// What writing it did.
+    pub fn report(&self) -> &WriteReport {
+        &self.report
+    }
+}
+
 /// Writes an image to `device`, which is the drive that the order names.
 /// `mounted` sets kernel arguments where GRUB reads them.
 ///
@@ -58,15 +78,77 @@ pub fn write_image(
     check_manifest(&order.image, &manifest)?;
     check_fit(device, order, &manifest)?;
     check_table(device, order, &manifest, source)?;
+    let standing = put(device, &order.image, manifest, source, watch)?;
+    finish(device, order, &standing, mounted, watch)
+}
 
+/// Writes an image to a drive for whoever will have it, and nothing beside it.
+///
+/// # Errors
+/// See [`WriteError`].
+pub fn prepare_image(
+    device: &dyn Device,
+    image: &str,
+    source: &dyn ImageSource,
+    watch: &dyn Watch,
+) -> Result<Standing, WriteError> {
+    let manifest = source.manifest(image)?;
+    check_manifest(image, &manifest)?;
+    check_size(device, padded(manifest.virtual_bytes))?;
+    put(device, image, manifest, source, watch)
+}
+
+/// Writes what is missing to a drive on which the image stands.
+///
+/// # Errors
+/// [`WriteError::NotPrepared`] where the drive or the image is another; else see
+/// [`WriteError`].
+pub fn finish_prepared(
+    device: &dyn Device,
+    order: &WriteOrder,
+    standing: &Standing,
+    mounted: Mounted<'_>,
+    watch: &dyn Watch,
+) -> Result<WriteReport, WriteError> {
+    let not = |why| WriteError::NotPrepared {
+        image: order.image.clone(),
+        serial: order.drive.serial.clone(),
+        why,
+    };
+    if standing.report.image != order.image {
+        return Err(not("it holds another image"));
+    }
+    let length = standing.manifest.plain_len(0);
+    let mut first = Aligned::zeroed(padded(length) as usize);
+    device
+        .read(0, &mut first)
+        .map_err(DriveError::io("reading", 0))?;
+    let first = &first[..length as usize];
+    if (!is_zero(first)).then(|| sha256(first)) != standing.first {
+        return Err(not("it begins with something else than the image"));
+    }
+    check_fit(device, order, &standing.manifest)?;
+    if order.seed.is_some() || !order.kernel_args.is_empty() {
+        check_begins_with_table(device, gpt::begins_with_table(first))?;
+    }
+    finish(device, order, standing, mounted, watch)
+}
+
+/// Writes the image alone, and reads it back.
+fn put(
+    device: &dyn Device,
+    image: &str,
+    manifest: ImageManifest,
+    source: &dyn ImageSource,
+    watch: &dyn Watch,
+) -> Result<Standing, WriteError> {
     watch.may_write()?;
     discard_all(device, watch)?;
-    let fetched = fetch::fetch(device, &order.image, &manifest, source, watch)?;
+    let fetched = fetch::fetch(device, image, &manifest, source, watch)?;
     device.flush().map_err(DriveError::io("flushing", 0))?;
     let (verified_bytes, found) = readback::read_back(device, &manifest, watch)?;
-
-    let mut report = WriteReport {
-        image: order.image.clone(),
+    let report = WriteReport {
+        image: image.to_owned(),
         written_bytes: fetched.written_bytes,
         discarded_bytes: manifest.virtual_bytes - fetched.written_bytes,
         verified_bytes,
@@ -74,15 +156,32 @@ pub fn write_image(
         root_bytes: None,
         kernel_args: None,
         measured: Some(Box::new(measure::compared(
-            device,
-            &order.image,
-            &manifest,
-            &found,
+            device, image, &manifest, &found,
         ))),
         changes: Vec::new(),
     };
+    Ok(Standing {
+        first: found.into_iter().next().flatten(),
+        manifest: ImageManifest {
+            chunks: Vec::new(),
+            ..manifest
+        },
+        report,
+    })
+}
+
+/// Makes the image that stands on a drive the tenant's.
+fn finish(
+    device: &dyn Device,
+    order: &WriteOrder,
+    standing: &Standing,
+    mounted: Mounted<'_>,
+    watch: &dyn Watch,
+) -> Result<WriteReport, WriteError> {
+    let mut report = standing.report.clone();
     if has_table(device)? {
-        let laid = layout::lay_out(device, manifest.root_partition, order.seed.as_ref(), watch)?;
+        let root = standing.manifest.root_partition;
+        let laid = layout::lay_out(device, root, order.seed.as_ref(), watch)?;
         report.root_bytes = laid.root_bytes;
         report.changes = laid.changes;
     }
@@ -128,6 +227,16 @@ pub(crate) fn check_manifest(digest: &str, manifest: &ImageManifest) -> Result<(
     Ok(())
 }
 
+fn check_size(device: &dyn Device, needed: u64) -> Result<(), WriteError> {
+    if needed <= device.size() {
+        return Ok(());
+    }
+    Err(WriteError::Unsuitable(format!(
+        "the image needs {needed} bytes, and the drive has {}",
+        device.size()
+    )))
+}
+
 /// Whether the image can be made what was asked, on this drive.
 fn check_fit(
     device: &dyn Device,
@@ -138,12 +247,7 @@ fn check_fit(
     if order.seed.is_some() {
         needed += seed::BYTES + layout::SLACK;
     }
-    if needed > device.size() {
-        return Err(WriteError::Unsuitable(format!(
-            "the image needs {needed} bytes, and the drive has {}",
-            device.size()
-        )));
-    }
+    check_size(device, needed)?;
     if order.kernel_args.is_empty() {
         return Ok(());
     }
@@ -183,6 +287,10 @@ fn check_table(
             plain.map_or(true, |p| gpt::begins_with_table(&p))
         }
     };
+    check_begins_with_table(device, has_table)
+}
+
+fn check_begins_with_table(device: &dyn Device, has_table: bool) -> Result<(), WriteError> {
     if !has_table {
         return Err(WriteError::Unsuitable(
             "the image has no GUID partition table, which a seed or kernel arguments need".into(),
@@ -236,7 +344,7 @@ fn discard_all(device: &dyn Device, watch: &dyn Watch) -> Result<(), WriteError>
 }
 
 fn has_table(device: &dyn Device) -> Result<bool, WriteError> {
-    let mut first = crate::aligned::Aligned::zeroed(4096);
+    let mut first = Aligned::zeroed(4096);
     device
         .read(0, &mut first)
         .map_err(DriveError::io("reading", 0))?;

@@ -60,7 +60,10 @@ pub const SIZE_LIMIT: u64 = 48 << 20;
 /// `panic=10` restarts a machine whose agent died, so that it falls back to what
 /// its BMC says next and does not stand still for ever. `no_timer_check` leaves out a
 /// test of the timer that an emulated machine on a loaded host can fail.
-pub const CMDLINE: &str = "console=tty0 console=ttyS0,115200n8 panic=10 loglevel=4 no_timer_check";
+/// `init_on_free=1` zeroes memory as it is freed, and all of it at boot: a kernel
+/// that is started from here by kexec finds nothing of what the ramdisk freed.
+pub const CMDLINE: &str =
+    "console=tty0 console=ttyS0,115200n8 panic=10 loglevel=4 no_timer_check init_on_free=1";
 
 /// Where Debian and Ubuntu put systemd's stub (package `systemd-boot-efi`).
 pub const DEFAULT_STUB: &str = "/usr/lib/systemd/boot/efi/linuxx64.efi.stub";

@@ -34,6 +34,8 @@ use sha2::{Digest, Sha256};
 use tokio_stream::StreamExt;
 
 pub const TOKEN: &str = "a token that must not be seen";
+/// The token of the boot that a trial begins.
+pub const NEXT: &str = "another token that must not be seen";
 
 /// What the control plane knows, and how it misbehaves.
 #[derive(Default)]
@@ -54,6 +56,11 @@ pub struct Facts {
     pub images: HashMap<String, (ImageManifest, Vec<u8>)>,
     /// Once all tasks are done, the token is not known any more.
     pub forget_when_done: bool,
+    /// The ramdisk, for a trial.
+    pub ramdisk: Vec<u8>,
+    /// After this task's outcome the one token is not known any more, and the
+    /// other is.
+    pub trial: Option<TaskId>,
 }
 
 type Shared = Arc<Mutex<Facts>>;
@@ -184,6 +191,7 @@ fn routes(facts: Shared) -> Router {
         .route("/agent/v1/tasks/{id}/confirm", post(confirm))
         .route("/agent/v1/tasks/{id}/progress", post(progress))
         .route("/agent/v1/tasks/{id}/outcome", post(outcome))
+        .route("/agent/v1/ramdisk", get(ramdisk))
         .route("/agent/v1/images/{digest}/manifest", get(manifest))
         .route("/agent/v1/images/{digest}/blob", get(blob))
         .layer(middleware::from_fn_with_state(facts.clone(), gate))
@@ -192,13 +200,16 @@ fn routes(facts: Shared) -> Router {
 
 /// Knows the token, or does not; and is unavailable when told to be.
 async fn gate(State(facts): State<Shared>, request: Request, next: Next) -> Response {
-    let expected = format!("Bearer {TOKEN}");
-    let known = request
-        .headers()
-        .get("authorization")
-        .is_some_and(|h| h.as_bytes() == expected.as_bytes());
+    let given = request.headers().get("authorization");
+    let given = given.map(|h| h.as_bytes().to_vec()).unwrap_or_default();
+    let bearer = |token: &str| given == format!("Bearer {token}").as_bytes();
     {
         let mut facts = facts.lock().expect("the lock");
+        let tried = facts.trial.is_some_and(|t| facts.outcomes.contains_key(&t));
+        if bearer(NEXT) && facts.trial.is_some() && !tried {
+            return StatusCode::SERVICE_UNAVAILABLE.into_response();
+        }
+        let known = bearer(if tried { NEXT } else { TOKEN });
         let done = facts
             .tasks
             .iter()
@@ -262,6 +273,10 @@ async fn outcome(
     }
     facts.outcomes.insert(id, outcome);
     StatusCode::NO_CONTENT
+}
+
+async fn ramdisk(State(facts): State<Shared>) -> Vec<u8> {
+    facts.lock().expect("the lock").ramdisk.clone()
 }
 
 async fn manifest(State(facts): State<Shared>, Path(digest): Path<String>) -> Response {

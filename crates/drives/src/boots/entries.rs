@@ -248,7 +248,10 @@ fn taken<V: Volume>(entry: &Entry, volume: &V) -> Result<Boots, BootError> {
     // What stands beside an image is added to it by its stub, and not here.
     let extra = names(volume, &format!("{efi}.extra.d"), "")?;
     if !extra.is_empty() {
-        let detail = format!("it has add-ons ({}), which only firmware adds", extra.join(", "));
+        let detail = format!(
+            "it has add-ons ({}), which only firmware adds",
+            extra.join(", ")
+        );
         return Err(BootError::unknown(efi, detail));
     }
     let program = volume

@@ -443,7 +443,10 @@ impl<'a, V: Volume> Grub<'a, V> {
         for place in places.into_iter().filter(|p| !p.is_empty()) {
             let found = &self.volumes[volume];
             let mut listed = Vec::new();
-            for name in found.list(place).map_err(|e| format!("listing {place}: {e}"))? {
+            for name in found
+                .list(place)
+                .map_err(|e| format!("listing {place}: {e}"))?
+            {
                 if !name.ends_with(".conf") {
                     continue;
                 }
@@ -544,7 +547,9 @@ impl<'a, V: Volume> Grub<'a, V> {
             format!("({root}){path}")
         };
         let options = entry.options.clone().unwrap_or_default();
-        let mut words = vec![whole(entry.linux.as_ref().ok_or("the entry has no kernel")?)];
+        let mut words = vec![whole(
+            entry.linux.as_ref().ok_or("the entry has no kernel")?,
+        )];
         // Expanded as words of a command are.
         let filled = options.replace(['"', '\''], "");
         for command in script::parse(&filled).map_err(|e| format!("{}: {e}", entry.id))? {
@@ -564,8 +569,10 @@ impl<'a, V: Volume> Grub<'a, V> {
             // A variable that Fedora sets where a tuned profile has one.
             .filter(|path| !path.contains('$'))
             .collect();
-        let pieces: Result<Vec<Piece>, String> =
-            initrds.iter().map(|path| self.piece(&whole(path))).collect();
+        let pieces: Result<Vec<Piece>, String> = initrds
+            .iter()
+            .map(|path| self.piece(&whole(path)))
+            .collect();
         self.initrds = pieces?;
         Ok(())
     }

@@ -45,7 +45,7 @@ struct Mounted {
 impl Drop for Mounted {
     fn drop(&mut self) {
         // It is open below, and goes with that: only the name is taken now.
-        drop(unmount(&self.at, UnmountFlags::DETACH));
+        let _ = unmount(&self.at, UnmountFlags::DETACH);
     }
 }
 
@@ -97,7 +97,9 @@ impl Mounts {
                     uuid: found.uuid,
                     label: found.label,
                 }),
-                Err(_) => drop(unmount(&at, UnmountFlags::DETACH)),
+                Err(_) => {
+                    let _ = unmount(&at, UnmountFlags::DETACH);
+                }
             }
         }
         Ok(Self(mounts))
@@ -111,6 +113,17 @@ impl Mounts {
         super::find(&self.0)
     }
 
+    /// Where a kernel or an initrd is, in words.
+    pub fn place(&self, piece: &Piece) -> String {
+        let number = self.0[piece.volume].number;
+        let section = piece.section.map(|s| format!(", section {s}"));
+        format!(
+            "partition {number}: {}{}",
+            piece.path,
+            section.unwrap_or_default()
+        )
+    }
+
     /// Copies a kernel or an initrd. Returns its size in bytes.
     ///
     /// # Errors
@@ -119,7 +132,9 @@ impl Mounts {
         let volume = &self.0[piece.volume];
         let failed = || BootError::io(format!("reading {}", piece.path));
         if let Some(name) = piece.section {
-            let program = volume.read(&piece.path, LARGEST_PROGRAM).map_err(failed())?;
+            let program = volume
+                .read(&piece.path, LARGEST_PROGRAM)
+                .map_err(failed())?;
             let program = program.unwrap_or_default();
             let bytes = section(&program, name).unwrap_or_default();
             to.write_all(bytes).map_err(failed())?;
@@ -154,7 +169,10 @@ fn roles(device: &dyn Device) -> Vec<(u32, Role)> {
         _ => Role::Other,
     };
     let partitions = table.partitions();
-    partitions.iter().map(|p| (p.number, role(p.kind))).collect()
+    partitions
+        .iter()
+        .map(|p| (p.number, role(p.kind)))
+        .collect()
 }
 
 fn number(partition: &Path) -> u32 {

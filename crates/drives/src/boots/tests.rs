@@ -219,7 +219,10 @@ fn a_boot_file_system_of_its_own_and_a_boot_without_initrd() {
     let boots = find(&[esp, boot]).expect("it boots");
     let (pieces, cmdline) = shown(&boots);
     assert_eq!(pieces.len(), 2);
-    assert!(cmdline.ends_with(" console=tty1 console=ttyS0"), "{cmdline}");
+    assert!(
+        cmdline.ends_with(" console=tty1 console=ttyS0"),
+        "{cmdline}"
+    );
 }
 
 #[test]
@@ -231,14 +234,17 @@ fn fedoras_grub_reads_boot_loader_entries() {
     };
     let mut boot = Memory::new(Role::Boot, 2, BOOT)
         .with("/grub2/grub.cfg", FEDORA)
-        .with("/grub2/grubenv", "kernelopts=root=/dev/mapper/r ro\nboot_success=1\n");
+        .with(
+            "/grub2/grubenv",
+            "kernelopts=root=/dev/mapper/r ro\nboot_success=1\n",
+        );
     for v in ["6.9.0", "6.10.0", "0-rescue"] {
         boot = boot
             .with(&format!("/loader/entries/abc-{v}.conf"), entry(v))
             .with(&format!("/vmlinuz-{v}"), "k")
             .with(&format!("/initramfs-{v}.img"), "i");
     }
-    let boots = find(&[boot.clone()]).expect("it boots");
+    let boots = find(std::slice::from_ref(&boot)).expect("it boots");
     let (pieces, cmdline) = shown(&boots);
     assert_eq!(pieces, ["0:/vmlinuz-6.10.0", "0:/initramfs-6.10.0.img"]);
     assert_eq!(
@@ -268,14 +274,23 @@ fn systemd_boot_takes_the_newest_or_the_one_that_is_named() {
     // Newer, and not to be taken: not there, of another machine, tried in vain.
     drive = drive
         .with("/loader/entries/debian-7.conf", entry("7", ""))
-        .with("/loader/entries/debian-8.conf", entry("6.1.0-9", "architecture arm\nversion 8"))
-        .with("/loader/entries/debian-9+0-3.conf", entry("6.1.0-9", "version 9"));
-    let boots = find(&[drive.clone()]).expect("it boots");
+        .with(
+            "/loader/entries/debian-8.conf",
+            entry("6.1.0-9", "architecture arm\nversion 8"),
+        )
+        .with(
+            "/loader/entries/debian-9+0-3.conf",
+            entry("6.1.0-9", "version 9"),
+        );
+    let boots = find(std::slice::from_ref(&drive)).expect("it boots");
     assert_eq!(boots.loader, Loader::SystemdBoot);
     assert_eq!(
         shown(&boots),
         (
-            vec!["0:/debian/6.1.0-10/linux".into(), "0:/debian/6.1.0-10/initrd.img".into()],
+            vec![
+                "0:/debian/6.1.0-10/linux".into(),
+                "0:/debian/6.1.0-10/initrd.img".into()
+            ],
             "root=PARTUUID=x quiet"
         )
     );
@@ -288,7 +303,11 @@ fn systemd_boot_takes_the_newest_or_the_one_that_is_named() {
     ] {
         let drive = drive.clone().with("/loader/loader.conf", conf);
         let boots = find(&[drive]).expect("it boots");
-        assert_eq!(boots.kernel.path, format!("/debian/{version}/linux"), "{conf}");
+        assert_eq!(
+            boots.kernel.path,
+            format!("/debian/{version}/linux"),
+            "{conf}"
+        );
     }
 }
 
@@ -317,7 +336,7 @@ fn a_unified_kernel_image_is_taken_apart() {
         .with("/EFI/Linux/tenant-2.efi", image("2"))
         .with("/EFI/Linux/tenant-10.efi", image("10"))
         .with("/EFI/Linux/notes.efi", "no image");
-    let boots = find(&[listed.clone()]).expect("it boots");
+    let boots = find(std::slice::from_ref(&listed)).expect("it boots");
     assert_eq!(boots.loader, Loader::SystemdBoot);
     assert_eq!(boots.kernel.path, "/EFI/Linux/tenant-10.efi");
     let with_add_on = listed.with("/EFI/Linux/tenant-10.efi.extra.d/a.addon.efi", "x");
@@ -335,9 +354,15 @@ fn what_does_not_boot_or_is_not_understood_is_said() {
         (vec![esp(b"MZ shim")], "no boot loader"),
         (vec![esp(&systemd_boot())], "no boot loader"),
         (vec![missing], "names /boot/vmlinuz-6.1.0-31-amd64"),
-        (vec![with("menuentry 'x' {\n chainloader /EFI/x.efi\n}")], "something else"),
+        (
+            vec![with("menuentry 'x' {\n chainloader /EFI/x.efi\n}")],
+            "something else",
+        ),
         (vec![with("menuentry 'x' {\n true\n}")], "loads no kernel"),
-        (vec![with("menuentry 'x' {\n linux (lvm/r)/vmlinuz\n}")], "no file system"),
+        (
+            vec![with("menuentry 'x' {\n linux (lvm/r)/vmlinuz\n}")],
+            "no file system",
+        ),
         (vec![with("set x=1\n")], "no entry"),
         (vec![with("while true; do true; done\n")], "a loop"),
         (vec![with("menuentry 'x {\n")], "not closed"),
@@ -346,7 +371,9 @@ fn what_does_not_boot_or_is_not_understood_is_said() {
         (vec![with("function f {\n f\n}\nf\n")], "without end"),
         (vec![with("function f {\n return\n}\nf\n")], "return"),
         (
-            vec![with("function a {\n true\n true\n}\nfunction b {\n a; a; a; a; a; a; a; a\n}\nfunction c {\n b; b; b; b; b; b; b; b\n}\nfunction d {\n c; c; c; c; c; c; c; c\n}\nfunction e {\n d; d; d; d; d; d; d; d\n}\ne; e; e\n")],
+            vec![with(
+                "function a {\n true\n true\n}\nfunction b {\n a; a; a; a; a; a; a; a\n}\nfunction c {\n b; b; b; b; b; b; b; b\n}\nfunction d {\n c; c; c; c; c; c; c; c\n}\nfunction e {\n d; d; d; d; d; d; d; d\n}\ne; e; e\n",
+            )],
             "more commands",
         ),
     ] {

@@ -173,6 +173,77 @@ fn a_bootable_image_is_grown_seeded_and_given_arguments() {
 }
 
 #[test]
+fn an_image_that_was_prepared_is_finished_without_its_source() {
+    let disk = bootable();
+    let store = Store::new(&disk, BootKind::Bls, Some(1));
+    let order = WriteOrder {
+        kernel_args: vec!["iommu=pt".into()],
+        seed: Some(seed()),
+        prepared: true,
+        ..store.order()
+    };
+    let fake = Fake::new(64 << 20, 0xAA);
+    let standing =
+        prepare_image(&fake, &store.digest(), &store, &Allow::always()).expect("prepared");
+    let report = standing.report();
+    assert_eq!(report.verified_bytes, disk.len() as u64);
+    assert_eq!((&report.changes[..], report.root_bytes), (&[][..], None));
+    assert_eq!(fake.bytes.lock().expect("the lock")[..disk.len()], disk);
+
+    // As written in one go, but for what is random.
+    let asked = store.asked.load(Ordering::Relaxed);
+    let finish = |fake: &Fake, order: &WriteOrder| {
+        finish_prepared(fake, order, &standing, &nothing_mounted, &Allow::always())
+    };
+    let finished = finish(&fake, &order).expect("finished");
+    assert_eq!(
+        store.asked.load(Ordering::Relaxed),
+        asked,
+        "nothing is fetched"
+    );
+    let whole = write(&Fake::new(64 << 20, 0xAA), &order, &store).expect("written");
+    let same = |report: &WriteReport| WriteReport {
+        changes: vec![],
+        ..report.clone()
+    };
+    assert_eq!(same(&finished), same(&whole));
+    let places = |report: &WriteReport| {
+        let places = report.changes.iter().map(|c| (c.what, c.place.clone()));
+        places.collect::<Vec<_>>()
+    };
+    assert_eq!(places(&finished), places(&whole));
+    assert!(!finished.changes.is_empty());
+
+    // Not this image, and not this drive any more.
+    let other = WriteOrder {
+        image: "another".into(),
+        ..order.clone()
+    };
+    for (fake, order, part) in [
+        (&fake, &other, "another image"),
+        (&fake, &order, "something else"),
+        (&Fake::new(64 << 20, 0), &order, "something else"),
+    ] {
+        let error = finish(fake, order).expect_err(part);
+        assert_eq!(error.kind(), WorkFailure::Other);
+        assert!(error.to_string().contains(part), "{error}");
+    }
+}
+
+#[test]
+fn an_image_larger_than_the_drive_is_not_prepared() {
+    let store = Store::new(&bootable(), BootKind::Bls, Some(1));
+    let fake = Fake::new(4 << 20, 0xAA);
+    let error = prepare_image(&fake, &store.digest(), &store, &Allow::always());
+    assert_eq!(
+        error.expect_err("too large").kind(),
+        WorkFailure::ImageUnsuitable
+    );
+    let untouched = |b: &u8| *b == 0xAA;
+    assert!(fake.bytes.lock().expect("the lock").iter().all(untouched));
+}
+
+#[test]
 fn a_written_drive_is_measured_and_what_differs_is_told_by_partition() {
     let store = Store::new(&bootable(), BootKind::Bls, Some(1));
     let fake = Fake::new(64 << 20, 0xaa);
