@@ -136,7 +136,10 @@ impl Worker {
         watch: &dyn Watch,
     ) -> Result<WriteReport, WriteError> {
         // Whatever comes of it, the drive is not as it was prepared.
-        let at = self.prepared.iter().position(|(d, _)| *d == order.drive);
+        let at = self
+            .prepared
+            .iter()
+            .position(|(drive, _)| drive.serial == order.drive.serial);
         let standing = at.map(|at| self.prepared.swap_remove(at).1);
         let (device, name) = machine.to_write(&order.drive)?;
         let mounted = |args: &[String]| billet_drives::mounted::set_kernel_args(&device, args);
@@ -160,7 +163,8 @@ impl Worker {
         images: &dyn ImageSource,
         watch: &dyn Watch,
     ) -> Result<WriteReport, WriteError> {
-        self.prepared.retain(|(drive, _)| *drive != order.drive);
+        self.prepared
+            .retain(|(drive, _)| drive.serial != order.drive.serial);
         let (device, name) = machine.to_write(&order.drive)?;
         say(format!("preparing an image on /dev/{name}"));
         let standing = billet_drives::prepare_image(&device, &order.image, images, watch)?;

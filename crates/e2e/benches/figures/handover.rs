@@ -1,6 +1,8 @@
 //! From request to root, beside the sum of what cannot be left out, each part measured alone on the
 //! same machine: a boot of the bare kernel from the medium, the image's bytes written and read back
 //! by `dd`, the boot of the drive as it was handed over, and the configured settle time.
+//!
+//! And the warm way on the same machine: what it adds to the image's own boot.
 
 use std::{
     path::{Path, PathBuf},
@@ -60,6 +62,7 @@ pub async fn measure(report: &mut Report) {
     let data = image["content"]["data_bytes"].as_f64().expect("bytes") / f64::from(1 << 20);
     site.project("acme").await;
 
+    let warm = warm(&site, &machine).await;
     let all = lease(&site, &machine).await;
     // The machine is the bench's from here on: the control plane would see what it does to it.
     let Site { home, .. } = &site;
@@ -89,7 +92,84 @@ pub async fn measure(report: &mut Report) {
             all.whole, alone.bare, alone.write, alone.read, alone.drive
         ),
     );
+    report.add(
+        "what a warm machine's handover adds to the image's own boot",
+        warm.whole - warm.own,
+        "s",
+        Some(Target::Most(5.0)),
+        format!(
+            "request to root {:.1} s, of which {:.1} s are the image's boot from its kernel's start; the cold way takes {:.1} s",
+            warm.whole, warm.own, all.whole
+        ),
+    );
     site.end().await;
+}
+
+/// A warm handover as it was, in seconds.
+struct Warm {
+    /// From the request to the lease's being active.
+    whole: f64,
+    /// Of that from the start of the image's kernel.
+    own: f64,
+}
+
+/// Leases the machine while it waits warm, and has it cold again afterwards.
+async fn warm(site: &Site, machine: &Bare) -> Warm {
+    let (name, machine_type) = (site.name(0), site.machine_type());
+    let set = ["type", "set", &machine_type];
+    let warm = [&set[..], &["--warm", "1", "--warm-image", "debian-12"]].concat();
+    site.op(&warm).await.good();
+    let show = ["machine", "show", &name];
+    site.until(&show, "it waits warm with the image", 900, |m| {
+        let warm = &m["warm"];
+        !warm["since"].is_null() && warm["prepared"]["read_back"] == true
+    })
+    .await;
+
+    let serial = machine.listen();
+    let began = Instant::now();
+    let operation = request(site, &machine_type, "warm").await;
+    let mut jumped = None;
+    while !done(site, &operation).await {
+        if jumped.is_none() && serial.line("starting the other kernel").is_some() {
+            jumped = Some(began.elapsed());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let whole = began.elapsed();
+    let lease = site.ask_by("acme", &["lease", "show", "warm"]).await;
+    assert_eq!(lease["first_start"]["way"], "warm", "{lease:#}");
+
+    let cold = [&set[..], &["--warm", "0"]].concat();
+    site.op(&cold).await.good();
+    let release = ["lease", "release", "warm"];
+    site.by("acme", &release).await.good();
+    site.until(&show, "it is off again", 900, |m| {
+        m["lifecycle"] == "available" && m["power"]["power"] == "off"
+    })
+    .await;
+    Warm {
+        whole: whole.as_secs_f64(),
+        own: (whole - jumped.expect("a jump")).as_secs_f64(),
+    }
+}
+
+/// Asks for a lease; its operation.
+async fn request(site: &Site, machine_type: &str, name: &str) -> String {
+    let create = ["lease", "create", "--no-wait", "--type", machine_type];
+    let of = ["--name", name, "--image", "debian-12", "--ssh-key", KEY];
+    let made = site.ask_by("acme", &[&create[..], &of].concat()).await;
+    word(&made["operation"]["id"]).to_owned()
+}
+
+/// Whether an operation has ended, and well.
+async fn done(site: &Site, operation: &str) -> bool {
+    let now = site.ask_by("acme", &["operation", "show", operation]).await;
+    match word(&now["state"]) {
+        "running" => false,
+        "succeeded" => true,
+        state => panic!("the lease is {state}: {now:#}"),
+    }
 }
 
 /// A handover as it was, in seconds.
@@ -105,21 +185,8 @@ struct Handover {
 /// Leases the machine, keeping the drive as it is before its first boot.
 async fn lease(site: &Site, machine: &Bare) -> Handover {
     let serial = machine.listen();
-    let create = [
-        "lease",
-        "create",
-        "--name",
-        "timed",
-        "--image",
-        "debian-12",
-        "--ssh-key",
-        KEY,
-    ];
-    let machine_type = site.machine_type();
-    let create = [&create[..], &["--no-wait", "--type", &machine_type]].concat();
     let began = Instant::now();
-    let made = site.ask_by("acme", &create).await;
-    let operation = ["operation", "show", word(&made["operation"]["id"])];
+    let operation = request(site, &site.machine_type(), "timed").await;
     let name = site.name(0);
     let (mut on, mut check_in, mut kept) = (None, None, false);
     loop {
@@ -135,11 +202,8 @@ async fn lease(site: &Site, machine: &Bare) -> Handover {
             if !kept {
                 kept = keep(site, machine).await;
             }
-            let now = site.ask_by("acme", &operation).await;
-            match word(&now["state"]) {
-                "running" => {}
-                "succeeded" => break,
-                state => panic!("the lease is {state}: {now:#}"),
+            if done(site, &operation).await {
+                break;
             }
         }
         tokio::time::sleep(Duration::from_millis(50)).await;

@@ -234,7 +234,7 @@ async fn active(site: &Site, project: &str, name: &str) -> Value {
 }
 
 /// What a command says, run as root on a lease's machine with the host keys that it sent.
-async fn ssh(site: &Site, project: &str, lease: &str, command: &str) -> String {
+pub async fn ssh(site: &Site, project: &str, lease: &str, command: &str) -> String {
     try_ssh(site, project, lease, command).await.good().stdout
 }
 
@@ -308,7 +308,7 @@ async fn plain_image(site: &Site, built: &Path) -> PathBuf {
 }
 
 /// A key pair; what is to be written on machines.
-async fn key(path: &Path) -> String {
+pub async fn key(path: &Path) -> String {
     let mut keygen = Command::new("ssh-keygen");
     keygen.args(["-q", "-t", "ed25519", "-N", "", "-C", "e2e", "-f"]);
     let made = keygen.arg(path).status().await.expect("ssh-keygen runs");
