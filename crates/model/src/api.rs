@@ -22,8 +22,8 @@ use crate::{
     secret::Secret,
     site::Address,
     storage::RootDrive,
-    warm::{FirstStart, IdlePower, NotWarm, Prepared, Trial, WarmPolicy},
     upkeep::{StruckDrive, UnerasedDrive},
+    warm::{FirstStart, IdlePower, NotWarm, Prepared, Trial, WarmPolicy},
     webhook::{Delivery, Webhook},
     work::{DriveRef, TestResult},
 };
@@ -339,6 +339,28 @@ pub struct QuotaView {
 pub struct TokenRotation {
     /// For how many seconds the old secret works on, up to a week; 0 is not at all.
     pub grace_seconds: u64,
+}
+
+/// Change a name: of an organisation or a project.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NameChange {
+    /// The new one; as it is where absent.
+    #[serde(default)]
+    pub name: Option<Name>,
+}
+
+/// Change a site; what is absent stays.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SiteChange {
+    /// Its name.
+    #[serde(default)]
+    pub name: Option<Name>,
+    /// Country or region code whose law holds there: while no lease holds a
+    /// machine there.
+    #[serde(default)]
+    pub jurisdiction: Option<String>,
 }
 
 /// Make a site.

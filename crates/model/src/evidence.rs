@@ -8,8 +8,8 @@ use crate::{
     EvidenceId, LeaseId, MachineId, Name, ProjectId,
     inventory::Emulation,
     lease::Visit,
-    warm::FirstStart,
     upkeep::{SettingsReport, StruckDrive, UnerasedDrive},
+    warm::FirstStart,
     work::{DriveRef, EraseMethod, MethodTried, NistWord, TpmClear},
 };
 

@@ -5,8 +5,8 @@ use billet_evidence::{Envelope, Statement, statement::ERASE_CERTIFICATE};
 use billet_model::{
     evidence::{DriveCertificate, EraseCertificate},
     lease::Visit,
-    warm::FirstStart,
     upkeep::UnerasedDrive,
+    warm::FirstStart,
     work::{EraseMethod, NistWord, TpmClear},
 };
 

@@ -3,8 +3,8 @@
 use billet_model::{
     api::{MachineView, MachineWarmth},
     inventory::{Emulation, Inventory},
-    warm::TrialResult,
     upkeep::UnerasedDrive,
+    warm::TrialResult,
 };
 
 use crate::{
