@@ -21,6 +21,7 @@ mod fetch;
 mod gate;
 mod idempotency;
 mod images;
+mod in_use;
 mod lookup;
 mod metadata;
 mod metrics;

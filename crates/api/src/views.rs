@@ -131,6 +131,8 @@ impl<'a> Views<'a> {
             },
             struck: machine.upkeep.struck,
             warm,
+            let_go: machine.upkeep.let_go,
+            unerased: machine.upkeep.unerased,
             tests: machine.tests,
             inventory: machine.inventory.filter(|_| whole),
             created_at: machine.created_at,
@@ -188,6 +190,10 @@ impl<'a> Views<'a> {
             rescue: lease.rescue,
             measurements: lease.measurements,
             root_drive: lease.root_drive.map(|d| d.serial),
+            unerased_drives: held.map_or_else(Vec::new, |machine| {
+                let unerased = machine.upkeep.unerased.iter();
+                unerased.map(|u| u.drive.serial.clone()).collect()
+            }),
             visits: lease.visits,
             earlier_visits: lease.earlier_visits,
             first_start: lease.first_start,

@@ -2,9 +2,9 @@
 
 use billet_model::{
     api::{
-        GroupChange, GroupView, NewGroup, NewOrganisation, NewProject, NewToken, NewUser, Page,
-        QuotaChange, QuotaView, ServerInfo, TokenChange, TokenMade, TokenRotation, UserChange,
-        WhoAmI,
+        GroupChange, GroupView, NameChange, NewGroup, NewOrganisation, NewProject, NewToken,
+        NewUser, Page, QuotaChange, QuotaView, ServerInfo, TokenChange, TokenMade, TokenRotation,
+        UserChange, WhoAmI,
     },
     people::{Organisation, Project, Token, User},
 };
@@ -52,6 +52,31 @@ impl Client {
         self.post("/v1/organisations").body(new).json().await
     }
 
+    /// Changes an organisation's name.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn change_organisation(
+        &self,
+        name: &str,
+        change: &NameChange,
+    ) -> Result<Organisation> {
+        self.call(Method::PATCH, format!("/v1/organisations/{}", part(name)))
+            .body(change)
+            .json()
+            .await
+    }
+
+    /// Deletes an organisation that has no projects.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn delete_organisation(&self, name: &str) -> Result<()> {
+        self.call(Method::DELETE, format!("/v1/organisations/{}", part(name)))
+            .done()
+            .await
+    }
+
     /// Projects that the caller may see.
     pub fn projects(&self, filters: &[(&str, &str)]) -> Pages<'_, Project> {
         self.pages("/v1/projects", filters)
@@ -73,6 +98,17 @@ impl Client {
     /// As every call.
     pub async fn create_project(&self, new: &NewProject) -> Result<Project> {
         self.post("/v1/projects").body(new).json().await
+    }
+
+    /// Changes a project's name.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn change_project(&self, name: &str, change: &NameChange) -> Result<Project> {
+        self.call(Method::PATCH, format!("/v1/projects/{}", part(name)))
+            .body(change)
+            .json()
+            .await
     }
 
     /// Deletes a project that has no leases.

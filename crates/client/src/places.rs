@@ -2,13 +2,13 @@
 
 use crate::{Result, call::part, client::Client, pages::Pages};
 use billet_model::{
-    api::{MachineTypeChange, NewMachineType, NewNetwork, NewSite},
+    api::{MachineTypeChange, NewMachineType, NewNetwork, NewSite, SiteChange},
     site::{MachineType, Network, Site},
 };
 use reqwest::Method;
 
 macro_rules! places {
-    ($($path:literal: $list:ident, $one:ident, $create:ident($new:ty) -> $thing:ty, $word:literal;)*) => {
+    ($($path:literal: $list:ident, $one:ident, $create:ident($new:ty) -> $thing:ty, $delete:ident, $word:literal;)*) => {
         impl Client {$(
             #[doc = concat!("All ", $word, "s.")]
             pub fn $list(&self) -> Pages<'_, $thing> {
@@ -29,6 +29,15 @@ macro_rules! places {
             /// As every call.
             pub async fn $create(&self, new: &$new) -> Result<$thing> {
                 self.post(concat!("/v1/", $path)).body(new).json().await
+            }
+
+            #[doc = concat!("Deletes a ", $word, " that nothing needs.")]
+            ///
+            /// # Errors
+            /// As every call.
+            pub async fn $delete(&self, name: &str) -> Result<()> {
+                let path = format!(concat!("/v1/", $path, "/{}"), part(name));
+                self.call(Method::DELETE, path).done().await
             }
         )*}
     };
@@ -51,7 +60,20 @@ impl Client {
 }
 
 places! {
-    "sites": sites, site, create_site(NewSite) -> Site, "site";
-    "networks": networks, network, create_network(NewNetwork) -> Network, "network";
-    "machine-types": machine_types, machine_type, create_machine_type(NewMachineType) -> MachineType, "machine type";
+    "sites": sites, site, create_site(NewSite) -> Site, delete_site, "site";
+    "networks": networks, network, create_network(NewNetwork) -> Network, delete_network, "network";
+    "machine-types": machine_types, machine_type, create_machine_type(NewMachineType) -> MachineType, delete_machine_type, "machine type";
+}
+
+impl Client {
+    /// Changes a site's name or jurisdiction.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn change_site(&self, name: &str, change: &SiteChange) -> Result<Site> {
+        self.call(Method::PATCH, format!("/v1/sites/{}", part(name)))
+            .body(change)
+            .json()
+            .await
+    }
 }

@@ -118,6 +118,19 @@ fn check(certificate: &EraseCertificate) -> Result<(), EraseError> {
         }
         check_drive(drive)?;
     }
+    for unerased in &certificate.unerased {
+        let serial = &unerased.drive.serial;
+        if certificate.override_by.is_none() {
+            return Err(contradiction(format!(
+                "drive {serial} was not erased, and nobody let it go"
+            )));
+        }
+        if certificate.drives.iter().any(|d| d.drive.serial == *serial) {
+            return Err(contradiction(format!(
+                "drive {serial} was erased, and was not"
+            )));
+        }
+    }
     Ok(())
 }
 

@@ -71,6 +71,7 @@ fn certificate() -> EraseCertificate {
         first_start: None,
         visits: Vec::new(),
         earlier_visits: None,
+        unerased: Vec::new(),
         not_done: vec![],
         attestation: "agent unattested".to_owned(),
         network_isolation: "network isolation: not by Billet".to_owned(),
@@ -163,4 +164,26 @@ fn what_was_signed_wrongly_is_refused() {
             StatementError::MalformedPredicate { .. }
         ))
     ));
+}
+
+#[test]
+fn what_was_not_erased_names_who_let_it_go() {
+    let mut told = certificate();
+    told.unerased.push(billet_model::upkeep::UnerasedDrive {
+        drive: billet_model::work::DriveRef {
+            serial: "DEAD".into(),
+            wwn: None,
+        },
+        reason: "dead".into(),
+        by: "alice".into(),
+        at: told.began_at,
+        failure: Some("it does not answer".into()),
+    });
+    let refused = erase_statement(told.clone());
+    assert!(matches!(refused, Err(EraseError::Contradiction { .. })));
+    told.override_by = Some("alice".into());
+    erase_statement(told.clone()).expect("it says who");
+    told.unerased[0].drive = told.drives[0].drive.clone();
+    let refused = erase_statement(told);
+    assert!(matches!(refused, Err(EraseError::Contradiction { .. })));
 }

@@ -22,7 +22,7 @@ use crate::{
     secret::Secret,
     site::Address,
     storage::RootDrive,
-    upkeep::StruckDrive,
+    upkeep::{StruckDrive, UnerasedDrive},
     warm::{FirstStart, IdlePower, NotWarm, Prepared, Trial, WarmPolicy},
     webhook::{Delivery, Webhook},
     work::{DriveRef, TestResult},
@@ -341,6 +341,28 @@ pub struct TokenRotation {
     pub grace_seconds: u64,
 }
 
+/// Change a name: of an organisation or a project.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NameChange {
+    /// The new one; as it is where absent.
+    #[serde(default)]
+    pub name: Option<Name>,
+}
+
+/// Change a site; what is absent stays.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SiteChange {
+    /// Its name.
+    #[serde(default)]
+    pub name: Option<Name>,
+    /// Country or region code whose law holds there: while no lease holds a
+    /// machine there.
+    #[serde(default)]
+    pub jurisdiction: Option<String>,
+}
+
 /// Make a site.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -531,7 +553,11 @@ pub struct DrivesChange {
     /// Serial number of a drive that left the machine without an erase.
     #[serde(default)]
     pub strike: Option<String>,
-    /// Why, where one is struck: it goes on record and on the certificate.
+    /// Serial number of a drive that cannot be erased, and is let go all the same:
+    /// the next erase is accepted without it, and its certificate says so.
+    #[serde(default)]
+    pub let_go: Option<String>,
+    /// Why, where one is struck or let go: it goes on record and on the certificate.
     #[serde(default)]
     pub reason: Option<String>,
     /// Serial number of a drive that came, and may be erased.
@@ -637,6 +663,12 @@ pub struct MachineView {
     /// Whether it waits warm, and what is known of it as one that may.
     #[serde(default)]
     pub warm: MachineWarmth,
+    /// Drives of which the next erase is accepted whatever comes of it.
+    #[serde(default)]
+    pub let_go: Vec<UnerasedDrive>,
+    /// Drives that were let go without an erase, and are in it still.
+    #[serde(default)]
+    pub unerased: Vec<UnerasedDrive>,
     /// The last tests.
     pub tests: Vec<TestResult>,
     /// What was found in it; left out of lists.
@@ -698,6 +730,10 @@ pub struct Offer {
     pub memory_bytes: u64,
     /// Drives of one, in bytes in all.
     pub drive_bytes: u64,
+    /// Of those free now, so many have a drive that was not erased and that an
+    /// operator let go: they are given last.
+    #[serde(default)]
+    pub unerased: u32,
     /// Real silicon, or not.
     pub emulation: Emulation,
     /// What a tenant should know (the BMC reachable from inside, network isolation).
@@ -819,6 +855,10 @@ pub struct LeaseView {
     /// Serial number of the drive that the image is written to.
     #[serde(default)]
     pub root_drive: Option<String>,
+    /// Drives in its machine that still hold what was there before, by serial:
+    /// they could not be erased, and an operator let them go.
+    #[serde(default)]
+    pub unerased_drives: Vec<String>,
     /// What its drive was found to hold beside its image: first as it was written,
     /// then each time that the tenant asked.
     #[serde(default)]

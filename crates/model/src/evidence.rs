@@ -8,7 +8,7 @@ use crate::{
     EvidenceId, LeaseId, MachineId, Name, ProjectId,
     inventory::Emulation,
     lease::Visit,
-    upkeep::{SettingsReport, StruckDrive},
+    upkeep::{SettingsReport, StruckDrive, UnerasedDrive},
     warm::FirstStart,
     work::{DriveRef, EraseMethod, MethodTried, NistWord, TpmClear},
 };
@@ -46,6 +46,10 @@ pub struct EraseCertificate {
     /// Drives that left the machine without an erase, on an operator's word.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub struck: Vec<StruckDrive>,
+    /// Drives that were not erased and were let go all the same, on an operator's
+    /// word. They are not among `drives`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unerased: Vec<UnerasedDrive>,
     /// When something of Billet's ran on the machine during the lease.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub visits: Vec<Visit>,

@@ -134,6 +134,33 @@ pub struct StruckDrive {
     pub at: Timestamp,
 }
 
+/// A drive that is in a machine and was not erased, and which an operator let go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct UnerasedDrive {
+    /// Which.
+    pub drive: DriveRef,
+    /// The operator's reason.
+    pub reason: String,
+    /// Who it was, as the audit log names them.
+    pub by: String,
+    /// When it was said.
+    pub at: Timestamp,
+    /// Why the erase was not accepted; `None` until that is seen.
+    #[serde(default)]
+    pub failure: Option<String>,
+}
+
+impl UnerasedDrive {
+    /// It in a sentence.
+    pub fn told(&self) -> String {
+        let failure = self.failure.as_deref().unwrap_or("not tried yet");
+        format!(
+            "drive {} was NOT erased ({failure}) and was let go by {}: {}",
+            self.drive.serial, self.by, self.reason
+        )
+    }
+}
+
 /// What is kept of a machine's BMC, firmware and drives from lease to lease.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -155,6 +182,18 @@ pub struct Upkeep {
     pub rotation_failed: Option<String>,
     /// Drives struck from the list since the last erase.
     pub struck: Vec<StruckDrive>,
+    /// Drives of which the next erase is accepted whatever comes of it, on an
+    /// operator's word: for that one erase.
+    pub let_go: Vec<UnerasedDrive>,
+    /// Drives that were let go without an erase, and are in the machine still.
+    pub unerased: Vec<UnerasedDrive>,
+}
+
+impl Upkeep {
+    /// Whether the next erase of this drive is accepted whatever comes of it.
+    pub fn lets_go(&self, serial: &str) -> bool {
+        self.let_go.iter().any(|u| u.drive.serial == serial)
+    }
 }
 
 impl BmcAccount {

@@ -1,7 +1,12 @@
 //! The list of a machine's drives: an operator strikes one that left the
-//! building, and confirms one that came.
+//! building, lets go one that cannot be erased, and confirms one that came.
 
-use billet_model::{lifecycle::Lifecycle, step::Step, upkeep::StruckDrive, work::DriveRef};
+use billet_model::{
+    lifecycle::{HoldKind, Lifecycle},
+    step::Step,
+    upkeep::{StruckDrive, UnerasedDrive},
+    work::DriveRef,
+};
 
 use crate::{
     Decision, Facts,
@@ -19,6 +24,16 @@ pub enum DriveChange {
         serial: String,
         /// Why, for the record and the certificate.
         reason: String,
+    },
+    /// It cannot be erased, and is let go all the same: the next erase is accepted
+    /// without it.
+    LetGo {
+        /// Its serial number.
+        serial: String,
+        /// Why, for the record and the certificate.
+        reason: String,
+        /// Who says so, for the certificate.
+        by: String,
     },
     /// It came, and may be erased.
     Add {
@@ -52,13 +67,13 @@ pub fn change(facts: &Facts<'_>, change: &DriveChange) -> Result<Decision, Refus
         ));
     }
     let at = |serial: &str| machine.drives.iter().position(|d| d.serial == serial);
+    let listed = || {
+        let serials: Vec<&str> = machine.drives.iter().map(|d| d.serial.as_str()).collect();
+        serials.join(", ")
+    };
     let mut draft = Draft::new(facts);
     match change {
         DriveChange::Strike { serial, reason } => {
-            let listed = || {
-                let serials: Vec<&str> = machine.drives.iter().map(|d| d.serial.as_str()).collect();
-                serials.join(", ")
-            };
             let Some(at) = at(serial) else {
                 return Err(Refused {
                     detail: format!("{serial} is not a drive of {name}: it has {}", listed()),
@@ -71,6 +86,9 @@ pub fn change(facts: &Facts<'_>, change: &DriveChange) -> Result<Decision, Refus
                 ));
             }
             let drive = draft.machine().drives.remove(at);
+            let upkeep = &mut draft.machine().upkeep;
+            upkeep.let_go.retain(|u| u.drive != drive);
+            upkeep.unerased.retain(|u| u.drive != drive);
             // What was erased already left nothing.
             if machine.may_hold_data {
                 draft.machine().upkeep.struck.push(StruckDrive {
@@ -88,6 +106,41 @@ pub fn change(facts: &Facts<'_>, change: &DriveChange) -> Result<Decision, Refus
             visit::note(
                 &mut draft,
                 format!("drive {serial} left the machine without an erase: {reason}"),
+            );
+        }
+        DriveChange::LetGo { serial, reason, by } => {
+            let Some(at) = at(serial) else {
+                return Err(Refused {
+                    detail: format!("{serial} is not a drive of {name}: it has {}", listed()),
+                    field: Some("serial"),
+                });
+            };
+            let held = machine.hold.as_ref().map(|h| h.kind);
+            let for_a_drive = matches!(held, Some(HoldKind::EraseFailed | HoldKind::WrongHardware));
+            if machine.lifecycle != Lifecycle::Quarantined || !for_a_drive {
+                return refuse(format!(
+                    "{name} is not held for a drive that could not be erased: there is nothing to let go"
+                ));
+            }
+            if machine.upkeep.lets_go(serial) {
+                return refuse(format!("the next erase of {serial} is accepted already"));
+            }
+            let drive = machine.drives[at].clone();
+            draft.machine().upkeep.let_go.push(UnerasedDrive {
+                drive,
+                reason: reason.clone(),
+                by: by.clone(),
+                at: facts.now,
+                failure: None,
+            });
+            if let Some(waiting) = &mut draft.machine().waiting {
+                waiting.next_action = format!(
+                    "`billet machine repair {name}` erases the others, and lets {serial} go"
+                );
+            }
+            draft.audit(
+                "machine.erase_overridden",
+                serde_json::json!({ "serial": serial, "reason": reason, "by": by }),
             );
         }
         DriveChange::Add { serial } => {

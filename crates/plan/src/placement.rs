@@ -46,7 +46,7 @@ pub fn holds_elsewhere(machine: &Machine, root: &DriveRef) -> bool {
 /// image goes before one that waits without it, and that before those that are
 /// off; where the lease goes through firmware anyhow, those that are off go
 /// first. Among equals those longest at rest, so that wear is even; the id
-/// decides between equals.
+/// decides between equals. Those with a drive that was not erased come last.
 pub fn candidates<'a>(
     machines: impl IntoIterator<Item = &'a Machine>,
     wanted: &Wanted<'_>,
@@ -55,7 +55,10 @@ pub fn candidates<'a>(
         .into_iter()
         .filter(|m| is_free(m) && wanted.site.is_none_or(|s| m.site == s))
         .collect();
-    free.sort_by_key(|m| (rank(m, wanted), m.step_since, m.id));
+    free.sort_by_key(|m| {
+        let unerased = !m.upkeep.unerased.is_empty();
+        (unerased, rank(m, wanted), m.step_since, m.id)
+    });
     free
 }
 

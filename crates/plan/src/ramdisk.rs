@@ -147,7 +147,15 @@ pub(crate) fn work(draft: &Draft<'_>, kind: WorkKind) -> Result<Work, String> {
             canaries: policy.canaries,
         }),
         WorkKind::Verify => Work::Verify(VerifyOrder {
-            erased: machine.erase.clone().unwrap_or_default().drives,
+            // One that was let go has nothing to be read back.
+            erased: machine
+                .erase
+                .clone()
+                .unwrap_or_default()
+                .drives
+                .into_iter()
+                .filter(|d| d.failure.is_none() && d.method.is_some())
+                .collect(),
             samples: policy.samples,
             clear_tpm: true,
         }),

@@ -67,7 +67,15 @@ fn word(kind: DriveKind) -> &'static str {
 /// As there.
 pub fn choose_of(wish: &RootDrive, machine: &Machine) -> Result<DriveRef, String> {
     let known = machine.inventory.as_ref().map_or(&[][..], |i| &i.drives);
-    choose(wish, &machine.drives, known)
+    // One that could not be erased does not do for a root either.
+    let unerased = &machine.upkeep.unerased;
+    let good: Vec<DriveRef> = machine
+        .drives
+        .iter()
+        .filter(|d| !unerased.iter().any(|u| u.drive.serial == d.serial))
+        .cloned()
+        .collect();
+    choose(wish, &good, known)
 }
 
 /// The drive that a lease's image stands on: the one that was chosen when the

@@ -6,7 +6,7 @@ use billet_model::{
     lease::Lease,
     machine::Machine,
     site::Site,
-    upkeep::Restoration,
+    upkeep::{Restoration, UnerasedDrive},
     work::{DriveErase, DriveRef, DriveVerify, TpmClear},
 };
 
@@ -46,6 +46,16 @@ pub fn erase_failure(
     None
 }
 
+/// The drives whose erase must succeed: all but those that an operator lets go.
+pub fn to_erase(machine: &Machine) -> Vec<DriveRef> {
+    machine
+        .drives
+        .iter()
+        .filter(|d| !machine.upkeep.lets_go(&d.serial))
+        .cloned()
+        .collect()
+}
+
 /// What a certificate is made from.
 pub struct EraseFacts<'a> {
     /// The machine, with its erase record.
@@ -75,7 +85,7 @@ pub struct EraseFacts<'a> {
 pub fn certificate(facts: EraseFacts<'_>) -> Result<EraseCertificate, String> {
     let machine = facts.machine;
     let record = machine.erase.clone().unwrap_or_default();
-    if let Some(failure) = erase_failure(&machine.drives, &record.drives, &[]) {
+    if let Some(failure) = erase_failure(&to_erase(machine), &record.drives, &[]) {
         return Err(failure);
     }
     if machine.drives.is_empty() {
@@ -85,59 +95,26 @@ pub fn certificate(facts: EraseFacts<'_>) -> Result<EraseCertificate, String> {
         return Err("power was not seen off between erase and read-back".into());
     };
     let mut drives = Vec::new();
-    for erase in &record.drives {
-        let serial = &erase.drive.serial;
-        let read = facts
+    let mut unerased = Vec::new();
+    for wanted in &machine.drives {
+        let erase = record
             .drives
             .iter()
-            .find(|v| v.drive.serial == *serial)
-            .ok_or_else(|| format!("drive {serial} was not read back"))?;
-        if let Some(failure) = &read.failure {
-            return Err(format!("drive {serial}: {failure}"));
+            .find(|e| e.drive.serial == wanted.serial);
+        let erased = match erase {
+            Some(erase) => drive(&facts, erase),
+            None => Err(format!("drive {} was not there", wanted.serial)),
+        };
+        let let_go = &machine.upkeep.let_go;
+        let let_go = let_go.iter().find(|u| u.drive.serial == wanted.serial);
+        match (erased, let_go) {
+            (Ok(erased), _) => drives.push(erased),
+            (Err(failure), Some(let_go)) => unerased.push(UnerasedDrive {
+                failure: Some(failure),
+                ..let_go.clone()
+            }),
+            (Err(failure), None) => return Err(failure),
         }
-        let planted = u32::try_from(erase.canaries.len()).unwrap_or(u32::MAX);
-        // What was ordered is the floor: one canary and one sample prove little.
-        let blocks = erase.size_bytes / 4096;
-        for (what, is, floor) in [
-            ("canaries were planted", planted, facts.canaries),
-            ("blocks were sampled", read.samples_read, facts.samples),
-        ] {
-            if u64::from(is) < u64::from(floor).min(blocks) {
-                return Err(format!("drive {serial}: {is} {what}, of {floor} ordered"));
-            }
-        }
-        if read.canaries_read != planted {
-            return Err(format!(
-                "drive {serial}: {} of {planted} canaries were looked for",
-                read.canaries_read
-            ));
-        }
-        if read.canaries_found > 0 {
-            return Err(format!(
-                "drive {serial}: {} of {planted} canaries are still there after the erase",
-                read.canaries_found
-            ));
-        }
-        if read.samples_with_data > 0 {
-            return Err(format!(
-                "drive {serial}: {} of {} sampled blocks hold data after the erase",
-                read.samples_with_data, read.samples_read
-            ));
-        }
-        let method = erase.method.ok_or("no method")?;
-        drives.push(DriveCertificate {
-            drive: erase.drive.clone(),
-            size_bytes: erase.size_bytes,
-            method,
-            tried: erase.tried.clone(),
-            nist: method.nist(),
-            bytes: erase.bytes,
-            canaries_planted: planted,
-            canaries_read: read.canaries_read,
-            canaries_found: 0,
-            samples_read: read.samples_read,
-            samples_with_data: 0,
-        });
     }
     let lease = facts.lease.filter(|l| record.lease == Some(l.id));
     let mut not_done = Vec::new();
@@ -181,6 +158,12 @@ pub fn certificate(facts: EraseFacts<'_>) -> Result<EraseCertificate, String> {
             "drive {serial} not erased: it left the machine before, on an operator's word ({reason})"
         ));
     }
+    not_done.extend(unerased.iter().map(UnerasedDrive::told));
+    let override_by = unerased
+        .iter()
+        .map(|u| format!("{} (drive {}: {})", u.by, u.drive.serial, u.reason))
+        .collect::<Vec<_>>()
+        .join("; ");
     let gpus = machine.inventory.as_ref().map_or(0, |i| i.gpus.len());
     let inventory = machine.inventory.as_ref();
     Ok(EraseCertificate {
@@ -228,6 +211,67 @@ pub fn certificate(facts: EraseFacts<'_>) -> Result<EraseCertificate, String> {
         not_done,
         attestation: "agent unattested".into(),
         network_isolation: "network isolation: not by Billet".into(),
-        override_by: None,
+        unerased,
+        override_by: Some(override_by).filter(|by| !by.is_empty()),
+    })
+}
+
+/// What the certificate says of a drive, if its erase and read-back allow it.
+fn drive(facts: &EraseFacts<'_>, erase: &DriveErase) -> Result<DriveCertificate, String> {
+    let serial = &erase.drive.serial;
+    let alone = std::slice::from_ref(erase);
+    if let Some(failure) = erase_failure(std::slice::from_ref(&erase.drive), alone, &[]) {
+        return Err(failure);
+    }
+    let read = facts
+        .drives
+        .iter()
+        .find(|v| v.drive.serial == *serial)
+        .ok_or_else(|| format!("drive {serial} was not read back"))?;
+    if let Some(failure) = &read.failure {
+        return Err(format!("drive {serial}: {failure}"));
+    }
+    let planted = u32::try_from(erase.canaries.len()).unwrap_or(u32::MAX);
+    // What was ordered is the floor: one canary and one sample prove little.
+    let blocks = erase.size_bytes / 4096;
+    for (what, is, floor) in [
+        ("canaries were planted", planted, facts.canaries),
+        ("blocks were sampled", read.samples_read, facts.samples),
+    ] {
+        if u64::from(is) < u64::from(floor).min(blocks) {
+            return Err(format!("drive {serial}: {is} {what}, of {floor} ordered"));
+        }
+    }
+    if read.canaries_read != planted {
+        return Err(format!(
+            "drive {serial}: {} of {planted} canaries were looked for",
+            read.canaries_read
+        ));
+    }
+    if read.canaries_found > 0 {
+        return Err(format!(
+            "drive {serial}: {} of {planted} canaries are still there after the erase",
+            read.canaries_found
+        ));
+    }
+    if read.samples_with_data > 0 {
+        return Err(format!(
+            "drive {serial}: {} of {} sampled blocks hold data after the erase",
+            read.samples_with_data, read.samples_read
+        ));
+    }
+    let method = erase.method.ok_or("no method")?;
+    Ok(DriveCertificate {
+        drive: erase.drive.clone(),
+        size_bytes: erase.size_bytes,
+        method,
+        tried: erase.tried.clone(),
+        nist: method.nist(),
+        bytes: erase.bytes,
+        canaries_planted: planted,
+        canaries_read: read.canaries_read,
+        canaries_found: 0,
+        samples_read: read.samples_read,
+        samples_with_data: 0,
     })
 }

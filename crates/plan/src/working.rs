@@ -151,6 +151,11 @@ fn inspected(draft: &mut Draft<'_>, boot: BootId, inventory: Inventory) {
             draft.hold(HoldKind::UnconfirmedDrive, &detail);
             return;
         }
+        // Let go on an operator's word: the erase and its certificate say so.
+        inspection::Drives::Missing(missing)
+            if missing
+                .iter()
+                .all(|serial| draft.m().upkeep.lets_go(serial)) => {}
         inspection::Drives::Missing(missing) => {
             let detail = format!("drives are missing: {}", missing.join(", "));
             draft.hold(HoldKind::WrongHardware, &detail);
@@ -211,7 +216,8 @@ fn tested(draft: &mut Draft<'_>, boot: BootId, results: Vec<TestResult>) {
     );
     draft.machine().tests = results;
     if failures.is_empty() {
-        let left = !draft.m().upkeep.left.is_empty();
+        let upkeep = &draft.m().upkeep;
+        let left = !upkeep.left.is_empty() || !upkeep.unerased.is_empty();
         draft.machine().health = if left { Health::Degraded } else { Health::Ok };
         if !warm::stays(draft, boot) {
             shelve::begin(draft, "tested; powering off");
@@ -288,7 +294,8 @@ fn written(draft: &mut Draft<'_>, boot: BootId, mut report: WriteReport) {
 }
 
 fn erased(draft: &mut Draft<'_>, drives: Vec<DriveErase>, unordered: &[DriveRef]) {
-    if let Some(failure) = verdict::erase_failure(&draft.m().drives, &drives, unordered) {
+    if let Some(failure) = verdict::erase_failure(&verdict::to_erase(draft.m()), &drives, unordered)
+    {
         draft.hold(HoldKind::EraseFailed, &failure);
         return;
     }
@@ -325,14 +332,18 @@ fn verified(draft: &mut Draft<'_>, boot: BootId, drives: &[DriveVerify], tpm: Tp
                 serde_json::json!({
                     "evidence": draft.facts.fresh.evidence,
                     "drives": certificate.drives.len(),
+                    "unerased": certificate.unerased,
                     "not_done": certificate.not_done,
                 }),
             );
+            let unerased = certificate.unerased.clone();
             draft.decision.certificate = Some((draft.facts.fresh.evidence, certificate));
             let machine = draft.machine();
             machine.may_hold_data = false;
             machine.upkeep.struck.clear();
             machine.warm.prepared = None;
+            machine.upkeep.let_go.clear();
+            machine.upkeep.unerased = unerased;
             let record = machine.erase.take().unwrap_or_default();
             machine.attempts = 0;
             release_lease(draft);

@@ -7,9 +7,12 @@ use axum::{
     response::Response,
 };
 use billet_control::MachineCommand;
-use billet_model::api::{
-    BmcPasswordShown, BmcPasswordWanted, DrivesChange, MachineChanged, Problem, Reason,
-    RotatePassword,
+use billet_model::{
+    api::{
+        BmcPasswordShown, BmcPasswordWanted, DrivesChange, MachineChanged, Problem, Reason,
+        RotatePassword,
+    },
+    people::Actor,
 };
 use billet_plan::{drives::DriveChange, requests::MachineRequest};
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -100,8 +103,9 @@ async fn accept_machine_firmware(
 
 /// Change the list of a machine's drives
 ///
-/// Strikes one that left the machine without an erase, with a reason, or adds one
-/// that came and may be erased.
+/// Strikes one that left the machine without an erase, with a reason; lets one go
+/// that cannot be erased, with a reason, so that the next erase is accepted without
+/// it; or adds one that came and may be erased.
 #[utoipa::path(post, path = "/v1/machines/{machine}/drives", tag = "machines",
     request_body = DrivesChange,
     responses((status = 200, body = MachineChanged), (status = 409, body = Problem)))]
@@ -112,25 +116,42 @@ async fn change_machine_drives(
     version: IfMatch,
     Body(asked): Body<DrivesChange>,
 ) -> Result<Response, Failure> {
-    let change = match (asked.strike, asked.reason, asked.add) {
-        (Some(serial), Some(reason), None) => DriveChange::Strike {
+    let change = match (asked.strike, asked.let_go, asked.reason, asked.add) {
+        (Some(serial), None, Some(reason), None) => DriveChange::Strike {
             serial,
             reason: why(Reason { reason })?,
         },
-        (Some(_), None, None) => {
+        (None, Some(serial), Some(reason), None) => DriveChange::LetGo {
+            serial,
+            reason: why(Reason { reason })?,
+            by: said_by(&bearer),
+        },
+        (Some(_), None, None, None) => {
             let detail = "say why the drive left: it goes on record and on the certificate";
             return Err(Failure::invalid("reason", detail));
         }
-        (None, None, Some(serial)) if !serial.trim().is_empty() && serial.len() <= 200 => {
+        (None, Some(_), None, None) => {
+            let detail = "say why the drive is let go without an erase: it goes on record and on the certificate";
+            return Err(Failure::invalid("reason", detail));
+        }
+        (None, None, None, Some(serial)) if !serial.trim().is_empty() && serial.len() <= 200 => {
             DriveChange::Add {
                 serial: serial.trim().to_owned(),
             }
         }
         _ => {
-            let detail = "give either strike and reason, or add";
+            let detail = "give either strike and reason, let_go and reason, or add";
             return Err(Failure::invalid("strike", detail));
         }
     };
     let command = MachineCommand::Drives(change);
     carry_out(&app, &bearer, &text, version, command).await
+}
+
+/// Whoever asks, as the certificate names them.
+fn said_by(bearer: &Bearer) -> String {
+    match bearer.actor() {
+        Actor::Token { name, role, .. } => format!("{name} ({})", role.as_str()),
+        _ => "an operator".into(),
+    }
 }

@@ -22,6 +22,7 @@ use crate::{
     app::{About as _, App},
     auth::Bearer,
     extract::{Body, Of, Query},
+    in_use::{self, Needed},
     lookup,
     page::Asked,
     problem::Failure,
@@ -106,7 +107,7 @@ async fn delete_network(
     let batch = Batch::new()
         .with(Write::DeleteNetwork(found.id))
         .audited(row);
-    app.commit("deleting the network", batch).await?;
+    in_use::delete(&app, "network", Needed::Network(found.id), batch).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

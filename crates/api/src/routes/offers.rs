@@ -108,12 +108,18 @@ async fn offer(
     let sample = sample(app, &machine_type, site.id).await?;
     let inventory = sample.as_ref().and_then(|m| m.inventory.as_ref());
     let sum = |sizes: &mut dyn Iterator<Item = u64>| sizes.sum();
+    let unerased = unerased(app, &machine_type, site.id).await?;
     let mut notes = vec![
         "network isolation: not by Billet".to_owned(),
         "whether root can reach the BMC from inside is not checked by Billet yet".to_owned(),
     ];
     if inventory.is_none() {
         notes.push("no machine of this type was inspected yet: what it has is not known".into());
+    }
+    if unerased > 0 {
+        notes.push(format!(
+            "{unerased} of those free have a drive that could not be erased and was let go by an operator: they are given last, and the lease names the drive"
+        ));
     }
     Ok(Offer {
         machine_type,
@@ -130,6 +136,7 @@ async fn offer(
         threads: inventory.map_or(0, |i| i.cpus.iter().filter_map(|cpu| cpu.threads).sum()),
         memory_bytes: inventory.map_or(0, |i| i.memory.total_bytes),
         drive_bytes: inventory.map_or(0, |i| sum(&mut i.own_drives().map(|d| d.size_bytes))),
+        unerased,
         emulation: sample.as_ref().map(|m| m.emulation).unwrap_or_default(),
         notes,
     })
@@ -169,6 +176,16 @@ impl Warm {
                 .and_then(|w| u32::try_from(w).ok()),
         })
     }
+}
+
+/// How many that are free have a drive that was let go without an erase.
+async fn unerased(app: &App, machine_type: &Name, site: SiteId) -> Result<u32, Failure> {
+    let machines = see("machines", app.store().machines_with_unerased().await)?;
+    let count = machines
+        .iter()
+        .filter(|m| m.site == site && m.machine_type == *machine_type && placement::is_free(m))
+        .count();
+    Ok(u32::try_from(count).unwrap_or(u32::MAX))
 }
 
 /// A machine of the type at the site, a free one if there is one, that was inspected.

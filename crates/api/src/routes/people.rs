@@ -8,7 +8,7 @@ use axum::{
 };
 use billet_model::{
     OrganisationId, ProjectId,
-    api::{NewOrganisation, NewProject, Page, Problem},
+    api::{NameChange, NewOrganisation, NewProject, Page, Problem},
     people::{Organisation, Project},
 };
 use billet_store::{Batch, Write};
@@ -20,6 +20,7 @@ use crate::{
     app::{About as _, App},
     auth::Bearer,
     extract::{Body, Of, Query},
+    in_use::{self, Needed},
     lookup,
     page::Asked,
     problem::Failure,
@@ -29,9 +30,13 @@ use crate::{
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(list_organisations, create_organisation))
-        .routes(routes!(show_organisation, delete_organisation))
+        .routes(routes!(
+            show_organisation,
+            change_organisation,
+            delete_organisation
+        ))
         .routes(routes!(list_projects, create_project))
-        .routes(routes!(show_project, delete_project))
+        .routes(routes!(show_project, change_project, delete_project))
 }
 
 /// List organisations
@@ -80,6 +85,32 @@ async fn show_organisation(
     respond::one(&headers, &lookup::organisation(&app, &text).await?, None)
 }
 
+/// Change an organisation's name
+#[utoipa::path(patch, path = "/v1/organisations/{organisation}", tag = "people",
+    request_body = NameChange,
+    responses((status = 200, body = Organisation), (status = 409, body = Problem)))]
+async fn change_organisation(
+    State(app): State<App>,
+    bearer: Bearer,
+    Of(text): Of,
+    Body(change): Body<NameChange>,
+) -> Result<Response, Failure> {
+    let mut organisation = lookup::organisation(&app, &text).await?;
+    let Some(name) = change.name.filter(|name| *name != organisation.name) else {
+        return respond::changed(StatusCode::OK, &organisation, None, None);
+    };
+    let was = std::mem::replace(&mut organisation.name, name);
+    let row = app
+        .row(&bearer.actor(), "organisation.change")
+        .detail(json!({
+            "organisation": organisation.id, "was": was, "name": organisation.name,
+        }));
+    let write = Write::PutOrganisation(organisation.clone());
+    let batch = Batch::new().with(write).audited(row);
+    app.commit("changing the organisation", batch).await?;
+    respond::changed(StatusCode::OK, &organisation, None, None)
+}
+
 /// Delete an organisation
 ///
 /// Refused while it has projects.
@@ -97,7 +128,8 @@ async fn delete_organisation(
     let batch = Batch::new()
         .with(Write::DeleteOrganisation(found.id))
         .audited(row);
-    app.commit("deleting the organisation", batch).await?;
+    let needed = Needed::Organisation(found.id);
+    in_use::delete(&app, "organisation", needed, batch).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -162,6 +194,33 @@ async fn show_project(
         &lookup::project(&app, &bearer, &text).await?,
         None,
     )
+}
+
+/// Change a project's name
+///
+/// It keeps its id, and with that its leases, images and tokens.
+#[utoipa::path(patch, path = "/v1/projects/{project}", tag = "people",
+    request_body = NameChange,
+    responses((status = 200, body = Project), (status = 409, body = Problem)))]
+async fn change_project(
+    State(app): State<App>,
+    bearer: Bearer,
+    Of(text): Of,
+    Body(change): Body<NameChange>,
+) -> Result<Response, Failure> {
+    let mut project = lookup::project(&app, &bearer, &text).await?;
+    let Some(name) = change.name.filter(|name| *name != project.name) else {
+        return respond::changed(StatusCode::OK, &project, None, None);
+    };
+    let was = std::mem::replace(&mut project.name, name);
+    let row = app
+        .row(&bearer.actor(), "project.change")
+        .project(Some(project.id))
+        .detail(json!({ "was": was, "name": project.name }));
+    let write = Write::PutProject(project.clone());
+    let batch = Batch::new().with(write).audited(row);
+    app.commit("changing the project", batch).await?;
+    respond::changed(StatusCode::OK, &project, None, None)
 }
 
 /// Delete a project with its tokens

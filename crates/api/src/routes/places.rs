@@ -8,10 +8,10 @@ use axum::{
 };
 use billet_model::{
     MachineTypeId, Name, SiteId,
-    api::{MachineTypeChange, NewMachineType, NewSite, Page, Problem},
+    api::{MachineTypeChange, NewMachineType, NewSite, Page, Problem, SiteChange},
     site::{MachineType, Site},
 };
-use billet_store::{Batch, Write};
+use billet_store::{Batch, MachineFilter, Write};
 use serde_json::json;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -20,16 +20,17 @@ use crate::{
     app::{About as _, App},
     auth::Bearer,
     extract::{Body, Of, Query},
+    in_use::{self, Needed},
     lookup,
     page::Asked,
-    problem::Failure,
+    problem::{Failure, Kind},
     respond,
 };
 
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(list_sites, create_site))
-        .routes(routes!(show_site, delete_site))
+        .routes(routes!(show_site, change_site, delete_site))
         .routes(routes!(list_machine_types, create_machine_type))
         .routes(routes!(
             show_machine_type,
@@ -58,11 +59,7 @@ async fn create_site(
     bearer: Bearer,
     Body(new): Body<NewSite>,
 ) -> Result<Response, Failure> {
-    let jurisdiction = new.jurisdiction.trim().to_owned();
-    if jurisdiction.is_empty() || jurisdiction.len() > 63 {
-        let detail = "say whose law holds there, in a short code such as DE or EU";
-        return Err(Failure::invalid("jurisdiction", detail));
-    }
+    let jurisdiction = jurisdiction(&new.jurisdiction)?;
     let site = Site {
         id: app.control().new_id(),
         name: new.name,
@@ -89,6 +86,74 @@ async fn show_site(
     respond::one(&headers, &lookup::site(&app, &text).await?, None)
 }
 
+/// Change a site's name or jurisdiction
+///
+/// The jurisdiction stays as it is while a lease holds a machine there: it was
+/// promised to its tenant.
+#[utoipa::path(patch, path = "/v1/sites/{site}", tag = "places", request_body = SiteChange,
+    responses((status = 200, body = Site), (status = 409, body = Problem)))]
+async fn change_site(
+    State(app): State<App>,
+    bearer: Bearer,
+    Of(text): Of,
+    Body(change): Body<SiteChange>,
+) -> Result<Response, Failure> {
+    let mut site = lookup::site(&app, &text).await?;
+    let before = site.clone();
+    if let Some(name) = change.name {
+        site.name = name;
+    }
+    if let Some(wanted) = &change.jurisdiction {
+        site.jurisdiction = jurisdiction(wanted)?;
+    }
+    if site == before {
+        return respond::changed(StatusCode::OK, &site, None, None);
+    }
+    if site.jurisdiction != before.jurisdiction {
+        no_lease_at(&app, &site).await?;
+    }
+    let row = app.row(&bearer.actor(), "site.change").detail(json!({
+        "site": site.id, "was": [before.name, before.jurisdiction],
+        "name": site.name, "jurisdiction": site.jurisdiction,
+    }));
+    let batch = Batch::new().with(Write::PutSite(site.clone())).audited(row);
+    app.commit("changing the site", batch).await?;
+    respond::changed(StatusCode::OK, &site, None, None)
+}
+
+/// Refuses what would change under a tenant.
+async fn no_lease_at(app: &App, site: &Site) -> Result<(), Failure> {
+    let filter = MachineFilter {
+        site: Some(site.id),
+        ..MachineFilter::default()
+    };
+    let mut after = None;
+    loop {
+        let page = see("machines", app.store().machines(&filter, after, 500).await)?;
+        if let Some(held) = page.iter().find(|m| m.lease.is_some()) {
+            let detail = format!(
+                "machine {} there is leased, and its tenant was promised the jurisdiction: wait until no lease holds a machine there",
+                held.name
+            );
+            return Err(Failure::new(Kind::InUse, detail).field("jurisdiction"));
+        }
+        if page.len() < 500 {
+            return Ok(());
+        }
+        after = page.last().map(|m| m.id);
+    }
+}
+
+/// Whose law holds, as it is kept.
+fn jurisdiction(text: &str) -> Result<String, Failure> {
+    let text = text.trim();
+    if text.is_empty() || text.len() > 63 {
+        let detail = "say whose law holds there, in a short code such as DE or EU";
+        return Err(Failure::invalid("jurisdiction", detail));
+    }
+    Ok(text.to_owned())
+}
+
 /// Delete a site
 ///
 /// Refused while there is a machine at it, a retired one included.
@@ -104,7 +169,7 @@ async fn delete_site(
         .row(&bearer.actor(), "site.delete")
         .detail(json!({ "site": found.id, "name": found.name }));
     let batch = Batch::new().with(Write::DeleteSite(found.id)).audited(row);
-    app.commit("deleting the site", batch).await?;
+    in_use::delete(&app, "site", Needed::Site(found.id), batch).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -227,6 +292,7 @@ async fn delete_machine_type(
     let batch = Batch::new()
         .with(Write::DeleteMachineType(found.id))
         .audited(row);
-    app.commit("deleting the machine type", batch).await?;
+    let needed = Needed::MachineType(&found.name);
+    in_use::delete(&app, "machine type", needed, batch).await?;
     Ok(StatusCode::NO_CONTENT)
 }

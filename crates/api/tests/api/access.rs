@@ -266,7 +266,14 @@ fn body(rule: &Rule, n: usize, project: &str) -> Value {
         ("POST", "/v1/webhooks") => json!({ "name": name, "project": project, "url": NOWHERE }),
         ("PATCH", "/v1/webhooks/{webhook}") => json!({ "actions": ["lease."] }),
         ("POST", "/v1/users" | "/v1/groups") => json!({ "name": name }),
-        ("PATCH", "/v1/users/{user}" | "/v1/groups/{group}") => json!({}),
+        (
+            "PATCH",
+            "/v1/users/{user}"
+            | "/v1/groups/{group}"
+            | "/v1/organisations/{organisation}"
+            | "/v1/projects/{project}"
+            | "/v1/sites/{site}",
+        ) => json!({}),
         ("PATCH", "/v1/tokens/{token}") => json!({ "disabled": false }),
         ("POST", "/v1/sites") => json!({ "name": name, "jurisdiction": "DE" }),
         ("POST", "/v1/machine-types") => json!({ "name": name }),

@@ -121,14 +121,15 @@ async fn what_is_used_stays_and_what_is_not_goes() {
             .await
     };
     site.machine("m1").await;
-    for used in [
-        "organisations/acme",
-        "sites/here",
-        "machine-types/box",
-        "networks/lan",
+    for (used, by) in [
+        ("organisations/acme", "still used by project a, project b"),
+        ("sites/here", "still used by machine m1"),
+        ("machine-types/box", "still used by machine m1"),
+        ("networks/lan", "still used by machine m1"),
     ] {
         let problem = delete(&format!("/v1/{used}")).await.problem(409);
         assert!(problem.kind.ends_with("in-use"), "{problem:?}");
+        assert!(problem.detail.contains(by), "{problem:?}");
     }
     for (path, body) in [
         ("organisations", json!({ "name": "x" })),
@@ -208,4 +209,51 @@ async fn the_last_operator_cannot_be_locked_out() {
         .await
         .ok();
     site.get("/v1/whoami").await.problem(401);
+}
+
+#[tokio::test]
+async fn names_are_changed_and_a_promised_jurisdiction_is_not() {
+    let site = Site::new().await;
+    site.furnish().await;
+    let change = async |path: &str, body: Value| {
+        site.call_as(&site.operator, Method::PATCH, path, body)
+            .await
+    };
+    for (noun, old) in [
+        ("organisations", "acme"),
+        ("projects", "a"),
+        ("sites", "here"),
+    ] {
+        let before = site.get(&format!("/v1/{noun}/{old}")).await.ok().value();
+        let new = format!("{old}-new");
+        let path = format!("/v1/{noun}/{old}");
+        let changed = change(&path, json!({ "name": new })).await.ok().value();
+        assert_eq!(
+            (&changed["id"], &changed["name"]),
+            (&before["id"], &json!(new))
+        );
+        site.get(&path).await.problem(404);
+        let row = site.get("/v1/audit?limit=1000").await.ok().body;
+        assert!(row.contains(&new), "it is on record");
+        change(&format!("/v1/{noun}/{new}"), json!({ "name": old }))
+            .await
+            .ok();
+    }
+    // One that is taken is not given twice.
+    change("/v1/projects/a", json!({ "name": "b" }))
+        .await
+        .problem(409);
+    change("/v1/sites/here", json!({ "jurisdiction": " " }))
+        .await
+        .problem(422);
+    change("/v1/sites/here", json!({ "jurisdiction": "CH" }))
+        .await
+        .ok();
+    site.image("debian", None).await;
+    site.lease("theirs").await;
+    let problem = change("/v1/sites/here", json!({ "jurisdiction": "US" })).await;
+    let problem = problem.problem(409);
+    assert!(problem.detail.contains("is leased"), "{problem:?}");
+    let kept = site.get("/v1/sites/here").await.ok().value();
+    assert_eq!(kept["jurisdiction"], "CH");
 }

@@ -5,6 +5,7 @@ use billet_evidence::{Envelope, Statement, statement::ERASE_CERTIFICATE};
 use billet_model::{
     evidence::{DriveCertificate, EraseCertificate},
     lease::Visit,
+    upkeep::UnerasedDrive,
     warm::FirstStart,
     work::{EraseMethod, NistWord, TpmClear},
 };
@@ -164,6 +165,14 @@ pub fn show(c: &EraseCertificate) -> String {
             c.first_start.as_ref().map(first_start).unwrap_or_default(),
         ),
         ("drives struck", struck.join("\n")),
+        (
+            "NOT erased",
+            c.unerased
+                .iter()
+                .map(UnerasedDrive::told)
+                .collect::<Vec<_>>()
+                .join("\n"),
+        ),
         ("not done", c.not_done.join("\n")),
         ("agent", c.attestation.clone()),
         ("network", c.network_isolation.clone()),

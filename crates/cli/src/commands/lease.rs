@@ -682,6 +682,16 @@ fn show(l: &LeaseView) -> String {
         ),
         ("address", addresses.join("\n")),
         ("root drive", maybe(l.root_drive.as_ref())),
+        (
+            "not erased",
+            l.unerased_drives
+                .iter()
+                .map(|serial| {
+                    format!("drive {serial} could not be erased before your lease, and an operator let it go")
+                })
+                .collect::<Vec<_>>()
+                .join("\n"),
+        ),
         ("measured", measurements(&l.measurements)),
         (
             "first start",

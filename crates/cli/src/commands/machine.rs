@@ -233,9 +233,13 @@ pub enum Machine {
     ///
     /// A drive that left the building cannot be erased any more: struck, it is missed no longer,
     /// and that stands on the next erase certificate with the reason. A drive that was put in is
-    /// erased only after it was added here.
+    /// erased only after it was added here. A drive that is there and cannot be erased holds the
+    /// machine: let go, on your word, the next `repair` is accepted without it. That stands on the
+    /// certificate, on the machine and on its offer, for what is on that drive may be read by the
+    /// next tenant.
     #[command(after_help = "Examples:
   billet machine drives r1-u07 --strike S4XNNX0R --reason 'sent back to its maker, RMA 1042'
+  billet machine drives r1-u07 --let-go S4XNNX0R --reason 'dead; shredded with the machine'
   billet machine drives r1-u07 --add S7KHNJ0W")]
     Drives {
         /// Its name or id.
@@ -245,12 +249,20 @@ pub enum Machine {
             long,
             value_name = "SERIAL",
             requires = "reason",
-            conflicts_with = "add",
-            required_unless_present = "add"
+            conflicts_with_all = ["add", "let_go"],
+            required_unless_present_any = ["add", "let_go"]
         )]
         strike: Option<String>,
+        /// Serial number of the drive that cannot be erased, and is let go all the same.
+        #[arg(
+            long,
+            value_name = "SERIAL",
+            requires = "reason",
+            conflicts_with = "add"
+        )]
+        let_go: Option<String>,
         /// Why, for the record and the certificate.
-        #[arg(long, requires = "strike")]
+        #[arg(long, conflicts_with = "add")]
         reason: Option<String>,
         /// Serial number of the drive that came.
         #[arg(long, value_name = "SERIAL")]
@@ -462,11 +474,13 @@ impl Machine {
             Self::Drives {
                 name,
                 strike,
+                let_go,
                 reason,
                 add,
             } => {
                 let change = DrivesChange {
                     strike,
+                    let_go,
                     reason,
                     add,
                 };

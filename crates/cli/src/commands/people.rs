@@ -2,7 +2,7 @@
 
 use billet_model::{
     Name,
-    api::{NewOrganisation, NewProject, Page},
+    api::{NameChange, NewOrganisation, NewProject, Page},
     people::{Organisation as Org, Project as Proj},
 };
 use clap::Subcommand;
@@ -35,6 +35,25 @@ pub enum Organisation {
     /// Shows its id and since when it is known.
     #[command(after_help = "Examples:\n  billet organisation show acme")]
     Show {
+        /// Its name or id.
+        name: String,
+    },
+    /// Change an organisation's name.
+    ///
+    /// Its projects stay its own.
+    #[command(after_help = "Examples:\n  billet organisation set acme --name acme-labs")]
+    Set {
+        /// Its name or id.
+        name: String,
+        /// The new name.
+        #[arg(long = "name", value_name = "NAME")]
+        new: Name,
+    },
+    /// Delete an organisation.
+    ///
+    /// Refused while it has projects, and says which.
+    #[command(after_help = "Examples:\n  billet organisation delete acme")]
+    Delete {
         /// Its name or id.
         name: String,
     },
@@ -74,6 +93,16 @@ impl Organisation {
                 app.output.result(&made, show)
             }
             Self::Show { name } => app.output.result(&client.organisation(&name).await?, show),
+            Self::Set { name, new } => {
+                let change = NameChange { name: Some(new) };
+                let changed = client.change_organisation(&name, &change).await?;
+                app.output.result(&changed, show)
+            }
+            Self::Delete { name } => {
+                client.delete_organisation(&name).await?;
+                app.output.note(format!("Organisation {name} is deleted."));
+                Ok(())
+            }
         }
     }
 }
@@ -104,6 +133,17 @@ pub enum Project {
     Show {
         /// Its name or id.
         name: String,
+    },
+    /// Change a project's name.
+    ///
+    /// Its leases, images and tokens stay its own.
+    #[command(after_help = "Examples:\n  billet project set vision --name perception")]
+    Set {
+        /// Its name or id.
+        name: String,
+        /// The new name.
+        #[arg(long = "name", value_name = "NAME")]
+        new: Name,
     },
     /// Delete a project.
     ///
@@ -150,6 +190,11 @@ impl Project {
                 app.output.result(&made, show)
             }
             Self::Show { name } => app.output.result(&client.project(&name).await?, show),
+            Self::Set { name, new } => {
+                let change = NameChange { name: Some(new) };
+                let changed = client.change_project(&name, &change).await?;
+                app.output.result(&changed, show)
+            }
             Self::Delete { name } => {
                 client.delete_project(&name).await?;
                 app.output.note(format!("Project {name} is deleted."));

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use billet_model::{
     Name,
-    api::{MachineTypeChange, NewMachineType, NewNetwork, NewSite, Page},
+    api::{MachineTypeChange, NewMachineType, NewNetwork, NewSite, Page, SiteChange},
     site::{ExpectedParts, MachineType, Network as Net, Site as Place},
     warm::WarmPolicy,
 };
@@ -44,6 +44,34 @@ pub enum Site {
         /// Its name or id.
         name: String,
     },
+    /// Change a site's name or jurisdiction.
+    ///
+    /// The jurisdiction stays while a lease holds a machine there.
+    #[command(
+        after_help = "Examples:\n  billet site set fra1 --name fra-west\n  billet site set lab --jurisdiction CH"
+    )]
+    Set {
+        /// Its name or id.
+        name: String,
+        /// The new name.
+        #[arg(
+            long = "name",
+            value_name = "NAME",
+            required_unless_present = "jurisdiction"
+        )]
+        new: Option<Name>,
+        /// Code of the country or region.
+        #[arg(long, value_name = "CODE")]
+        jurisdiction: Option<String>,
+    },
+    /// Delete a site.
+    ///
+    /// Refused while there is a machine at it, a retired one included, and says which.
+    #[command(after_help = "Examples:\n  billet site delete fra1")]
+    Delete {
+        /// Its name or id.
+        name: String,
+    },
 }
 
 impl Site {
@@ -68,6 +96,23 @@ impl Site {
                 app.output.result(&client.create_site(&new).await?, site)
             }
             Self::Show { name } => app.output.result(&client.site(&name).await?, site),
+            Self::Set {
+                name,
+                new,
+                jurisdiction,
+            } => {
+                let change = SiteChange {
+                    name: new,
+                    jurisdiction,
+                };
+                app.output
+                    .result(&client.change_site(&name, &change).await?, site)
+            }
+            Self::Delete { name } => {
+                client.delete_site(&name).await?;
+                app.output.note(format!("Site {name} is deleted."));
+                Ok(())
+            }
         }
     }
 }
@@ -101,6 +146,14 @@ pub enum Network {
     /// Shows its subnet, gateway and pool.
     #[command(after_help = "Examples:\n  billet network show main")]
     Show {
+        /// Its name or id.
+        name: String,
+    },
+    /// Delete a network.
+    ///
+    /// Refused while a machine has an address on it, and says which.
+    #[command(after_help = "Examples:\n  billet network delete main")]
+    Delete {
         /// Its name or id.
         name: String,
     },
@@ -169,6 +222,11 @@ impl Network {
                     .result(&client.create_network(&new).await?, network)
             }
             Self::Show { name } => app.output.result(&client.network(&name).await?, network),
+            Self::Delete { name } => {
+                client.delete_network(&name).await?;
+                app.output.note(format!("Network {name} is deleted."));
+                Ok(())
+            }
         }
     }
 }
@@ -221,6 +279,14 @@ pub enum Type {
     /// Shows what is expected of its machines.
     #[command(after_help = "Examples:\n  billet type show h100-sxm5-80g.8x")]
     Show {
+        /// Its name or id.
+        name: String,
+    },
+    /// Delete a machine type.
+    ///
+    /// Refused while a machine is of it, a retired one included, and says which.
+    #[command(after_help = "Examples:\n  billet type delete h100-sxm5-80g.8x")]
+    Delete {
         /// Its name or id.
         name: String,
     },
@@ -346,6 +412,11 @@ impl Type {
             Self::Show { name } => app
                 .output
                 .result(&client.machine_type(&name).await?, machine_type),
+            Self::Delete { name } => {
+                client.delete_machine_type(&name).await?;
+                app.output.note(format!("Machine type {name} is deleted."));
+                Ok(())
+            }
         }
     }
 }

@@ -66,6 +66,7 @@ fn certificate() -> EraseCertificate {
         first_start: None,
         visits: Vec::new(),
         earlier_visits: None,
+        unerased: Vec::new(),
         not_done: Vec::new(),
         attestation: "agent unattested".to_owned(),
         network_isolation: "network isolation: not by Billet".to_owned(),

@@ -483,3 +483,93 @@ fn a_list_of_drives_is_not_emptied_nor_doubled() {
     assert_eq!(left(&mut world, &strike("D2")), 1);
     assert_eq!(left(&mut world, &strike("D1")), 1, "the last one stays");
 }
+
+/// A drive that cannot be erased holds its machine, until an operator lets it go:
+/// that is on record, on the certificate, on the machine, and for one erase only.
+#[test]
+fn a_drive_that_is_let_go_is_named_wherever_it_counts() {
+    let let_go = |serial: &str| DriveChange::LetGo {
+        serial: serial.into(),
+        reason: "dead".into(),
+        by: "alice (operator)".into(),
+    };
+    let mut world = leased();
+    let refused = std::cell::Cell::new(None);
+    let change = |world: &mut World, what: &DriveChange| {
+        world.decide(None, false, |facts| match drives::change(facts, what) {
+            Ok(decision) => {
+                refused.set(None);
+                decision
+            }
+            Err(why) => {
+                refused.set(Some(why.detail));
+                next_step(facts)
+            }
+        });
+        refused.take()
+    };
+    // Nothing is let go before an erase was refused.
+    assert!(change(&mut world, &let_go("D2")).is_some_and(|w| w.contains("nothing to let go")));
+    world.dead = Some("D2".into());
+    world.release();
+    assert_eq!(world.machine.lifecycle, Lifecycle::Quarantined);
+    let held = world.machine.hold.clone().expect("held");
+    assert_eq!(held.kind, HoldKind::EraseFailed);
+    // By its serial, and no other's.
+    assert!(change(&mut world, &let_go("D9")).is_some_and(|w| w.contains("D1, D2")));
+    assert_eq!(change(&mut world, &let_go("D2")), None);
+    assert!(
+        world
+            .audit
+            .iter()
+            .any(|a| a.starts_with("machine.erase_overridden"))
+    );
+    assert!(world.machine.may_hold_data && world.machine.lease.is_some());
+    ask(&mut world, &MachineRequest::Repair);
+    assert_eq!(world.machine.lifecycle, Lifecycle::Available);
+    assert_eq!(world.machine.health, Health::Degraded);
+    let certificate = world.certificates.last().expect("one");
+    let erased: Vec<_> = certificate
+        .drives
+        .iter()
+        .map(|d| d.drive.serial.as_str())
+        .collect();
+    assert_eq!(erased, ["D1"]);
+    let by = certificate.override_by.as_deref().expect("on whose word");
+    assert_eq!(by, "alice (operator) (drive D2: dead)");
+    let [unerased] = &certificate.unerased[..] else {
+        panic!("{:?}", certificate.unerased);
+    };
+    assert!(
+        unerased.told().contains("it does not answer"),
+        "{}",
+        unerased.told()
+    );
+    assert!(
+        certificate
+            .not_done
+            .iter()
+            .any(|n| n.contains("drive D2 was NOT erased"))
+    );
+    assert_eq!(world.machine.upkeep.unerased.len(), 1);
+    assert!(world.machine.upkeep.let_go.is_empty(), "for one erase");
+
+    // The next tenant's root is not put there, and the next erase is held anew.
+    world.root_drive = "serial=D2".parse().expect("a drive");
+    let refused = billet_plan::storage::choose_of(&world.root_drive, &world.machine);
+    assert!(refused.is_err());
+    world.root_drive = Default::default();
+    world.lease();
+    world.release();
+    assert_eq!(world.machine.lifecycle, Lifecycle::Quarantined);
+    // Erased well after all, nothing is said of it any more.
+    world.dead = None;
+    ask(&mut world, &MachineRequest::Repair);
+    assert_eq!(world.machine.lifecycle, Lifecycle::Available);
+    assert!(world.machine.upkeep.unerased.is_empty());
+    let certificate = world.certificates.last().expect("one");
+    assert_eq!(
+        (certificate.drives.len(), &certificate.override_by),
+        (2, &None)
+    );
+}

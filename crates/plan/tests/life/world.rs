@@ -76,6 +76,8 @@ pub struct World {
     pub root_drive: RootDrive,
     /// Work that fails, once.
     pub fails: Option<WorkKind>,
+    /// A drive that is not erased any more, by its serial.
+    pub dead: Option<String>,
     /// It fails before it was asked whether a drive may be written.
     pub untouched: bool,
     /// Why leases go the cold way.
@@ -231,6 +233,7 @@ impl World {
             fails: None,
             untouched: false,
             cold: None,
+            dead: None,
         }
     }
 
@@ -491,7 +494,8 @@ impl World {
                                 sha256: String::new(),
                             })
                             .collect(),
-                        failure: None,
+                        failure: (self.dead.as_ref() == Some(&drive.serial))
+                            .then(|| "it does not answer".into()),
                     })
                     .collect(),
                 unordered: vec![],

@@ -287,6 +287,20 @@ impl Store {
             .collect()
     }
 
+    /// Machines on offer that have a drive which was let go without an erase; there
+    /// are hardly ever any.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn machines_with_unerased(&self) -> Result<Vec<Machine>> {
+        let select = Select::new(WHAT, "SELECT doc FROM machines")
+            .and("lifecycle = 'available'")
+            // As it is written where there is one.
+            .and("doc LIKE '%\"unerased\":[{%'")
+            .order_limit("id", 1000);
+        self.nouns(WHAT, select).await
+    }
+
     /// How many machines there are by type, site and lifecycle, and how many of
     /// them are free.
     ///

@@ -3,6 +3,7 @@
 use billet_model::{
     api::{MachineView, MachineWarmth},
     inventory::{Emulation, Inventory},
+    upkeep::UnerasedDrive,
     warm::TrialResult,
 };
 
@@ -219,6 +220,15 @@ pub fn show(m: &MachineView) -> String {
                 .join("\n"),
         ),
         ("warm", warm(&m.warm)),
+        (
+            "not erased",
+            m.let_go
+                .iter()
+                .chain(&m.unerased)
+                .map(UnerasedDrive::told)
+                .collect::<Vec<_>>()
+                .join("\n"),
+        ),
         ("differences", lines(&m.differences)),
         ("left by leases", lines(&m.settings_left)),
         ("tests", lines(&tests)),
