@@ -74,6 +74,7 @@ pub(crate) fn write_piece(metal: &mut Metal, task: &Task, last: bool) -> Vec<Str
                     owner,
                     phone,
                     booted: false,
+                    report: None,
                 });
             }
             written
@@ -103,7 +104,12 @@ pub(crate) fn write_piece(metal: &mut Metal, task: &Task, last: bool) -> Vec<Str
             metal.disks.iter().map(|d| d.serial.clone()).collect()
         }
         Work::Wipe(order) => {
-            let named = |d: &&mut Disk| order.drives.iter().any(|o| o.serial == d.serial);
+            let is_named = |d: &Disk| order.drives.iter().any(|o| o.serial == d.serial);
+            let named = |d: &&mut Disk| is_named(d);
+            // Where the system stands it is gone as well.
+            if metal.disks.first().is_some_and(is_named) {
+                metal.installed = None;
+            }
             if last {
                 metal.disks.iter_mut().filter(named).for_each(erase);
             }

@@ -82,6 +82,7 @@ async fn booting(site: &Site) -> (Machine, BootId) {
         machine: machine.id,
         epoch: machine.epoch,
         created_at: site.control.now(),
+        of: billet_model::step::BootOf::Ramdisk,
         kernel_boot_id: None,
         hello_at: None,
         seen_at: None,

@@ -6,6 +6,7 @@ mod bmcs;
 mod consoles;
 mod drives;
 mod images;
+mod installs;
 mod qemu;
 mod races;
 mod restore;
