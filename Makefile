@@ -11,6 +11,7 @@ TRIPLE  := $(shell uname -m)-unknown-linux-gnu
 BILLET  := $(TARGET)/release/billet
 AGENT   := $(TARGET)/$(TRIPLE)/agent/billet-agent
 RAMDISK := $(BUILD)/ramdisk/billet.efi
+IPXE    := $(BUILD)/ramdisk/ipxe.efi
 IMAGE   := $(BUILD)/images/debian-12.raw.zst
 VENV    := $(BUILD)/venv
 DENY    := $(BUILD)/tools/bin/cargo-deny
@@ -46,6 +47,12 @@ RAMDISK_MAKER := $(wildcard crates/media/src/ramdisk.rs crates/media/src/ramdisk
 ramdisk: build $(RAMDISK) ## Builds the boot ramdisk: a distribution kernel and the agent
 $(RAMDISK): $(AGENT) $(RAMDISK_MAKER)
 	$(BILLET) ramdisk build --agent $(AGENT) --out $(BUILD)/ramdisk
+
+# What runs tenants' iPXE scripts; a server finds it beside the ramdisk.
+.PHONY: ipxe
+ipxe: build $(IPXE) ## Gets iPXE from the distribution's packages
+$(IPXE): | $(BILLET)
+	$(BILLET) ramdisk ipxe --out $(BUILD)/ramdisk
 
 .PHONY: image
 image: build $(IMAGE) ## Builds a Debian 12 disk image from the distribution's packages
@@ -115,6 +122,8 @@ test-boot: setup ## Boots the ramdisk and the image alone
 test-artifacts: agent
 	cargo test --locked --workspace --no-run
 	@$(MAKE) --no-print-directory BILLET=$(TARGET)/debug/billet $(RAMDISK) $(IMAGE)
+	@$(MAKE) --no-print-directory BILLET=$(TARGET)/debug/billet $(IPXE) \
+	  || echo "iPXE cannot be had here: what needs it is skipped"
 
 # --- figures ----------------------------------------------------------------
 

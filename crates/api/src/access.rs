@@ -275,6 +275,7 @@ pub static TABLE: &[Rule] = &[
     rule(GET,    "/v1/images/{image}",               EVERYONE,      Scope::Shared),
     rule(DELETE, "/v1/images/{image}",               USERS,         Scope::Shared),
     rule(PUT,    "/v1/images/{image}/content",       USERS,         Scope::Shared),
+    rule(PUT,    "/v1/images/{image}/parts/{part}",  USERS,         Scope::Shared),
 
     rule(GET,    "/v1/leases",                       EVERYONE,      Scope::Project),
     rule(POST,   "/v1/leases",                       USERS,         Scope::Project),
@@ -285,6 +286,7 @@ pub static TABLE: &[Rule] = &[
     rule(POST,   "/v1/leases/{lease}/reinstall",     USERS,         Scope::Project),
     rule(POST,   "/v1/leases/{lease}/rescue",        USERS,         Scope::Project),
     rule(POST,   "/v1/leases/{lease}/rescue/end",    USERS,         Scope::Project),
+    rule(POST,   "/v1/leases/{lease}/installed",     USERS,         Scope::Project),
     rule(POST,   "/v1/leases/{lease}/measure",       USERS,         Scope::Project),
 
     typed(       "/v1/leases/{lease}/console",       USERS,         Scope::Project),
@@ -318,6 +320,9 @@ pub static TABLE: &[Rule] = &[
     rule(GET,    "/agent/v1/ramdisk",                   Who::Machine, Scope::Open),
     rule(POST,   "/phone-home/v1/{token}",              Who::Machine, Scope::Open),
     rule(GET,    "/media/{file}",                       Who::Machine, Scope::Open),
+    rule(GET,    "/install/v1/{token}/installed",       Who::Machine, Scope::Open),
+    rule(POST,   "/install/v1/{token}/installed",       Who::Machine, Scope::Open),
+    rule(GET,    "/install/v1/{token}/{file}",          Who::Machine, Scope::Open),
 ];
 
 /// The row for a request, or why there is none.

@@ -8,7 +8,7 @@ use std::{io, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
-    extract::{FromRequestParts, RawForm, State},
+    extract::{FromRequestParts, Path, RawForm, State},
     http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts},
     response::{IntoResponse as _, Response},
     routing::{get, post},
@@ -21,6 +21,7 @@ use billet_model::{
 };
 use billet_protocol::{
     agent::{Confirm, Hello, Welcome},
+    install,
     phone_home::PhoneHome,
 };
 use serde::Deserialize;
@@ -53,6 +54,11 @@ pub(crate) fn router() -> Router<App> {
             post(phone_home).layer(axum::extract::DefaultBodyLimit::max(FORM_BYTES)),
         )
         .route("/media/{file}", get(medium))
+        .route(
+            "/install/v1/{token}/installed",
+            get(installed).post(installed),
+        )
+        .route("/install/v1/{token}/{file}", get(install_file))
 }
 
 /// The token of a boot.
@@ -273,6 +279,38 @@ async fn phone_home(
     done.map(|_| StatusCode::NO_CONTENT).map_err(refused)
 }
 
+/// An installer is done: a GET will do, for those who have no other call.
+async fn installed(
+    State(app): State<App>,
+    method: Method,
+    Of(token): Of,
+) -> Result<StatusCode, Failure> {
+    if method == Method::HEAD {
+        // Looking whether it is there says nothing.
+        return Ok(StatusCode::NO_CONTENT);
+    }
+    let done = app.control().installed(&token).await;
+    done.map(|_| StatusCode::NO_CONTENT).map_err(refused)
+}
+
+/// What an installer reads of its lease.
+async fn install_file(
+    State(app): State<App>,
+    Path((token, file)): Path<(String, String)>,
+) -> Result<Response, Failure> {
+    let text = app.control().install_file(&token, &file).await;
+    let text = text.map_err(refused)?;
+    let kind = match file.as_str() {
+        install::METADATA => "application/json",
+        _ => "text/plain; charset=utf-8",
+    };
+    let headers = [
+        (header::CONTENT_TYPE, kind),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    Ok((headers, text).into_response())
+}
+
 /// A boot medium as bytes.
 struct Medium(BootMedium);
 
@@ -300,6 +338,9 @@ async fn medium(
         Err(AgentError::Unknown | AgentError::NotYours) => return Err(none()),
         Err(other) => return Err(refused(other)),
     };
+    if method == Method::GET {
+        app.control().medium_is_read(token, &medium);
+    }
     // The token is a secret: it names the medium only through its hash.
     let etag = format!("\"{}\"", &crate::sha256_hex(token.as_bytes())[..32]);
     let source = Arc::new(Medium(medium));

@@ -6,6 +6,7 @@
 //! needs is swept when nothing is being taken in.
 
 mod job;
+mod parts;
 
 use std::{
     collections::HashSet,
@@ -17,7 +18,7 @@ use std::{
 use billet_control::Control;
 use billet_model::{
     ImageId, OperationId,
-    image::{Image, ImageState},
+    image::{Image, ImageKind, ImageState},
     operation::{Operation, OperationKind, OperationState},
     people::Actor,
 };
@@ -26,7 +27,10 @@ use jiff::SignedDuration;
 use serde_json::json;
 use tokio::sync::{RwLock, Semaphore};
 
-pub(crate) use self::job::{Job, reason};
+pub(crate) use self::{
+    job::{Job, reason},
+    parts::{NO_IPXE, PartError},
+};
 use crate::{fetch::Fetcher, serve::ServeOptions};
 
 /// Images taken in at a time; others wait.
@@ -146,7 +150,9 @@ impl Images {
         })
     }
 
-    fn mark(&self, id: ImageId) -> Option<Mark> {
+    /// Marks an image as one that something is done to, until what is returned is
+    /// dropped; `None` where something is already.
+    pub(crate) fn mark(&self, id: ImageId) -> Option<Mark> {
         let mut busy = lock(&self.inner.busy);
         busy.insert(id).then(|| Mark {
             images: self.clone(),
@@ -277,7 +283,7 @@ impl Images {
             };
             after = page.last().map(|image| image.id);
             let last = page.len() < 1000;
-            needed.extend(page.into_iter().filter_map(|i| i.content.map(|c| c.digest)));
+            needed.extend(page.iter().flat_map(needed_by));
             if last {
                 break;
             }
@@ -290,6 +296,21 @@ impl Images {
     }
 }
 
+/// The digests in the names of the files that an image needs.
+fn needed_by(image: &Image) -> Vec<String> {
+    let mut needed: Vec<String> = image.content.iter().map(|c| c.digest.clone()).collect();
+    let Some(install) = &image.install else {
+        return needed;
+    };
+    needed.extend(install.digest.clone());
+    // A kernel and its initrds are on the medium, once it is made; a script is put
+    // together with each lease's values.
+    if image.state != ImageState::Available || image.kind == ImageKind::Ipxe {
+        needed.extend(install.parts.iter().filter_map(|p| p.sha256.clone()));
+    }
+    needed
+}
+
 /// Only what this module or `billet_media` names is touched.
 fn sweep_files(directory: &Path, needed: &HashSet<String>) -> io::Result<()> {
     for entry in std::fs::read_dir(directory)? {
@@ -298,7 +319,9 @@ fn sweep_files(directory: &Path, needed: &HashSet<String>) -> io::Result<()> {
         let Some(name) = name.to_str() else {
             continue;
         };
-        let digest = name.strip_suffix(".json").or(name.strip_suffix(".blob"));
+        let digest = [".json", ".blob", ".iso", ".places", ".part"]
+            .iter()
+            .find_map(|kind| name.strip_suffix(kind));
         let unneeded = match digest {
             Some(digest) => digest.len() == 64 && !needed.contains(digest),
             None => name.starts_with("importing-"),
@@ -316,7 +339,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// An image is being taken in until this is dropped.
-struct Mark {
+pub(crate) struct Mark {
     images: Images,
     id: ImageId,
 }

@@ -14,7 +14,7 @@ use billet_model::{
     lifecycle::Lifecycle,
     machine::Machine,
     site::Site,
-    step::Step,
+    step::{InstallStep, Step},
 };
 
 use crate::{
@@ -189,6 +189,7 @@ impl<'a> Views<'a> {
             host_keys: lease.host_keys,
             rescue: lease.rescue,
             measurements: lease.measurements,
+            install: lease.install,
             root_drive: lease.root_drive.map(|d| d.serial),
             unerased_drives: held.map_or_else(Vec::new, |machine| {
                 let unerased = machine.upkeep.unerased.iter();
@@ -251,6 +252,15 @@ fn doing(machine: &Machine) -> String {
         Step::Working { kind, .. } => format!("the agent is at work: {kind}"),
         Step::Rescue { .. } => "the ramdisk runs for the tenant".into(),
         Step::PowerBreak { .. } => "off for a while, so that memory is cleared".into(),
+        Step::Install {
+            at: InstallStep::Run,
+            ..
+        } => "the tenant's own installer runs".into(),
+        Step::Install {
+            at: InstallStep::Eject | InstallStep::SetDisk | InstallStep::HandOver,
+            ..
+        } => "the installer's medium is being taken out".into(),
+        Step::Install { .. } => "on its way to the tenant's own installer".into(),
         Step::DiskBoot { .. } => "on its way to the tenant's disk".into(),
         Step::Warming { .. } => "being made ready to wait warm".into(),
         Step::Warm { .. } => "waits warm for a lease".into(),

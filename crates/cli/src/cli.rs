@@ -135,7 +135,7 @@ pub enum Command {
 
 /// Explain a command or a topic.
 ///
-/// Topics: exit-codes, environment, manifest.
+/// Topics: exit-codes, environment, manifest, placeholders.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  billet help exit-codes\n  billet help lease create")]
 pub struct Help {
@@ -215,6 +215,13 @@ that they need. Nothing is sent while anything in it is wrong.
   url = "https://images.example.org/debian-12.raw.zst"     # or file = "debian-12.raw.zst"
   # checksum = "sha256:..."                   # optional, as are description, project, cloud_init
 
+  [[image]]                                   # an install configuration: kernel and initrds, or
+  name = "trixie-installer"                   # ipxe = "install.ipxe"; files or URLs
+  kernel = "linux"
+  initrds = ["initrd.gz"]
+  command_line = "auto=true url=${billet-url}/user-data"
+  installs_within = "1h"                      # optional, as is checksums = { kernel = "sha256:..." }
+
   [[lease]]
   name = "train-1"
   project = "vision"
@@ -224,11 +231,32 @@ that they need. Nothing is sent while anything in it is wrong.
   term = "30d"                                # optional, from when it is made; as are site, tags,
   tags = { team = "vision" }                  # kernel_args = [...], root_drive, cold, user_data_file"#;
 
+/// What `billet help placeholders` prints.
+pub const PLACEHOLDERS: &str = "\
+In the command line of an install configuration these stand for what is the lease's own. In an
+iPXE script they are settings, set before it runs. Those of the network are empty, and not set,
+where the machine has no address of Billet's.
+  ${billet-url}       the installation's own address, good while the installer runs. Behind it are
+                      /installed, to be called once, by GET or POST, when all is done;
+                      /ssh-keys, the lease's SSH keys, one on a line; /user-data, as it was given;
+                      /metadata, what the machine may know of its lease, JSON
+  ${billet-lease}     the lease's id
+  ${billet-hostname}  its host name
+  ${billet-drive}     serial number of the drive that the root is wanted on (--root-drive)
+  ${billet-ip}        the machine's address; with it ${billet-prefix}, ${billet-netmask},
+                      ${billet-gateway}, ${billet-dns} and ${billet-mac}
+  ${billet-args}      the lease's kernel arguments; without it they come last in a command line
+
+The address is served with Billet's own authority, which an installer does not know: have it take
+the certificate unseen (wget --no-check-certificate, curl -k). There is a token in it, which can
+do no more than is said here.";
+
 /// What `billet help exit-codes` prints.
-pub const TOPICS: [(&str, &str); 3] = [
+pub const TOPICS: [(&str, &str); 4] = [
     ("exit-codes", EXIT_CODES),
     ("environment", ENVIRONMENT),
     ("manifest", MANIFEST),
+    ("placeholders", PLACEHOLDERS),
 ];
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ pub mod events;
 pub mod evidence;
 pub mod group;
 pub mod image;
+pub mod install_config;
 pub mod lab;
 pub mod lease;
 pub mod login;

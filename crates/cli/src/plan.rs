@@ -118,6 +118,10 @@ pub enum Step {
     Quota(QuotaChange),
     /// Add an image, and upload it where there is a file.
     Image(NewImage, Option<PathBuf>),
+    /// Add an install configuration, and upload its parts where there are files.
+    Install(NewImage, Vec<(String, PathBuf)>),
+    /// Upload the parts of an install configuration that is not whole.
+    Parts(ImageId, Vec<(String, PathBuf)>),
     /// Upload an image that has no bytes yet.
     Upload(ImageId, PathBuf),
     /// Wait until an image that is being taken in is there.

@@ -50,8 +50,32 @@ impl Client {
         file: &Path,
         tell: impl FnMut(u64) + Send + 'static,
     ) -> Result<ImageStarted> {
-        let (body, length) = upload::body(file, tell).await?;
         let path = format!("/v1/images/{}/content", part(name));
+        self.upload(path, file, tell).await
+    }
+
+    /// Uploads a part of an install configuration, as [`Client::upload_image`] does.
+    ///
+    /// # Errors
+    /// As every call, and [`ClientError::File`].
+    pub async fn upload_part(
+        &self,
+        name: &str,
+        which: &str,
+        file: &Path,
+        tell: impl FnMut(u64) + Send + 'static,
+    ) -> Result<ImageStarted> {
+        let path = format!("/v1/images/{}/parts/{}", part(name), part(which));
+        self.upload(path, file, tell).await
+    }
+
+    async fn upload(
+        &self,
+        path: String,
+        file: &Path,
+        tell: impl FnMut(u64) + Send + 'static,
+    ) -> Result<ImageStarted> {
+        let (body, length) = upload::body(file, tell).await?;
         let asked = format!("{} {path}", Method::PUT);
         let mut url = self.base.clone();
         url.set_path(&path);

@@ -94,6 +94,16 @@ impl Client {
             .await
     }
 
+    /// Says that a lease's machine is installed.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn installed_lease(&self, name: &str) -> Result<LeaseStarted> {
+        self.post(format!("/v1/leases/{}/installed", part(name)))
+            .json()
+            .await
+    }
+
     /// Ends a rescue: the drive is booted again.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use billet_model::{
     machine::Machine,
     people::Actor,
     secret::Handed,
-    step::{Boot, DiskStep, RamdiskStep, Step},
+    step::{Boot, DiskStep, InstallStep, RamdiskStep, Step},
     work::{Progress, Task, Work, WorkKind, WorkOutcome},
 };
 use billet_plan::seed::{SeedFacts, seed};
@@ -164,7 +164,7 @@ impl Core {
     }
 
     /// A batch that has the loop look at the machine now.
-    fn waking(&self, mut machine: Machine) -> Batch {
+    pub(crate) fn waking(&self, mut machine: Machine) -> Batch {
         machine.wake_at = self.now();
         Batch::new().with(Write::PutMachine(Box::new(machine)))
     }
@@ -464,7 +464,17 @@ impl Core {
             {
                 Ok((record, machine))
             }
+            // An installer's is served until it is done, and not to a later boot.
+            Step::Install { at, boot } if boot == id && !is_done(at) => Ok((record, machine)),
             _ => Err(AgentError::Unknown),
         }
     }
+}
+
+/// Whether an installer has said that it is done.
+fn is_done(at: InstallStep) -> bool {
+    matches!(
+        at,
+        InstallStep::Eject | InstallStep::SetDisk | InstallStep::HandOver
+    )
 }

@@ -19,7 +19,7 @@ use billet_plan::{placement, requests, storage};
 use billet_store::{MachineFilter, StoreError, Write};
 use jiff::SignedDuration;
 
-use crate::{Core, Refusal, RefusalKind, core::Input, facts::Gathered, user_data};
+use crate::{Core, Refusal, RefusalKind, core::Input, facts::Gathered, install, user_data};
 
 impl Core {
     /// Makes a lease and takes a machine for it.
@@ -34,6 +34,9 @@ impl Core {
     ) -> Result<(Lease, Operation), Refusal> {
         check(&new)?;
         let image = self.image_for(project.id, &new.image).await?;
+        if !image.kind.installs() {
+            check_user_data(new.user_data.as_deref())?;
+        }
         suits(
             &image,
             &new.ssh_keys,
@@ -119,8 +122,10 @@ impl Core {
             earlier_visits: 0,
             first_start: None,
             begun_anew: 0,
+            install: None,
             version: 0,
         };
+        lease.install = install::of_image(&image, install::hostname(&lease));
         // Each round sees what is free now; who loses a race tries the next.
         for _ in 0..64 {
             let filter = MachineFilter {
@@ -133,13 +138,20 @@ impl Core {
             let mut unfit = None;
             let wanted = placement::Wanted {
                 site,
-                cold: cold.is_some(),
+                cold: cold.is_some() || image.kind.installs(),
                 image: image.content.as_ref().map(|c| c.digest.as_str()),
                 root_drive: &lease.spec.root_drive,
             };
+            let mut cannot = None;
             let Some(machine) = placement::candidates(&machines, &wanted)
                 .into_iter()
                 .find(|m| match storage::choose_of(&lease.spec.root_drive, m) {
+                    Ok(root) if image.kind.installs() => {
+                        let why = self.cannot_install(&lease, m, &root);
+                        let can = why.is_none();
+                        cannot = cannot.take().or(why);
+                        can
+                    }
                     Ok(root) => fits(m, &root, &image),
                     Err(why) => {
                         unfit = Some(why);
@@ -148,6 +160,16 @@ impl Core {
                 })
                 .cloned()
             else {
+                // Free, and not for this installer.
+                if let Some(why) = cannot {
+                    return Err(Refusal::invalid(
+                        "image",
+                        format!(
+                            "no free machine of type {} can be installed by {}: {why}",
+                            lease.machine_type, image.name
+                        ),
+                    ));
+                }
                 // Free, and without the drive that was wanted.
                 if let Some(why) = unfit {
                     return Err(Refusal::invalid(
@@ -348,7 +370,7 @@ fn check(new: &NewLease) -> Result<(), Refusal> {
         ));
     }
     check_keys(&new.ssh_keys)?;
-    check_user_data(new.user_data.as_deref())?;
+    user_data::check_size(new.user_data.as_deref())?;
     check_kernel_args(&new.kernel_args)?;
     check_tags(&new.tags)
 }
@@ -444,6 +466,11 @@ pub(crate) fn suits(
     user_data: Option<&str>,
     kernel_args: &[String],
 ) -> Result<(), Refusal> {
+    // Keys let its tenant into a rescue, and an installer reads them, the user data
+    // and the kernel arguments at its own address.
+    if image.kind.installs() {
+        return Ok(());
+    }
     let boot = image.content.as_ref().map_or(BootKind::Unknown, |c| c.boot);
     if !kernel_args.is_empty() && boot == BootKind::Unknown {
         return Err(Refusal::invalid(

@@ -209,6 +209,18 @@ impl Keys {
         id_in(token, "home").map(LeaseId)
     }
 
+    /// The single-use token of a lease's installer, for the operation that installs
+    /// it. Derived and not stored.
+    pub fn install_token(&self, lease: &Lease) -> Secret {
+        Secret::new(self.derived("install", lease.id.0, lease.operation.0.as_bytes()))
+    }
+
+    /// The lease that an installer's token names. Compare it with
+    /// [`Keys::install_token`] before believing it.
+    pub fn install_names(token: &str) -> Option<LeaseId> {
+        id_in(token, "install").map(LeaseId)
+    }
+
     /// The token with which a lease's machine reads its metadata, until that
     /// second since 1970: it begins with it.
     pub fn metadata_token(&self, lease: LeaseId, until: i64) -> Secret {

@@ -11,6 +11,7 @@ mod core;
 mod enroll;
 mod facts;
 mod grants;
+mod install;
 mod instance;
 pub mod keys;
 mod media;

@@ -5,7 +5,7 @@ use billet_media::boot_media::BootMedium;
 use billet_protocol::boot::BootRecord;
 use std::time::Duration;
 
-use billet_model::work::Task;
+use billet_model::{step::BootOf, work::Task};
 
 use crate::{AgentError, Control};
 
@@ -16,6 +16,9 @@ impl Control {
     /// When there is none (any more).
     pub async fn boot_medium(&self, path_token: &str) -> Result<BootMedium, AgentError> {
         let (boot, machine) = self.medium(path_token).await?;
+        if boot.of == BootOf::Installer {
+            return self.installer_medium(&machine).await;
+        }
         let template = self.template().ok_or(AgentError::NotYours)?;
         let record = BootRecord {
             servers: self.servers.clone(),

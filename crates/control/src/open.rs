@@ -57,6 +57,10 @@ pub struct Settings {
     pub media_base: String,
     /// The ramdisk, a UKI; without, no machine can be taken over.
     pub ramdisk: Option<PathBuf>,
+    /// systemd's UEFI stub: what a tenant's own kernel is joined with.
+    pub stub: PathBuf,
+    /// iPXE as a UEFI program; without, no install configuration is a script.
+    pub ipxe: Option<PathBuf>,
     /// The control plane's authority, PEM: what agents trust.
     pub authority: String,
     /// How long things may take.
@@ -119,6 +123,7 @@ struct Inner {
     template: Option<BootMediaTemplate>,
     bmcs: Bmcs,
     consoles: Consoles,
+    digesting: std::sync::Mutex<std::collections::HashSet<billet_model::BootId>>,
 }
 
 impl Deref for Control {
@@ -207,6 +212,7 @@ impl Control {
                 settings,
                 template,
                 bmcs: Bmcs::default(),
+                digesting: std::sync::Mutex::default(),
             }),
         })
     }
@@ -237,6 +243,14 @@ impl Control {
 
     pub(crate) fn consoles(&self) -> &Consoles {
         &self.inner.consoles
+    }
+
+    /// Boots whose media are being digested.
+    pub(crate) fn digesting(
+        &self,
+    ) -> std::sync::MutexGuard<'_, std::collections::HashSet<billet_model::BootId>> {
+        let digesting = self.inner.digesting.lock();
+        digesting.unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     pub(crate) fn bmcs(&self) -> &Bmcs {

@@ -8,6 +8,7 @@ use billet_plan::{storage, tenant};
 use crate::{
     Core, Refusal, RefusalKind,
     grants::{check_kernel_args, check_keys, check_user_data, fits, suits},
+    install, user_data,
 };
 
 impl Core {
@@ -51,10 +52,15 @@ impl Core {
                 .kernel_args
                 .clone()
                 .unwrap_or_else(|| spec.kernel_args.clone()),
+            install: install::of_image(&image, install::hostname(&lease)),
             keep_data_drives: with.keep_data_drives,
         };
         check_keys(&wanted.ssh_keys)?;
-        check_user_data(wanted.user_data.as_deref())?;
+        if image.kind.installs() {
+            user_data::check_size(wanted.user_data.as_deref())?;
+        } else {
+            check_user_data(wanted.user_data.as_deref())?;
+        }
         check_kernel_args(&wanted.kernel_args)?;
         suits(
             &image,
@@ -69,7 +75,15 @@ impl Core {
             .ok_or_else(|| Refusal::missing("machine", machine))?;
         let root = storage::root(&lease, &record)
             .map_err(|why| Refusal::new(RefusalKind::Conflict, why))?;
-        if !fits(&record, &root, &image) {
+        if image.kind.installs() {
+            let mut next = lease.clone();
+            next.install.clone_from(&wanted.install);
+            next.spec.kernel_args.clone_from(&wanted.kernel_args);
+            if let Some(why) = self.cannot_install(&next, &record, &root) {
+                let why = format!("{} cannot install its machine: {why}", image.name);
+                return Err(Refusal::invalid("image", why));
+            }
+        } else if !fits(&record, &root, &image) {
             return Err(Refusal::invalid(
                 "image",
                 format!(

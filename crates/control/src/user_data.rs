@@ -22,6 +22,22 @@ const BEGINNINGS: &[&str] = &[
     "mime-version:",
 ];
 
+/// Whether it is small enough, whoever reads it.
+///
+/// # Errors
+/// When it is too big.
+pub(crate) fn check_size(data: Option<&str>) -> Result<(), Refusal> {
+    let bytes = data.map_or(0, str::len);
+    if bytes <= MOST {
+        return Ok(());
+    }
+    Err(Refusal {
+        kind: RefusalKind::TooLarge,
+        detail: format!("user data is {bytes} bytes, and may be {MOST}: have it fetch the rest"),
+        field: Some("user_data".into()),
+    })
+}
+
 /// Whether cloud-init will take it, and whether the machine can still say that
 /// its first boot is done.
 ///
@@ -29,16 +45,7 @@ const BEGINNINGS: &[&str] = &[
 /// When it is too big, not of a kind that cloud-init knows, not YAML where it
 /// says that it is, or switches off what Billet needs.
 pub(crate) fn check(data: &str) -> Result<(), Refusal> {
-    if data.len() > MOST {
-        return Err(Refusal {
-            kind: RefusalKind::TooLarge,
-            detail: format!(
-                "user data is {} bytes, and may be {MOST}: have it fetch the rest",
-                data.len()
-            ),
-            field: Some("user_data".into()),
-        });
-    }
+    check_size(Some(data))?;
     let first = data.lines().next().unwrap_or_default().to_ascii_lowercase();
     if first.trim_end() != "#cloud-config" {
         return match BEGINNINGS.iter().any(|kind| first.starts_with(kind)) {

@@ -7,6 +7,7 @@
 
 mod agent;
 mod catalog;
+mod installer;
 mod inventory;
 mod tenant;
 mod work;
@@ -17,7 +18,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use billet_protocol::boot::BootRecord;
+use billet_protocol::{boot::BootRecord, install::InstallRecord};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -203,6 +204,7 @@ impl Phantom {
 /// What it boots from.
 enum Source {
     Agent(Box<BootRecord>),
+    Installer(Box<InstallRecord>),
     Drive(Box<tenant::Installed>),
     Nothing,
 }
@@ -211,7 +213,8 @@ fn source(shared: &Shared, plan: BootPlan) -> Source {
     let state = shared.state();
     let medium = |slot: MediaSlot| {
         let tail = state.media[slot.index()].as_ref()?.tail.as_ref()?;
-        BootRecord::find(tail).map(|r| Source::Agent(Box::new(r)))
+        let agent = BootRecord::find(tail).map(|r| Source::Agent(Box::new(r)));
+        agent.or_else(|| InstallRecord::find(tail).map(|r| Source::Installer(Box::new(r))))
     };
     let drive = || state.installed.clone().map(|i| Source::Drive(Box::new(i)));
     let cd = || medium(MediaSlot::Cd);
@@ -242,6 +245,10 @@ async fn run(shared: Arc<Shared>, plan: BootPlan, boot: u64) {
                     None => return,
                 }
             }
+        }
+        Source::Installer(record) => {
+            shared.say("booting from virtual media");
+            installer::run(&shared, &record).await;
         }
         Source::Drive(installed) => {
             shared.say("booting from the first drive");

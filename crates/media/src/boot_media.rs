@@ -15,6 +15,11 @@
 mod fat;
 mod iso;
 
+pub(crate) use self::{
+    fat::Volume,
+    iso::{TAIL, frame as iso_frame},
+};
+
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -43,6 +48,19 @@ pub enum BootMediaError {
     /// The ISO image could not be made.
     #[error("making the boot medium's ISO image: {0}")]
     Iso(String),
+    /// What is put beside an installer is larger than a medium has room for.
+    #[error("{what} has {size} bytes, a boot medium has room for {room}")]
+    NoRoom {
+        /// What.
+        what: &'static str,
+        /// Its size in bytes.
+        size: usize,
+        /// How many bytes there is room for.
+        room: usize,
+    },
+    /// The unified kernel image could not be put together.
+    #[error(transparent)]
+    Uki(#[from] crate::ramdisk::UkiError),
     /// The record is larger than a medium has room for.
     #[error(
         "the boot record has {size} bytes, a boot medium has room for {}",
@@ -64,7 +82,7 @@ pub struct BootMediaTemplate {
 
 #[derive(Debug)]
 struct Inner {
-    file: File,
+    file: Arc<File>,
     len: u64,
     slot: Slot,
 }
@@ -88,7 +106,7 @@ impl BootMediaTemplate {
         let uki_bytes = fs::read(uki).map_err(|e| io_error("reading", uki, e))?;
         let fat = fat::build(&uki_bytes).map_err(BootMediaError::Fat)?;
         drop(uki_bytes);
-        let iso = iso::build(fat.image)?;
+        let iso = iso::build(&fat.image)?;
         let slot = Slot {
             content: iso.fat_offset + fat.content,
             size: iso.fat_offset + fat.size,
@@ -102,7 +120,7 @@ impl BootMediaTemplate {
         let file = File::open(path).map_err(|e| io_error("opening", path, e))?;
         Ok(Self {
             inner: Arc::new(Inner {
-                file,
+                file: Arc::new(file),
                 len: iso.image.len() as u64,
                 slot,
             }),
@@ -121,8 +139,9 @@ impl BootMediaTemplate {
         let mut content = json;
         content.resize(boot::MAX_BYTES, 0);
         Ok(BootMedium {
-            template: self.clone(),
-            overlays: [
+            file: Arc::clone(&self.inner.file),
+            len: self.inner.len,
+            overlays: vec![
                 (slot.size, length.to_le_bytes().to_vec()),
                 (slot.content, content),
                 (slot.tail, record.to_tail()),
@@ -134,9 +153,10 @@ impl BootMediaTemplate {
 /// A boot medium: a read-only image of [`BootMedium::len`] bytes.
 #[derive(Clone)]
 pub struct BootMedium {
-    template: BootMediaTemplate,
-    /// What lies over the template, and where.
-    overlays: [(u64, Vec<u8>); 3],
+    file: Arc<File>,
+    len: u64,
+    /// What lies over the file, and where.
+    overlays: Vec<(u64, Vec<u8>)>,
 }
 
 impl fmt::Debug for BootMedium {
@@ -151,9 +171,25 @@ impl fmt::Debug for BootMedium {
 
 #[allow(clippy::len_without_is_empty)] // A medium is never empty.
 impl BootMedium {
+    /// A file with something laid over it.
+    pub(crate) fn new(file: Arc<File>, len: u64, overlays: Vec<(u64, Vec<u8>)>) -> Self {
+        Self {
+            file,
+            len,
+            overlays,
+        }
+    }
+
+    /// SHA-256 of all its bytes, in hexadecimal.
+    pub fn sha256(&self) -> io::Result<String> {
+        let mut hasher = crate::digest::Hashing::default();
+        self.write_to(&mut hasher)?;
+        Ok(hasher.finish())
+    }
+
     /// The image's size in bytes.
     pub fn len(&self) -> u64 {
-        self.template.inner.len
+        self.len
     }
 
     /// Reads from byte `offset` on into `buffer`; returns how many bytes it got:
@@ -162,7 +198,7 @@ impl BootMedium {
         let left = usize::try_from(self.len().saturating_sub(offset)).unwrap_or(usize::MAX);
         let count = left.min(buffer.len());
         let buffer = &mut buffer[..count];
-        self.template.inner.file.read_exact_at(buffer, offset)?;
+        self.file.read_exact_at(buffer, offset)?;
         for (start, bytes) in &self.overlays {
             lay_over(buffer, offset, bytes, *start);
         }
@@ -197,7 +233,7 @@ fn lay_over(buffer: &mut [u8], offset: u64, bytes: &[u8], start: u64) {
     }
 }
 
-fn io_error(operation: &'static str, path: &Path, source: io::Error) -> BootMediaError {
+pub(crate) fn io_error(operation: &'static str, path: &Path, source: io::Error) -> BootMediaError {
     BootMediaError::Io {
         operation,
         path: path.to_owned(),

@@ -43,7 +43,7 @@ use std::path::{Path, PathBuf};
 
 pub use kernel::{KernelError, KernelPackage};
 pub use modinfo::ModuleError;
-pub use uki::{Section, UkiError, join, sections, sign};
+pub use uki::{Frame, Place, Section, UkiError, frame, join, sections, sign};
 
 use crate::command::CommandError;
 use crate::digest;

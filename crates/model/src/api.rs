@@ -11,9 +11,9 @@ use crate::{
     LeaseId, MachineId, Name, OperationId, ProjectId, SiteId,
     bmc::{BmcTrouble, FirmwareSettings, PowerAction},
     condition::Condition,
-    image::Image,
+    image::{Image, ImageKind},
     inventory::{Emulation, Inventory},
-    lease::{ActiveBecause, LeaseMode, LeaseState, RescueAccess, Visit},
+    lease::{ActiveBecause, Install, LeaseMode, LeaseState, RescueAccess, Visit},
     lifecycle::{Health, Hold, Lifecycle, PowerReading, Waiting},
     measure::Measurement,
     operation::Operation,
@@ -863,6 +863,10 @@ pub struct LeaseView {
     /// then each time that the tenant asked.
     #[serde(default)]
     pub measurements: Vec<Measurement>,
+    /// What was served to install it, where its image is an install configuration.
+    /// What that put on its drives is not measured.
+    #[serde(default)]
+    pub install: Option<Install>,
     /// Power.
     pub power: Option<PowerReading>,
     /// The machine's own address on each network.
@@ -966,7 +970,10 @@ pub struct NewImage {
     /// What it is, in a line.
     #[serde(default)]
     pub description: String,
-    /// Where to fetch it; none means that it will be uploaded.
+    /// Which kind of image; a disk image where not said.
+    #[serde(default)]
+    pub kind: ImageKind,
+    /// Where to fetch a disk image; none means that it will be uploaded.
     #[serde(default)]
     pub url: Option<String>,
     /// `sha256:<hex>` or `sha512:<hex>` of the bytes as fetched or uploaded.
@@ -975,6 +982,38 @@ pub struct NewImage {
     /// It brings cloud-init.
     #[serde(default = "yes")]
     pub cloud_init: bool,
+    /// What an install configuration is made of.
+    #[serde(default)]
+    pub install: Option<NewInstall>,
+}
+
+/// What an install configuration is to be made of: a kernel with initrds and a
+/// command line, or a script. All parts have an address, or all are uploaded.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct NewInstall {
+    /// The kernel: a Linux kernel that UEFI can start.
+    pub kernel: Option<NewPart>,
+    /// The initrds, in the order in which the kernel is to have them.
+    pub initrds: Vec<NewPart>,
+    /// The kernel's command line. `${billet-url}` and its like stand for what is
+    /// the lease's own.
+    pub command_line: Option<String>,
+    /// The iPXE script.
+    pub script: Option<NewPart>,
+    /// For how many seconds the installer may run, from 10 to a week; four hours
+    /// where not said.
+    pub seconds: Option<u64>,
+}
+
+/// A part of an install configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct NewPart {
+    /// Where to fetch it; none means that it will be uploaded.
+    pub url: Option<String>,
+    /// `sha256:<hex>` or `sha512:<hex>` of its bytes.
+    pub checksum: Option<String>,
 }
 
 fn yes() -> bool {

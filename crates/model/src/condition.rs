@@ -65,7 +65,9 @@ impl Condition {
     /// That of a lease in this state, on this machine while it is the lease's.
     pub fn of(state: LeaseState, machine: Option<&Machine>) -> Self {
         match state {
-            LeaseState::Deploying | LeaseState::Reinstalling => return Self::Provisioning,
+            LeaseState::Deploying | LeaseState::Installing | LeaseState::Reinstalling => {
+                return Self::Provisioning;
+            }
             LeaseState::Releasing => return Self::Terminating,
             LeaseState::Released | LeaseState::Failed => return Self::Terminated,
             LeaseState::Maintenance => return Self::MaintenanceRequired,

@@ -1,4 +1,4 @@
-//! OS images: what tenants' machines are written with.
+//! Images: what tenants' machines are written with, or what installs them.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -20,7 +20,11 @@ pub struct Image {
     pub project: Option<ProjectId>,
     /// What it is, in a line.
     pub description: String,
-    /// Where it came from (`upload`, or the URL without credentials).
+    /// Which kind of image.
+    #[serde(default)]
+    pub kind: ImageKind,
+    /// Where it came from (`upload`, or the URL without credentials). Of an
+    /// install configuration, each part says so.
     pub origin: String,
     /// The checksum that was asked for (`sha256:…`), if one was.
     pub checksum: Option<String>,
@@ -28,12 +32,95 @@ pub struct Image {
     pub state: ImageState,
     /// Why it failed, where it did.
     pub reason: Option<String>,
-    /// What is known of its content, once imported.
+    /// What is known of a disk image's content, once imported.
     pub content: Option<ImageContent>,
+    /// What an install configuration is made of; `None` for a disk image.
+    #[serde(default)]
+    pub install: Option<InstallConfig>,
     /// Whether it brings cloud-init: without, Billet knows only that a port answers.
     pub cloud_init: bool,
     /// When it was added.
     pub created_at: Timestamp,
+}
+
+/// Kinds of images.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ImageKind {
+    /// A disk image: written to the drive, and read back.
+    #[default]
+    Disk,
+    /// An install configuration: a kernel, initrds and a command line, which
+    /// install the machine by themselves.
+    Kernel,
+    /// An install configuration: an iPXE script.
+    Ipxe,
+}
+
+impl ImageKind {
+    /// Whether it is an install configuration.
+    pub fn installs(self) -> bool {
+        self != Self::Disk
+    }
+}
+
+impl std::fmt::Display for ImageKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Disk => "disk image",
+            Self::Kernel => "kernel and initrd",
+            Self::Ipxe => "iPXE script",
+        })
+    }
+}
+
+/// An install configuration: what the tenant's own installer is made of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct InstallConfig {
+    /// Its parts: `kernel` and then `initrd-1`, `initrd-2` and so on; or `script`.
+    pub parts: Vec<InstallPart>,
+    /// The kernel's command line, with its placeholders as they were given.
+    #[serde(default)]
+    pub command_line: Option<String>,
+    /// For how many seconds the installer may run before its time is over.
+    pub seconds: u64,
+    /// What it is known by, once all parts are there: SHA-256, in hexadecimal,
+    /// of its kind, of the digests of its parts and of its command line.
+    #[serde(default)]
+    pub digest: Option<String>,
+}
+
+/// One part of an install configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct InstallPart {
+    /// Which: `kernel`, `initrd-1` and so on, or `script`.
+    pub name: String,
+    /// Where it came from (`upload`, or the URL without credentials).
+    pub origin: String,
+    /// The checksum that was asked for (`sha256:…`), if one was.
+    #[serde(default)]
+    pub checksum: Option<String>,
+    /// SHA-256 of its bytes, in hexadecimal, once they are there.
+    #[serde(default)]
+    pub sha256: Option<String>,
+    /// How many bytes it has.
+    #[serde(default)]
+    pub bytes: u64,
+}
+
+impl InstallConfig {
+    /// The bytes that its digest is of, once all parts are there: a line each.
+    pub fn canonical(&self, kind: ImageKind) -> Option<Vec<u8>> {
+        let mut text = format!("billet install configuration 1\n{kind}\n");
+        for part in &self.parts {
+            let sha256 = part.sha256.as_ref()?;
+            text.push_str(&format!("{} {sha256} {}\n", part.name, part.bytes));
+        }
+        if let Some(line) = &self.command_line {
+            text.push_str(&format!("command line {line}\n"));
+        }
+        Some(text.into_bytes())
+    }
 }
 
 /// Where an image is on its way in.

@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    ImageId, LeaseId, MachineId, Name, OperationId, ProjectId,
+    BootId, ImageId, LeaseId, MachineId, Name, OperationId, ProjectId,
     bmc::FirmwareSettings,
+    image::{ImageKind, InstallPart},
     measure::Measurement,
     storage::RootDrive,
     warm::FirstStart,
@@ -32,6 +33,8 @@ pub enum LeaseMode {
 pub enum LeaseState {
     /// Its machine is being made ready.
     Deploying,
+    /// The tenant's own installer runs on its machine.
+    Installing,
     /// The tenant's.
     Active,
     /// Its drive is written anew, at the tenant's wish.
@@ -58,6 +61,7 @@ impl LeaseState {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Deploying => "deploying",
+            Self::Installing => "installing",
             Self::Active => "active",
             Self::Reinstalling => "reinstalling",
             Self::Rescue => "rescue",
@@ -75,6 +79,7 @@ impl LeaseState {
         matches!(
             self,
             Self::Active
+                | Self::Installing
                 | Self::Reinstalling
                 | Self::Rescue
                 | Self::Measuring
@@ -121,6 +126,66 @@ pub enum ActiveBecause {
     PhonedHome,
     /// Its SSH port answers, which is all that is known.
     PortAnswered,
+    /// Its installer, or the system that it installed, said that it is done.
+    InstallerReported,
+    /// Its tenant said that it is installed.
+    TenantSaid,
+    /// Nobody said that it is installed, and the installer's time was over: what
+    /// is on its drive is not known.
+    Unreported,
+}
+
+/// A tenant's own installation: what was served for it, and how it ended. What it
+/// put on the drives is not known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Install {
+    /// Which kind of install configuration.
+    pub kind: ImageKind,
+    /// Digest of the configuration.
+    pub digest: String,
+    /// Its parts, each with its digest.
+    pub parts: Vec<InstallPart>,
+    /// The kernel's command line, with its placeholders as they were given.
+    pub command_line: Option<String>,
+    /// For how many seconds the installer may run.
+    pub seconds: u64,
+    /// The host name that it was given.
+    pub hostname: String,
+    /// The boot medium that it was served on, once the BMC read from it.
+    #[serde(default)]
+    pub medium: Option<InstallMedium>,
+    /// When the installer's machine was seen powered on.
+    #[serde(default)]
+    pub began_at: Option<Timestamp>,
+    /// How and when it ended.
+    #[serde(default)]
+    pub ended: Option<InstallEnded>,
+}
+
+/// A boot medium with an installer on it, as it was served to a BMC.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct InstallMedium {
+    /// The boot that it was made for.
+    pub boot: BootId,
+    /// SHA-256 of all its bytes, in hexadecimal. It has in it what is the lease's
+    /// own: no two are alike.
+    pub sha256: String,
+    /// How many bytes it has.
+    pub bytes: u64,
+    /// When the BMC first read from it.
+    pub read_at: Timestamp,
+    /// When it was taken out of the machine; `None` while it may be in.
+    #[serde(default)]
+    pub out_at: Option<Timestamp>,
+}
+
+/// How an installation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct InstallEnded {
+    /// When.
+    pub at: Timestamp,
+    /// On whose word.
+    pub because: ActiveBecause,
 }
 
 /// Why something of Billet's ran on the machine of a lease that was handed over.
@@ -195,6 +260,9 @@ pub struct BeforeReinstall {
     pub written: Option<WriteReport>,
     /// What the drive was found to hold.
     pub measurements: Vec<Measurement>,
+    /// How it was installed, where its image was an install configuration.
+    #[serde(default)]
+    pub install: Option<Install>,
 }
 
 /// A lease.
@@ -277,6 +345,9 @@ pub struct Lease {
     /// what such a system still says is not believed of the next one.
     #[serde(default)]
     pub begun_anew: u32,
+    /// How it is installed, where its image is an install configuration.
+    #[serde(default)]
+    pub install: Option<Install>,
     /// Grows with every change: for optimistic concurrency.
     pub version: i64,
 }
@@ -306,6 +377,7 @@ impl Lease {
         self.host_keys = before.host_keys;
         self.written = before.written;
         self.measurements = before.measurements;
+        self.install = before.install;
         true
     }
 

@@ -73,6 +73,13 @@ pub enum Step {
         /// Since when off was seen; `None` before.
         off_since: Option<Timestamp>,
     },
+    /// Have the tenant's own installer run, from a medium.
+    Install {
+        /// How far.
+        at: InstallStep,
+        /// Which boot: its medium is served for this one.
+        boot: BootId,
+    },
     /// Bring the tenant's disk up.
     DiskBoot {
         /// How far.
@@ -207,6 +214,31 @@ pub enum RamdiskStep {
     AwaitAgent,
 }
 
+/// On the way through the tenant's own installer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InstallStep {
+    /// Power off, and see it off.
+    Off,
+    /// Insert the medium, while off.
+    Insert,
+    /// Boot from it, once.
+    SetBoot,
+    /// Let a change that may come late come, and see that it is still off.
+    Settle,
+    /// Power on, and see it on.
+    On,
+    /// The installer runs, until it or its tenant says that it is done, or its
+    /// time is over.
+    Run,
+    /// Take the medium out, whatever the power.
+    Eject,
+    /// Boot from the drives from now on.
+    SetDisk,
+    /// Let a change that may come late come, and hand over.
+    HandOver,
+}
+
 /// On the way to the tenant's disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -294,7 +326,18 @@ pub struct StepNotes {
     pub last_failure: Option<String>,
 }
 
-/// One boot of the ramdisk, as the agent's calls left it. Whether its token is
+/// What a boot is of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BootOf {
+    /// Billet's ramdisk.
+    #[default]
+    Ramdisk,
+    /// A tenant's own installer.
+    Installer,
+}
+
+/// One boot from a medium, as the agent's calls left it. Whether its token is
 /// good is not written here: it is while the machine's step names this boot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Boot {
@@ -302,6 +345,9 @@ pub struct Boot {
     pub id: BootId,
     /// The machine.
     pub machine: MachineId,
+    /// What boots.
+    #[serde(default)]
+    pub of: BootOf,
     /// The machine's epoch when it was made.
     pub epoch: Epoch,
     /// When it was made.

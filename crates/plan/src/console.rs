@@ -42,7 +42,9 @@ pub fn end(lease: &Lease) -> Option<Time> {
 /// Why a tenant may not type just now, if it may not.
 pub fn may_not_type(lease: &Lease) -> Option<&'static str> {
     match lease.state {
-        LeaseState::Active | LeaseState::Rescue | LeaseState::Broken => None,
+        LeaseState::Active | LeaseState::Installing | LeaseState::Rescue | LeaseState::Broken => {
+            None
+        }
         LeaseState::Deploying | LeaseState::Reinstalling => Some("the machine is being made ready"),
         LeaseState::Measuring => Some("Billet reads the machine's drive"),
         LeaseState::Maintenance => Some("an operator works on the machine"),

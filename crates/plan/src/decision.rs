@@ -8,7 +8,7 @@ use billet_model::{
     lifecycle::{Hold, HoldKind, Lifecycle, Waiting},
     machine::Machine,
     operation::{Operation, OperationState},
-    step::{Boot, PasswordForm, Pending, Step, StepNotes, TaskRecord},
+    step::{Boot, BootOf, PasswordForm, Pending, Step, StepNotes, TaskRecord},
     work::{Task, Work},
 };
 use jiff::SignedDuration;
@@ -273,15 +273,16 @@ impl<'a> Draft<'a> {
         self.machine().operation = None;
     }
 
-    /// Begins a boot of the ramdisk: a new token, and a new epoch, so that
-    /// whatever an older agent still does is refused.
-    pub fn new_boot(&mut self) -> BootId {
+    /// Begins a boot from a medium: a new token, and a new epoch, so that whatever
+    /// an older agent still does is refused.
+    pub fn new_boot(&mut self, of: BootOf) -> BootId {
         let (now, id) = (self.now(), self.facts.fresh.boot);
         let machine = self.machine();
         machine.epoch += 1;
         let boot = Boot {
             id,
             machine: machine.id,
+            of,
             epoch: machine.epoch,
             created_at: now,
             kernel_boot_id: None,

@@ -12,6 +12,7 @@ use billet_model::{
 use crate::{
     Effect,
     decision::Draft,
+    install,
     next::{Came, insist},
     power, procedure, visit, warm_start,
 };
@@ -118,6 +119,9 @@ pub(crate) fn disk_boot(draft: &mut Draft<'_>, came: &Came<'_>, at: DiskStep) {
         }
     };
     if done {
+        if at == DiskStep::Eject {
+            install::out(draft);
+        }
         let otherwise = otherwise(draft);
         draft.enter(Step::DiskBoot { at: next }, reason, within, otherwise);
     }
@@ -159,10 +163,15 @@ pub(crate) fn first_boot(draft: &mut Draft<'_>, by: Option<BootId>) {
     }
 }
 
-fn hand_over(draft: &mut Draft<'_>) {
+pub(crate) fn hand_over(draft: &mut Draft<'_>) {
     let look = draft.facts.policy.look;
     visit::over(draft);
-    draft.lease_state(LeaseState::Active, None);
+    let reason = draft
+        .lease()
+        .filter(|l| l.active_because == Some(ActiveBecause::Unreported))
+        .and_then(|l| l.install.as_ref())
+        .map(|i| install::unreported(i.seconds));
+    draft.lease_state(LeaseState::Active, reason);
     draft.lifecycle(Lifecycle::Active, "handed over");
     draft.end_operation(OperationState::Succeeded, "active");
     let now = draft.now();

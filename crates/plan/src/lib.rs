@@ -18,6 +18,7 @@
 //!    └── wanted warm ─► Ramdisk ─► [Working(Trial) ─►] Working(Prepare) ─► Warming ─► Warm (see warm.rs)
 //! active ── reinstall ──► Ramdisk(Wipe) ─► Working(Wipe) ─► Working(Write) ─► DiskBoot ─► FirstBoot ─► active
 //!    │                      │ drives kept: Ramdisk(Write)                        │ failed: parked off, lease broken
+//!    │  an install configuration: [Ramdisk(Wipe) ─► Working(Wipe) ─►] Install ─► active, instead of Write and what follows
 //!    ├── measure ─► Ramdisk(Measure) ─► Working(Measure) ─► DiskBoot ─► FirstBoot ─► active
 //!    └── rescue ──► Ramdisk(Rescue) ─► Working(Rescue) ─► Rescue ── end ──► DiskBoot ─► FirstBoot ─► active
 //! ```
@@ -29,6 +30,8 @@ mod disk;
 pub mod drives;
 pub mod facts;
 pub mod inspection;
+mod install;
+pub mod install_text;
 mod look_over;
 mod next;
 pub mod placement;

@@ -3,12 +3,12 @@
 use billet_model::{
     bmc::{BmcFact, BmcFailure, BmcReply, BmcRequest, BmcTrouble},
     lifecycle::{HoldKind, Lifecycle, PowerReading},
-    step::{AfterRotation, Goal, Step},
+    step::{AfterRotation, Goal, InstallStep, Step},
 };
 
 use crate::{
-    Decision, Facts, decision::Draft, disk, look_over, procedure, ramdisk, rest, rotate, settings,
-    shelve, told, visit, warm, warm_start, working,
+    Decision, Facts, decision::Draft, disk, install, look_over, procedure, ramdisk, rest, rotate,
+    settings, shelve, told, visit, warm, warm_start, working,
 };
 
 /// What came of the request that was pending, if anything did.
@@ -76,6 +76,7 @@ fn step(draft: &mut Draft<'_>, came: &Came<'_>) {
         Step::Working { kind, boot, .. } => working::working(draft, kind, boot),
         Step::Rescue { .. } => visit::rescue(draft),
         Step::PowerBreak { off_since } => ramdisk::power_break(draft, off_since),
+        Step::Install { at, boot } => install::install(draft, came, at, boot),
         Step::DiskBoot { at } => disk::disk_boot(draft, came, at),
         Step::FirstBoot { by } => disk::first_boot(draft, by),
         Step::Warming { at, boot } => warm::warming(draft, came, at, boot),
@@ -89,7 +90,14 @@ fn step(draft: &mut Draft<'_>, came: &Came<'_>) {
 /// pause that grows. The steps that are left out look at the failure themselves.
 fn pauses(step: &Step, request: &BmcRequest) -> bool {
     match step {
-        Step::Rest | Step::Discover | Step::Rescue { .. } | Step::Warm { .. } => false,
+        Step::Rest
+        | Step::Discover
+        | Step::Rescue { .. }
+        | Step::Warm { .. }
+        | Step::Install {
+            at: InstallStep::Run,
+            ..
+        } => false,
         Step::ChangePower { .. } => *request == BmcRequest::ReadPower,
         Step::Rotate { .. } => *request == BmcRequest::TryPassword,
         _ => true,

@@ -4,7 +4,7 @@ use billet_model::{
     lease::LeaseState,
     lifecycle::{HoldKind, Lifecycle},
     operation::OperationState,
-    step::{EraseRecord, Goal, RamdiskStep, Step},
+    step::{BootOf, EraseRecord, Goal, RamdiskStep, Step},
     work::WorkKind,
 };
 
@@ -12,7 +12,7 @@ use crate::{decision::Draft, settings, visit, warm, warm_start};
 
 /// Begins at the ramdisk's beginning: power off.
 pub(crate) fn boot_ramdisk(draft: &mut Draft<'_>, at: RamdiskStep, then: WorkKind) {
-    let boot = draft.new_boot();
+    let boot = draft.new_boot(BootOf::Ramdisk);
     draft.machine().warm.boot = None;
     let within = draft.facts.policy.power_deadline;
     draft.enter(

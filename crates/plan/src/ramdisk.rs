@@ -160,7 +160,6 @@ pub(crate) fn work(draft: &Draft<'_>, kind: WorkKind) -> Result<Work, String> {
             clear_tpm: true,
         }),
         WorkKind::Wipe => Work::Wipe(EraseOrder {
-            // That of the root is written anew, from its first block to its last.
             drives: draft
                 .lease()
                 .map(|l| storage::to_wipe(l, machine))

@@ -537,7 +537,10 @@ fn confirm(facts: &Facts<'_>) -> Result<Decision, Refused> {
                 "given up: restored from a backup of the time when it was asked for",
             );
             if let Some(
-                state @ (LeaseState::Rescue | LeaseState::Measuring | LeaseState::Reinstalling),
+                state @ (LeaseState::Rescue
+                | LeaseState::Measuring
+                | LeaseState::Reinstalling
+                | LeaseState::Installing),
             ) = state
             {
                 let why = format!("restored from a backup of the time when it was {state}");
@@ -587,7 +590,11 @@ pub fn grant(facts: &Facts<'_>, grant: &Grant<'_>) -> Result<Decision, Refused> 
         facts.now,
     );
     draft.put_operation(op);
-    let way = warm_start::way(&draft, &root, grant.cold.as_deref());
+    let cold = match &grant.lease.install {
+        Some(_) => Some("its tenant's own installer is booted from a medium"),
+        None => grant.cold.as_deref(),
+    };
+    let way = warm_start::way(&draft, &root, cold);
     draft.decision.lease = Some(Lease {
         root_drive: Some(root),
         first_start: way
@@ -619,6 +626,7 @@ pub fn release(facts: &Facts<'_>) -> Result<Decision, Refused> {
     match lease.state {
         LeaseState::Active
         | LeaseState::Deploying
+        | LeaseState::Installing
         | LeaseState::Reinstalling
         | LeaseState::Rescue
         | LeaseState::Measuring

@@ -18,6 +18,7 @@ use billet_model::{
 use crate::{
     compare::{came_of_it, compare},
     decision::Draft,
+    install,
     next::{Came, insist, was_done},
     power, procedure, rest, rotate, storage, visit, working,
 };
@@ -80,7 +81,11 @@ pub(crate) fn read(draft: &mut Draft<'_>, came: &Came<'_>, then: Goal) {
                 true => WorkKind::Wipe,
                 false => WorkKind::Write,
             };
-            procedure::boot_ramdisk(draft, RamdiskStep::Off, work);
+            if install::wanted(draft) && work == WorkKind::Write {
+                install::begin(draft);
+            } else {
+                procedure::boot_ramdisk(draft, RamdiskStep::Off, work);
+            }
         }
         Goal::DeployWarm { boot } => {
             before(draft, settings);

@@ -100,14 +100,25 @@ pub fn root(lease: &Lease, machine: &Machine) -> Result<DriveRef, String> {
 /// lease the one, if it is another, on which an image was put before anybody
 /// leased the machine, for firmware might boot that; at a reinstallation all but
 /// that of the root.
+///
+/// An image is written over its drive from the first block to the last. An
+/// installer finds that drive empty, and those that are not kept.
 pub fn to_wipe(lease: &Lease, machine: &Machine) -> Vec<DriveRef> {
-    let others = others(lease, machine);
-    if lease.state != LeaseState::Deploying {
-        return others;
-    }
     let prepared = machine.warm.prepared.as_ref();
     let is = |d: &DriveRef| prepared.is_some_and(|p| p.drive.serial == d.serial);
-    others.into_iter().filter(is).collect()
+    let drives = match &lease.install {
+        None => others(lease, machine),
+        Some(_) => machine.drives.clone(),
+    };
+    if lease.state == LeaseState::Deploying {
+        return drives.into_iter().filter(is).collect();
+    }
+    let kept = match &lease.install {
+        None => &[],
+        Some(_) => lease.visits.last().map_or(&[][..], |v| &v.kept_drives),
+    };
+    let wiped = |d: &DriveRef| !kept.contains(&d.serial);
+    drives.into_iter().filter(wiped).collect()
 }
 
 /// The machine's drives on which the image does not stand.

@@ -3,17 +3,17 @@
 
 use billet_model::{
     ImageId,
-    lease::{BeforeReinstall, Lease, LeaseState, VisitKind},
+    lease::{ActiveBecause, BeforeReinstall, Install, Lease, LeaseState, VisitKind},
     lifecycle::Lifecycle,
-    operation::OperationKind,
-    step::{RamdiskStep, Step},
+    operation::{OperationKind, OperationState},
+    step::{InstallStep, RamdiskStep, Step},
     work::WorkKind,
 };
 
 use crate::{
     Decision, Facts,
     decision::Draft,
-    disk, procedure,
+    disk, install, procedure,
     requests::{Refused, begin, refuse},
     storage, visit,
 };
@@ -29,6 +29,8 @@ pub struct Reinstall {
     pub user_data: Option<String>,
     /// Added to the kernel's command line.
     pub kernel_args: Vec<String>,
+    /// What is served, where the image is an install configuration.
+    pub install: Option<Install>,
     /// Leave the other drives alone; else they are erased.
     pub keep_data_drives: bool,
 }
@@ -41,7 +43,7 @@ fn own<'a>(facts: &Facts<'a>, what: &str) -> Result<&'a Lease, Refused> {
     let machine = facts.machine;
     let ready = matches!(
         lease.state,
-        LeaseState::Active | LeaseState::Rescue | LeaseState::Broken
+        LeaseState::Active | LeaseState::Installing | LeaseState::Rescue | LeaseState::Broken
     );
     if machine.unconfirmed {
         return refuse("its machine was restored from a backup and waits for an operator");
@@ -62,7 +64,9 @@ fn own<'a>(facts: &Facts<'a>, what: &str) -> Result<&'a Lease, Refused> {
         ));
     }
     let at_rest = matches!(machine.step, Step::Rest | Step::Rescue { .. });
-    if machine.operation.is_some() || machine.power_request.is_some() || !at_rest {
+    // An installer that runs is the tenant's own, and so is the wish to end it.
+    let at_work = machine.operation.is_some() && !installing(machine);
+    if at_work || machine.power_request.is_some() || !(at_rest || installing(machine)) {
         return refuse(format!(
             "something is at work on it: wait for it (`billet operation follow {}`)",
             lease.operation
@@ -71,8 +75,23 @@ fn own<'a>(facts: &Facts<'a>, what: &str) -> Result<&'a Lease, Refused> {
     Ok(lease)
 }
 
+/// Whether the tenant's own installer runs.
+fn installing(machine: &billet_model::machine::Machine) -> bool {
+    matches!(
+        machine.step,
+        Step::Install {
+            at: InstallStep::Run,
+            ..
+        }
+    )
+}
+
 /// Takes the machine in hand for its tenant, for an operation.
 fn take(draft: &mut Draft<'_>, state: LeaseState, kind: OperationKind, message: &str) {
+    draft.end_operation(
+        OperationState::Failed,
+        "the installer was given up for something else",
+    );
     draft.lease_state(state, None);
     begin(draft, kind, message);
     draft.lifecycle(Lifecycle::Deploying, message);
@@ -87,37 +106,38 @@ fn take(draft: &mut Draft<'_>, state: LeaseState, kind: OperationKind, message: 
 /// When something else is at work on the machine, or the lease is over.
 pub fn reinstall(facts: &Facts<'_>, with: &Reinstall) -> Result<Decision, Refused> {
     let lease = own(facts, "it is reinstalled")?;
-    storage::root(lease, facts.machine).or_else(refuse)?;
     let mut draft = Draft::new(facts);
     let others: Vec<String> = storage::others(lease, facts.machine)
         .into_iter()
         .map(|d| d.serial)
         .collect();
     let keeps = with.keep_data_drives || others.is_empty();
+    // An installer finds its drive empty; an image is written over it.
+    let root = storage::root(lease, facts.machine).or_else(refuse)?.serial;
+    let mut erased: Vec<String> = with.install.iter().map(|_| root.clone()).collect();
+    if !keeps {
+        erased.extend(others.iter().cloned());
+    }
+    let kept = if keeps { others } else { Vec::new() };
     draft.audit(
         "lease.reinstall",
         serde_json::json!({
             "image": with.image,
             "kernel_args": with.kernel_args,
             "user_data": with.user_data.is_some(),
-            "kept_drives": if keeps { others.clone() } else { Vec::new() },
-            "erased_drives": if keeps { Vec::new() } else { others.clone() },
+            "kept_drives": kept,
+            "erased_drives": erased,
         }),
     );
-    let done = match (others.is_empty(), keeps) {
-        (true, _) => format!("image {} to be written", with.image),
-        (false, true) => format!(
-            "image {} to be written; drives left alone: {}",
-            with.image,
-            others.join(", ")
-        ),
-        (false, false) => format!(
-            "image {} to be written; drives to erase: {}",
-            with.image,
-            others.join(", ")
-        ),
+    let mut done = match &with.install {
+        Some(_) => format!("to be installed by configuration {}", with.image),
+        None => format!("image {} to be written", with.image),
     };
-    let kept = if keeps { others } else { Vec::new() };
+    for (what, drives) in [("drives left alone", &kept), ("drives to erase", &erased)] {
+        if !drives.is_empty() {
+            done.push_str(&format!("; {what}: {}", drives.join(", ")));
+        }
+    }
     visit::begin(&mut draft, VisitKind::Reinstall, kept, &done);
     draft.change_lease(|lease| {
         // As long as nothing was written, what stands on the drive is what came up.
@@ -131,6 +151,7 @@ pub fn reinstall(facts: &Facts<'_>, with: &Reinstall) -> Result<Decision, Refuse
                 host_keys: lease.host_keys.clone(),
                 written: lease.written.clone(),
                 measurements: lease.measurements.clone(),
+                install: lease.install.clone(),
             })
         });
         lease.before_reinstall = whole;
@@ -138,6 +159,7 @@ pub fn reinstall(facts: &Facts<'_>, with: &Reinstall) -> Result<Decision, Refuse
         lease.spec.ssh_keys.clone_from(&with.ssh_keys);
         lease.spec.user_data.clone_from(&with.user_data);
         lease.spec.kernel_args.clone_from(&with.kernel_args);
+        lease.install.clone_from(&with.install);
         // What is to stand there has never come up.
         lease.active_because = None;
         lease.host_keys.clear();
@@ -150,7 +172,7 @@ pub fn reinstall(facts: &Facts<'_>, with: &Reinstall) -> Result<Decision, Refuse
         OperationKind::Reinstall,
         "reinstalling",
     );
-    let work = if keeps {
+    let work = if keeps && with.install.is_none() {
         WorkKind::Write
     } else {
         WorkKind::Wipe
@@ -204,6 +226,12 @@ pub fn rescue(facts: &Facts<'_>) -> Result<Decision, Refused> {
 /// When something else is at work on the machine, or the lease is not active.
 pub fn measure(facts: &Facts<'_>) -> Result<Decision, Refused> {
     let lease = own(facts, "it is measured")?;
+    if let Some(install) = &lease.install {
+        return refuse(format!(
+            "{0} was installed by its tenant's own configuration ({1}), so there is no image to compare its drive with: `billet lease show {0}` says what was served",
+            lease.name, install.kind
+        ));
+    }
     if lease.state != LeaseState::Active || lease.written.is_none() {
         return refuse(format!(
             "{} is {}: a drive is measured while its lease is active, for it is booted again afterwards",
@@ -255,5 +283,32 @@ pub fn end_rescue(facts: &Facts<'_>) -> Result<Decision, Refused> {
         "ending the rescue",
     );
     disk::begin(&mut draft, "the rescue ends; powering off");
+    Ok(draft.decision)
+}
+
+/// The tenant says that its machine is installed: the installer's medium is taken
+/// out, and the lease is active.
+///
+/// # Errors
+/// When no installer runs.
+pub fn installed(facts: &Facts<'_>) -> Result<Decision, Refused> {
+    let lease = own(facts, "it is said to be installed")?;
+    if !installing(facts.machine) || lease.install.as_ref().is_none_or(|i| i.ended.is_some()) {
+        return refuse(format!(
+            "{} is {}: no installer runs that could be done",
+            lease.name, lease.state
+        ));
+    }
+    let mut draft = Draft::new(facts);
+    draft.audit(
+        "lease.installed",
+        serde_json::json!({ "said_by": "tenant" }),
+    );
+    install::end(&mut draft, ActiveBecause::TenantSaid);
+    draft.machine().wake_at = facts.now;
+    // It goes on as it is: what is to be followed is still the installation.
+    if let Some(operation) = facts.operation.cloned() {
+        draft.put_operation(operation);
+    }
     Ok(draft.decision)
 }

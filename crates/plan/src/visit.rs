@@ -13,7 +13,7 @@ use billet_model::{
     work::{DriveErase, WorkKind},
 };
 
-use crate::{Facts, decision::Draft, disk, procedure, rest, storage, verdict, working};
+use crate::{Facts, decision::Draft, disk, install, procedure, rest, storage, verdict, working};
 
 /// Whether something is done here on a machine that was handed over.
 pub(crate) fn lasts(draft: &Draft<'_>) -> bool {
@@ -112,7 +112,12 @@ pub(crate) fn wiped(draft: &mut Draft<'_>, boot: BootId, drives: &[DriveErase]) 
             );
         }
     }
-    working::give(draft, boot, WorkKind::Write);
+    if install::wanted(draft) {
+        draft.machine().attempts = 0;
+        install::begin(draft);
+    } else {
+        working::give(draft, boot, WorkKind::Write);
+    }
 }
 
 /// The drive was compared with its image: it is booted again.

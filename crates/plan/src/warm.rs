@@ -152,7 +152,7 @@ pub(crate) fn holds(draft: &Draft<'_>, image: &WarmImage, boot: BootId) -> bool 
 
 fn try_kexec(draft: &mut Draft<'_>, boot: BootId, ramdisk: String) {
     let now = draft.now();
-    let next = draft.new_boot();
+    let next = draft.new_boot(billet_model::step::BootOf::Ramdisk);
     draft.machine().warm.trial = Some(Trial {
         ramdisk,
         result: TrialResult::UnderWay { next },

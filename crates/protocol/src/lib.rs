@@ -5,4 +5,5 @@
 
 pub mod agent;
 pub mod boot;
+pub mod install;
 pub mod phone_home;

@@ -75,6 +75,16 @@ pub(crate) enum Call {
     Reinstall {
         lease: LeaseId,
         keep: bool,
+        /// Another image than it has.
+        image: Option<&'static str>,
+    },
+    /// An installer is done.
+    Installed {
+        token: String,
+    },
+    /// Its tenant says so.
+    InstalledByHand {
+        lease: LeaseId,
     },
     Rescue {
         lease: LeaseId,
@@ -186,8 +196,15 @@ pub(crate) async fn perform(core: &Core, call: Call) -> Answer {
                 .await
                 .map(|(l, _)| Box::new(l)),
         ),
-        Call::Reinstall { lease, keep } => {
+        Call::Installed { token } => Answer::PhoneHome(core.installed(&token).await),
+        Call::InstalledByHand { lease } => Answer::Lease(
+            core.installed_by_hand(&actor(), lease, None)
+                .await
+                .map(|(l, _)| Box::new(l)),
+        ),
+        Call::Reinstall { lease, keep, image } => {
             let with = billet_model::api::Reinstall {
+                image: image.map(str::to_owned),
                 keep_data_drives: keep,
                 ..billet_model::api::Reinstall::default()
             };

@@ -62,6 +62,8 @@ pub(crate) enum Seen<'a> {
         request: &'a BmcRequest,
         word: Word,
         lease: Option<&'a Lease>,
+        machine: Option<&'a Machine>,
+        metal: &'a Metal,
     },
     /// An agent writes to a drive.
     Wrote {
@@ -91,6 +93,8 @@ pub(crate) enum Seen<'a> {
         machine: Option<&'a Machine>,
         lease: Option<&'a Lease>,
     },
+    /// A tenant's own installer came up from a medium.
+    Installer { metal: &'a Metal, lease: LeaseId },
     /// A system phoned home, truly, or its port answered.
     Up { lease: LeaseId },
     /// More of the record, in order.

@@ -34,6 +34,14 @@ pub(crate) enum Event {
     RamdiskUp { m: usize, life: u64 },
     /// A system is up.
     SystemUp { m: usize, life: u64 },
+    /// A tenant's own installer is up.
+    InstallerUp { m: usize, life: u64 },
+    /// It has written its system.
+    Installs { m: usize, life: u64 },
+    /// It, or its system, says that it is done, for the so-manieth time.
+    Report { m: usize, life: u64, tries: u32 },
+    /// It restarts the machine.
+    Restarts { m: usize, life: u64 },
     /// The agent goes on.
     Agent { m: usize, life: u64, call: u64 },
     /// A message of a machine's arrives at the control plane.

@@ -130,6 +130,9 @@ pub enum Violation {
     /// What a former installation said was taken for the present one's word.
     #[error("the tenant's own: a former boot of lease {0} was believed")]
     FormerBoot(LeaseId),
+    /// A tenant's installer was powered off under it.
+    #[error("the tenant's own: the installer of lease {0} was powered off")]
+    CutOff(LeaseId),
     /// The loop takes step after step without a pause.
     #[error("spins: more than {0} steps without a pause")]
     Spins(u32),
@@ -161,9 +164,10 @@ impl Violation {
             Self::Warm(_) => "warm",
             Self::Unkept | Self::LockedOut => "never locked out",
             Self::NotPutBack(_) => "put back",
-            Self::TenantsDrive { .. } | Self::TakenBack(_) | Self::FormerBoot(_) => {
-                "the tenant's own"
-            }
+            Self::TenantsDrive { .. }
+            | Self::TakenBack(_)
+            | Self::FormerBoot(_)
+            | Self::CutOff(_) => "the tenant's own",
             Self::Failed { .. } => "no failure of its own",
         }
     }

@@ -43,6 +43,16 @@ pub(crate) struct Installed {
     pub phone: Option<String>,
     /// Its first boot is over.
     pub booted: bool,
+    /// With which it says that it was installed, where its installer did not.
+    pub report: Option<String>,
+}
+
+/// What is on a medium that is in, where it is a tenant's own installer.
+#[derive(Clone, Debug)]
+pub(crate) struct Installer {
+    pub lease: LeaseId,
+    /// With which it says that it is done.
+    pub token: String,
 }
 
 /// The word of a system that is not on the drive any more, still on its way.
@@ -77,6 +87,8 @@ pub(crate) enum Running {
     Firmware,
     /// The ramdisk, from this boot's medium.
     Ramdisk(BootId),
+    /// A tenant's own installer, from a medium.
+    Installer(LeaseId),
     /// A system from the drive.
     System(Owner),
 }
@@ -91,6 +103,8 @@ pub(crate) struct Metal {
     pub off_since: Option<Time>,
     pub running: Running,
     pub medium: Option<BootId>,
+    /// What the medium is, where it is no ramdisk.
+    pub installer: Option<Installer>,
     pub cd_once: bool,
     pub disks: Vec<Disk>,
     pub installed: Option<Installed>,
@@ -155,12 +169,14 @@ impl Metal {
                 Running::Nothing
             },
             medium: None,
+            installer: None,
             cd_once: false,
             disks,
             installed: Some(Installed {
                 owner: Owner::Before,
                 phone: None,
                 booted: true,
+                report: None,
             }),
             former: None,
             prepared: None,
@@ -244,10 +260,17 @@ impl Metal {
     pub fn boot_source(&mut self, forgets: bool) -> Running {
         let cd = std::mem::take(&mut self.cd_once) && !forgets;
         match (&self.medium, &self.installed) {
-            (Some(boot), _) if cd => Running::Ramdisk(*boot),
+            (Some(boot), _) if cd => self.medium_boots(*boot),
             (_, Some(system)) => Running::System(system.owner),
-            (Some(boot), None) => Running::Ramdisk(*boot),
+            (Some(boot), None) => self.medium_boots(*boot),
             (None, None) => Running::Nothing,
+        }
+    }
+
+    fn medium_boots(&self, boot: BootId) -> Running {
+        match &self.installer {
+            Some(installer) => Running::Installer(installer.lease),
+            None => Running::Ramdisk(boot),
         }
     }
 

@@ -6,7 +6,10 @@ use billet_model::{
     lease::{ActiveBecause, BeforeReinstall, LeaseState},
     lifecycle::{Lifecycle, Power, PowerReading},
     machine::Machine,
-    step::{DiskStep, EraseRecord, Goal, Pending, RamdiskStep, ShelveStep, Step, WarmingStep},
+    step::{
+        DiskStep, EraseRecord, Goal, InstallStep, Pending, RamdiskStep, ShelveStep, Step,
+        WarmingStep,
+    },
     upkeep::Restoration,
     work::{WorkKind, WorkOutcome},
 };
@@ -93,6 +96,21 @@ pub static ALL: &[Mutant] = &[
         "medium-stays",
         "does not take the boot medium out",
         medium_stays,
+    ),
+    mutant(
+        "installer-stays",
+        "does not take an installer's medium out",
+        installer_stays,
+    ),
+    mutant(
+        "installer-cut-off",
+        "powers the machine off when its installer says that it is done",
+        installer_cut_off,
+    ),
+    mutant(
+        "installer-for-ever",
+        "waits for an installer's word for ever",
+        installer_for_ever,
     ),
     mutant(
         "medium-out-too-early",
@@ -426,6 +444,45 @@ fn medium_stays(facts: &Facts<'_>) -> Decision {
     })
 }
 
+fn installer_stays(facts: &Facts<'_>) -> Decision {
+    with(facts, |m| {
+        if let Step::Install {
+            at: at @ InstallStep::Eject,
+            ..
+        } = &mut m.step
+            && m.pending.is_none()
+        {
+            *at = InstallStep::SetDisk;
+        }
+    })
+}
+
+fn installer_cut_off(facts: &Facts<'_>) -> Decision {
+    with(facts, |m| {
+        if let Step::Install {
+            at: InstallStep::Eject,
+            ..
+        } = m.step
+            && m.pending.is_none()
+        {
+            m.step = Step::DiskBoot { at: DiskStep::Off };
+        }
+    })
+}
+
+fn installer_for_ever(facts: &Facts<'_>) -> Decision {
+    let mut decision = next_step(facts);
+    if let Step::Install {
+        at: InstallStep::Run,
+        ..
+    } = decision.machine.step
+        && let Some(waiting) = &mut decision.machine.waiting
+    {
+        waiting.deadline = facts.now + SignedDuration::from_hours(1000);
+    }
+    decision
+}
+
 fn medium_while_on(facts: &Facts<'_>) -> Decision {
     with(facts, |m| {
         if let Step::Ramdisk {
@@ -582,6 +639,7 @@ fn forgets_the_writing(facts: &Facts<'_>) -> Decision {
                 host_keys: Vec::new(),
                 written: None,
                 measurements: Vec::new(),
+                install: None,
             }));
         }
         lease

@@ -78,6 +78,7 @@ impl Sim {
                 | Call::Reinstall { lease, .. }
                 | Call::Rescue { lease }
                 | Call::Measure { lease }
+                | Call::InstalledByHand { lease }
                 | Call::EndRescue { lease },
                 _,
             ) => {
@@ -400,8 +401,9 @@ impl Sim {
         let owner = self.projects.first().map(|p| p.id) == Some(project.id);
         let image = match self.dice.number(0, 9) {
             0..5 if owner => crate::sim::OWN,
-            0..7 => "debian",
-            _ => "bare",
+            0..5 => "debian",
+            5..7 => "bare",
+            _ => "installer",
         };
         let term_seconds = self
             .dice
@@ -448,7 +450,20 @@ impl Sim {
             | (LeaseState::Rescue, 15..25) => Some(Call::Reinstall {
                 lease,
                 keep: self.dice.per_mille(500),
+                image: match self.dice.number(0, 5) {
+                    0 => Some("installer"),
+                    1 => Some("debian"),
+                    _ => None,
+                },
             }),
+            (LeaseState::Installing, 0..10) => Some(Call::Release { lease }),
+            (LeaseState::Installing, 10..15) => Some(Call::Reinstall {
+                lease,
+                keep: self.dice.per_mille(500),
+                image: None,
+            }),
+            (LeaseState::Installing, 15..20) => Some(Call::Rescue { lease }),
+            (LeaseState::Installing, 20..35) => Some(Call::InstalledByHand { lease }),
             (LeaseState::Active, 40..55) | (LeaseState::Broken, 50..65) => {
                 Some(Call::Rescue { lease })
             }

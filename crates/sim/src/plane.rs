@@ -613,7 +613,11 @@ pub(crate) fn word(call: &Call) -> String {
         Call::Release { lease } => format!("tenant: release {lease}"),
         Call::Power { lease, action } => format!("tenant: power {action} {lease}"),
         Call::Extend { lease, .. } => format!("tenant: extend {lease}"),
-        Call::Reinstall { lease, keep } => format!("tenant: reinstall {lease}, keep: {keep}"),
+        Call::Reinstall { lease, keep, image } => {
+            format!("tenant: reinstall {lease}, keep: {keep}, with {image:?}")
+        }
+        Call::Installed { .. } => "installer: is done".into(),
+        Call::InstalledByHand { lease } => format!("tenant: {lease} is installed"),
         Call::Rescue { lease } => format!("tenant: rescue {lease}"),
         Call::Measure { lease } => format!("tenant: measure {lease}"),
         Call::EndRescue { lease } => format!("tenant: end the rescue of {lease}"),

@@ -174,6 +174,7 @@ impl Sim {
                 });
             let hangs = match lease.state {
                 LeaseState::Deploying
+                | LeaseState::Installing
                 | LeaseState::Releasing
                 | LeaseState::Reinstalling
                 | LeaseState::Measuring => !held,

@@ -8,6 +8,7 @@ use billet_model::{
         Restore,
     },
     lifecycle::Power,
+    step::BootOf,
 };
 use billet_protocol::phone_home::PhoneHome;
 use jiff::SignedDuration;
@@ -20,7 +21,7 @@ use crate::{
     check::{Seen, Word},
     event::Event,
     finding::Violation,
-    metal::{Owner, Running, Temper},
+    metal::{Installed, Installer, Owner, Running, Temper},
     sim::{Sim, SimError, show},
 };
 
@@ -48,6 +49,8 @@ impl Sim {
                     request,
                     word,
                     lease: lease.as_ref(),
+                    machine: one.stored.as_ref(),
+                    metal: &one.metal,
                 },
             );
             if answer.is_none() {
@@ -118,7 +121,10 @@ impl Sim {
                 BmcFact::Done
             }
             BmcRequest::InsertMedia { boot } => {
-                self.machines[m].metal.medium = Some(*boot);
+                let installer = self.installer_of(m, *boot);
+                let metal = &mut self.machines[m].metal;
+                metal.medium = Some(*boot);
+                metal.installer = installer;
                 BmcFact::Done
             }
             BmcRequest::EjectMedia => {
@@ -236,6 +242,7 @@ impl Sim {
         match &source {
             Running::Ramdisk(_) => self.after(pause, Event::RamdiskUp { m, life }),
             Running::System(_) => self.after(pause, Event::SystemUp { m, life }),
+            Running::Installer(_) => self.after(pause, Event::InstallerUp { m, life }),
             Running::Nothing | Running::Firmware => {}
         }
         self.machines[m].metal.running = source;
@@ -266,6 +273,133 @@ impl Sim {
         self.after(SignedDuration::ZERO, Event::Agent { m, life, call: 0 });
     }
 
+    /// What is on the medium of a boot, where it is a tenant's own installer.
+    fn installer_of(&self, m: usize, boot: billet_model::BootId) -> Option<Installer> {
+        let record = block_on(self.core.store.boot(boot)).ok().flatten()?;
+        if record.of != BootOf::Installer {
+            return None;
+        }
+        let lease = self.machines[m].lease.as_ref()?;
+        let token = self.core.keys.install_token(lease);
+        Some(Installer {
+            lease: lease.id,
+            token: token.expose().to_owned(),
+        })
+    }
+
+    /// A tenant's own installer is up: it finds its drives as it was promised.
+    pub fn installer_up(&mut self, m: usize, life: u64) {
+        let one = &self.machines[m];
+        let Running::Installer(lease) = one.metal.running else {
+            return;
+        };
+        if one.metal.life != life {
+            return;
+        }
+        show(
+            &mut self.checkers,
+            &mut self.findings,
+            self.now,
+            m,
+            &Seen::Installer {
+                metal: &one.metal,
+                lease,
+            },
+        );
+        self.note(m, format!("the installer of lease {lease} is up"));
+        self.count("installers up");
+        let pause = self.dice.seconds(20, 900);
+        self.after(pause, Event::Installs { m, life });
+    }
+
+    /// It puts a system on the drive, and says so; or restarts before it did; or
+    /// says nothing.
+    pub fn installs(&mut self, m: usize, life: u64) {
+        let metal = &mut self.machines[m].metal;
+        let Running::Installer(lease) = metal.running else {
+            return;
+        };
+        let Some(token) = metal.installer.as_ref().map(|i| i.token.clone()) else {
+            return;
+        };
+        if metal.life != life {
+            return;
+        }
+        let owner = Owner::Lease(lease);
+        if let Some(disk) = metal.disks.first_mut() {
+            disk.holds.insert(owner);
+        }
+        metal.installed = Some(Installed {
+            owner,
+            phone: None,
+            booted: true,
+            report: Some(token),
+        });
+        self.note(m, "the installer has written its system");
+        let how = self.dice.number(0, 99);
+        if how >= 85
+            && let Some(installed) = &mut self.machines[m].metal.installed
+        {
+            installed.report = None;
+            self.count("installers that say nothing");
+        }
+        if how < 60 {
+            self.after(SignedDuration::ZERO, Event::Report { m, life, tries: 0 });
+        } else {
+            self.restarts_itself(m);
+        }
+    }
+
+    fn restarts_itself(&mut self, m: usize) {
+        self.note(m, "the installer restarts the machine");
+        self.machines[m].metal.restart();
+        self.posts(m);
+    }
+
+    /// An installer, or what it installed, says that it is done.
+    pub fn report(&mut self, m: usize, life: u64, tries: u32) -> Result<(), SimError> {
+        let one = &self.machines[m];
+        let Some(installed) = &one.metal.installed else {
+            return Ok(());
+        };
+        let (Owner::Lease(lease), Some(token)) = (installed.owner, installed.report.clone()) else {
+            return Ok(());
+        };
+        if one.metal.life != life {
+            return Ok(());
+        }
+        let mut done = false;
+        if self.up && !self.trouble(m, 100) {
+            self.see(m, &Seen::Up { lease });
+            let answer = self.call(Some(m), Call::Installed { token })?;
+            done = matches!(answer, Answer::PhoneHome(Ok(_)));
+        }
+        if self.machines[m].metal.life != life {
+            return Ok(());
+        }
+        if !done && tries < 20 {
+            let tries = tries + 1;
+            let pause = SignedDuration::from_secs(10);
+            self.after(pause, Event::Report { m, life, tries });
+            return Ok(());
+        }
+        if let Some(installed) = &mut self.machines[m].metal.installed {
+            installed.report = None;
+        }
+        if matches!(self.machines[m].metal.running, Running::Installer(_)) {
+            // It goes on writing for a while, and boots what it wrote.
+            let pause = self.dice.seconds(1, 60);
+            self.after(pause, Event::Restarts { m, life });
+        }
+        Ok(())
+    }
+
+    pub fn restarts(&mut self, m: usize, life: u64) {
+        if self.machines[m].metal.life == life {
+            self.restarts_itself(m);
+        }
+    }
+
     pub fn system_up(&mut self, m: usize, life: u64) {
         let one = &self.machines[m];
         let Running::System(owner) = one.metal.running else {
@@ -293,6 +427,11 @@ impl Sim {
             if first {
                 let pause = self.dice.seconds(2, 30);
                 self.after(pause, Event::Phone { m, life, tries: 0 });
+            }
+            let installed = self.machines[m].metal.installed.as_ref();
+            if installed.is_some_and(|i| i.report.is_some()) {
+                let pause = self.dice.seconds(2, 30);
+                self.after(pause, Event::Report { m, life, tries: 0 });
             }
         }
     }

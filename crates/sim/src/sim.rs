@@ -7,7 +7,7 @@ use billet_evidence::{Keyring, SiteKey};
 use billet_model::{
     EventId, LeaseId, MachineId, Name, Time,
     bmc::PowerAction,
-    image::{BootKind, Image, ImageContent, ImageState},
+    image::{BootKind, Image, ImageContent, ImageKind, ImageState, InstallConfig, InstallPart},
     lease::Lease,
     machine::Machine,
     people::{Actor, Organisation, Project},
@@ -322,11 +322,45 @@ impl Sim {
                     root_partition: Some(1),
                 }),
                 cloud_init,
+                kind: ImageKind::Disk,
+                install: None,
                 created_at: self.now,
             })));
         }
+        batch = batch.with(Write::PutImage(Box::new(self.installer()?)));
         block_on(core.store.commit(batch))?;
         Ok(())
+    }
+
+    /// An install configuration.
+    fn installer(&self) -> Result<Image, SimError> {
+        let part = |name: &str| InstallPart {
+            name: name.into(),
+            origin: "upload".into(),
+            checksum: None,
+            sha256: Some(format!("{name} of the installer")),
+            bytes: 1 << 20,
+        };
+        Ok(Image {
+            id: self.core.new_id(),
+            name: "installer".parse()?,
+            project: None,
+            description: String::new(),
+            kind: ImageKind::Kernel,
+            origin: "upload".into(),
+            checksum: None,
+            state: ImageState::Available,
+            reason: None,
+            content: None,
+            install: Some(InstallConfig {
+                parts: vec![part("kernel"), part("initrd-1")],
+                command_line: Some("done=${billet-url}/installed".into()),
+                seconds: 3600,
+                digest: Some("installer".into()),
+            }),
+            cloud_init: false,
+            created_at: self.now,
+        })
     }
 
     /// What sets everything going.
@@ -399,6 +433,10 @@ impl Sim {
             Event::Firmware { m, life } => self.firmware(m, life),
             Event::RamdiskUp { m, life } => self.ramdisk_up(m, life),
             Event::SystemUp { m, life } => self.system_up(m, life),
+            Event::InstallerUp { m, life } => self.installer_up(m, life),
+            Event::Installs { m, life } => self.installs(m, life),
+            Event::Report { m, life, tries } => self.report(m, life, tries)?,
+            Event::Restarts { m, life } => self.restarts(m, life),
             Event::Agent { m, life, call } => self.agent(m, life, call),
             Event::Arrive {
                 m,

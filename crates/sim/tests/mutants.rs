@@ -57,6 +57,9 @@ mutants! {
     effect_of_the_next "effect-of-the-next";
     forgotten_request "forgotten-request";
     medium_stays "medium-stays";
+    installer_stays "installer-stays";
+    installer_cut_off "installer-cut-off";
+    installer_for_ever "installer-for-ever";
     medium_out_too_early "medium-out-too-early";
     medium_while_on "medium-while-on";
     active_unheard "active-unheard";

@@ -132,9 +132,51 @@ impl Job {
         }
     }
 
+    /// Puts on record how an install configuration was taken in: its digest, or why
+    /// it was not.
+    pub(super) async fn end_install(mut self, outcome: Result<String, super::PartError>) {
+        let (action, detail) = match outcome {
+            Ok(digest) => {
+                self.image.state = ImageState::Available;
+                self.operation.state = OperationState::Succeeded;
+                self.operation.message = format!("image {} is available", self.image.name);
+                let detail = json!({ "name": self.image.name, "digest": digest });
+                if let Some(install) = &mut self.image.install {
+                    install.digest = Some(digest);
+                }
+                ("image.available", detail)
+            }
+            Err(error) => {
+                let reason = error.to_string();
+                tracing::warn!(image = %self.image.name, %error, "an image could not be taken in");
+                self.image.state = ImageState::Failed;
+                self.image.reason = Some(reason.clone());
+                self.operation.state = OperationState::Failed;
+                self.operation.message.clone_from(&reason);
+                let detail = json!({ "name": self.image.name, "reason": reason });
+                ("image.failed", detail)
+            }
+        };
+        self.keep(action, detail).await;
+    }
+
+    /// Keeps the image and its operation as they are at the end.
+    async fn keep(&mut self, action: &str, detail: serde_json::Value) {
+        let control = self.images.inner.control.clone();
+        self.operation.ended_at = Some(control.now());
+        let mut row = control.audit_row(&Actor::Billet, action, detail);
+        (row.image, row.project) = (Some(self.image.id), self.image.project);
+        let batch = Batch::new()
+            .with(Write::PutImage(Box::new(self.image.clone())))
+            .with(Write::PutOperation(Box::new(self.operation.clone())))
+            .audited(row);
+        if let Err(error) = control.store().commit(batch).await {
+            tracing::error!(%error, image = %self.image.name, "an import's end could not be kept");
+        }
+    }
+
     /// Puts the end on record.
     async fn end(mut self, outcome: Result<Imported, ImportError>) -> Taken {
-        let control = self.images.inner.control.clone();
         let (action, detail, error) = match outcome {
             Ok(imported) => {
                 self.image.state = ImageState::Available;
@@ -161,16 +203,7 @@ impl Job {
                 ("image.failed", detail, Some(error))
             }
         };
-        self.operation.ended_at = Some(control.now());
-        let mut row = control.audit_row(&Actor::Billet, action, detail);
-        (row.image, row.project) = (Some(self.image.id), self.image.project);
-        let batch = Batch::new()
-            .with(Write::PutImage(Box::new(self.image.clone())))
-            .with(Write::PutOperation(Box::new(self.operation.clone())))
-            .audited(row);
-        if let Err(error) = control.store().commit(batch).await {
-            tracing::error!(%error, image = %self.image.name, "an import's end could not be kept");
-        }
+        self.keep(action, detail).await;
         Taken {
             image: self.image,
             operation: self.operation,
@@ -191,7 +224,7 @@ pub(crate) fn reason(error: &ImportError) -> String {
 }
 
 /// Bytes that arrive, up to a limit, in time, and without long stalls.
-fn limited(arriving: Arriving, most: u64) -> Arriving {
+pub(super) fn limited(arriving: Arriving, most: u64) -> Arriving {
     let end = tokio::time::Instant::now() + LONGEST;
     let state = (arriving, most);
     Box::pin(futures::stream::try_unfold(

@@ -3,7 +3,7 @@
 use axum::{
     Json,
     body::Body as HttpBody,
-    extract::State,
+    extract::{Path, State},
     http::{HeaderMap, StatusCode, header},
     response::Response,
 };
@@ -21,13 +21,13 @@ use url::Url;
 use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::see;
+use super::{install, see};
 use crate::{
     app::{About as _, App, of_store},
     auth::Bearer,
     extract::{Body, Of, Query},
     fetch,
-    images::{self, NotBegun},
+    images::{self, NotBegun, PartError},
     lookup,
     page::Asked,
     problem::{Failure, Kind},
@@ -39,6 +39,7 @@ pub(super) fn router() -> OpenApiRouter<App> {
         .routes(routes!(list_images, create_image))
         .routes(routes!(show_image, delete_image))
         .routes(routes!(upload_image))
+        .routes(routes!(upload_part))
 }
 
 /// Which images.
@@ -87,6 +88,9 @@ async fn list_images(
 /// With a `url` it is fetched; without, its bytes are to be uploaded to
 /// `/v1/images/{image}/content`. Raw and qcow2, each plain or compressed with
 /// gzip, xz or zstd.
+///
+/// An install configuration (`kind` `kernel` or `ipxe`) has parts: each with a
+/// `url`, or each to be uploaded to `/v1/images/{image}/parts/{part}`.
 #[utoipa::path(post, path = "/v1/images", tag = "images", request_body = NewImage,
     responses((status = 202, body = ImageStarted, description = "Being fetched"),
         (status = 201, body = ImageStarted, description = "Its bytes are to be uploaded")))]
@@ -101,6 +105,14 @@ async fn create_image(
             let named = named.as_ref().map(Name::as_str);
             Some(lookup::project_for(&app, &bearer, named).await?.id)
         }
+    };
+    let (install, parts) = match new.kind.installs() {
+        true => install::config(&app, &new).map(|(config, urls)| (Some(config), urls))?,
+        false if new.install.is_some() => {
+            let detail = "a disk image has no parts: say which kind it is";
+            return Err(Failure::invalid("install", detail));
+        }
+        false => (None, Vec::new()),
     };
     let url = new
         .url
@@ -117,12 +129,14 @@ async fn create_image(
         name: new.name,
         project,
         description: new.description,
+        kind: new.kind,
         origin: url.as_ref().map_or("upload".into(), fetch::plain),
         checksum,
         state: ImageState::AwaitingUpload,
         reason: None,
         content: None,
-        cloud_init: new.cloud_init,
+        cloud_init: new.cloud_init && install.is_none(),
+        install,
         created_at: app.now(),
     };
     let row = app
@@ -134,6 +148,16 @@ async fn create_image(
     let batch = Batch::new().with(write).audited(row);
     app.commit("adding an image", batch).await?;
     let location = Some(format!("/v1/images/{}", image.id));
+    if !parts.is_empty() {
+        let job = app.images().begin(&bearer.actor(), image).await;
+        let job = job.map_err(not_begun)?;
+        let started = ImageStarted {
+            image: job.image.clone(),
+            operation: Some(job.operation.clone()),
+        };
+        job.install(parts);
+        return respond::changed(StatusCode::ACCEPTED, &started, None, location);
+    }
     let Some(url) = url else {
         let started = ImageStarted {
             image,
@@ -153,14 +177,18 @@ async fn create_image(
 
 /// An address to fetch from, if it may be.
 fn address(app: &App, text: &str) -> Result<Url, Failure> {
+    address_of(app, text, "url")
+}
+
+pub(super) fn address_of(app: &App, text: &str, field: &str) -> Result<Url, Failure> {
     let url = Url::parse(text).map_err(|e| {
         let detail = format!("this is not an address ({e}): write it as https://host/path");
-        Failure::invalid("url", detail)
+        Failure::invalid(field, detail)
     })?;
     app.images()
         .fetcher()
         .check(&url)
-        .map_err(|e| Failure::invalid("url", e.to_string()))?;
+        .map_err(|e| Failure::invalid(field, e.to_string()))?;
     Ok(url)
 }
 
@@ -192,6 +220,15 @@ async fn upload_image(
     body: HttpBody,
 ) -> Result<Response, Failure> {
     let image = own_image(&app, &bearer, &text).await?;
+    if image.kind.installs() {
+        return Err(Failure::new(
+            Kind::Conflict,
+            format!(
+                "image {} is an install configuration: upload its parts, each by its name",
+                image.name
+            ),
+        ));
+    }
     let awaits = image.origin == "upload"
         && matches!(image.state, ImageState::AwaitingUpload | ImageState::Failed);
     if !awaits {
@@ -225,6 +262,85 @@ async fn upload_image(
         operation: Some(taken.operation),
     };
     respond::changed(StatusCode::OK, &started, None, None)
+}
+
+/// Upload a part of an install configuration
+///
+/// The answer comes when it is taken in and its checksum was compared. With the
+/// last part the medium is made: the operation in the answer says when it is done.
+#[utoipa::path(put, path = "/v1/images/{image}/parts/{part}", tag = "images",
+    request_body(content = Vec<u8>, content_type = "application/octet-stream"),
+    responses((status = 200, body = ImageStarted), (status = 409, body = Problem),
+        (status = 413, body = Problem), (status = 422, body = Problem)))]
+async fn upload_part(
+    State(app): State<App>,
+    bearer: Bearer,
+    Path((text, name)): Path<(String, String)>,
+    body: HttpBody,
+) -> Result<Response, Failure> {
+    let image = own_image(&app, &bearer, &text).await?;
+    if !image.kind.installs() {
+        return Err(Failure::new(
+            Kind::Conflict,
+            format!(
+                "image {} is a disk image and has no parts: upload it whole",
+                image.name
+            ),
+        ));
+    }
+    let part = image.install.iter().flat_map(|i| &i.parts);
+    let Some(part) = part.into_iter().find(|p| p.name == name) else {
+        return Err(Failure::not_found("part", &name));
+    };
+    let awaits = part.origin == "upload"
+        && matches!(image.state, ImageState::AwaitingUpload | ImageState::Failed);
+    if !awaits {
+        return Err(Failure::new(
+            Kind::Conflict,
+            format!(
+                "image {} does not wait for its {name}: add another",
+                image.name
+            ),
+        ));
+    }
+    let Some(mark) = app.images().mark(image.id) else {
+        return Err(not_begun(NotBegun::Busy));
+    };
+    let arriving = body
+        .into_data_stream()
+        .map(|piece| piece.map_err(std::io::Error::other));
+    let actor = bearer.actor();
+    let kept = app
+        .images()
+        .upload_part(&actor, image, &name, Box::pin(arriving))
+        .await;
+    drop(mark);
+    let image = kept.map_err(|error| part_not_taken(&error))?;
+    let whole = image.install.iter().flat_map(|i| &i.parts);
+    if whole.into_iter().any(|p| p.sha256.is_none()) {
+        let started = ImageStarted {
+            image,
+            operation: None,
+        };
+        return respond::changed(StatusCode::OK, &started, None, None);
+    }
+    let job = app.images().begin(&actor, image).await;
+    let job = job.map_err(not_begun)?;
+    let started = ImageStarted {
+        image: job.image.clone(),
+        operation: Some(job.operation.clone()),
+    };
+    job.install(Vec::new());
+    respond::changed(StatusCode::OK, &started, None, None)
+}
+
+fn part_not_taken(error: &PartError) -> Failure {
+    match error {
+        PartError::TooLarge(..) => Failure::new(Kind::TooLarge, error.to_string()),
+        PartError::Checksum { .. } => Failure::invalid("checksum", error.to_string()),
+        PartError::Own => Failure::internal("taking the part in", error),
+        _ => Failure::new(Kind::Invalid, error.to_string()),
+    }
 }
 
 fn not_begun(why: NotBegun) -> Failure {

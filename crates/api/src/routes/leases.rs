@@ -39,6 +39,7 @@ pub(super) fn router() -> OpenApiRouter<App> {
         .routes(routes!(rescue_lease))
         .routes(routes!(end_rescue_lease))
         .routes(routes!(measure_lease))
+        .routes(routes!(installed_lease))
 }
 
 /// Which leases.
@@ -308,6 +309,26 @@ async fn measure_lease(
     let (lease, operation) = app
         .control()
         .measure_lease(&bearer.actor(), lease.id, version)
+        .await?;
+    started(&app, lease, operation, None).await
+}
+
+/// Say that a lease's machine is installed
+///
+/// For an installer that cannot say so itself: its medium is taken out, and the
+/// lease is active. The machine's power is left as it is.
+#[utoipa::path(post, path = "/v1/leases/{lease}/installed", tag = "leases",
+    responses((status = 202, body = LeaseStarted), (status = 409, body = Problem)))]
+async fn installed_lease(
+    State(app): State<App>,
+    bearer: Bearer,
+    Of(text): Of,
+    IfMatch(version): IfMatch,
+) -> Result<Response, Failure> {
+    let lease = lookup::lease(&app, &bearer, &text).await?;
+    let (lease, operation) = app
+        .control()
+        .installed_by_hand(&bearer.actor(), lease.id, version)
         .await?;
     started(&app, lease, operation, None).await
 }

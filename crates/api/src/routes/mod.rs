@@ -7,6 +7,7 @@ mod events;
 mod evidence;
 mod groups;
 mod images;
+mod install;
 mod leases;
 mod machine_requests;
 mod machine_upkeep;

@@ -54,7 +54,7 @@ fn only_these_are_public() {
         ]
     );
     assert!(of(Who::Machine).iter().all(|path| {
-        ["/agent/v1/", "/phone-home/v1/", "/media/"]
+        ["/agent/v1/", "/phone-home/v1/", "/media/", "/install/v1/"]
             .iter()
             .any(|start| path.starts_with(start))
     }));
@@ -231,6 +231,7 @@ impl World {
                 "{project}" => things.project.clone(),
                 "{token}" => things.token.clone(),
                 "{image}" => things.image.clone(),
+                "{part}" => "kernel".into(),
                 "{lease}" => things.lease.clone(),
                 "{operation}" => things.operation.clone(),
                 "{evidence}" => things.evidence.clone(),

@@ -82,6 +82,7 @@ async fn booting(site: &Site) -> (Machine, BootId) {
         machine: machine.id,
         epoch: machine.epoch,
         created_at: site.control.now(),
+        of: billet_model::step::BootOf::Ramdisk,
         kernel_boot_id: None,
         hello_at: None,
         seen_at: None,
@@ -223,6 +224,7 @@ async fn an_agent_speaks_while_its_boot_is_the_one() {
 async fn another_boot(site: &Site, machine: &Machine) -> BootId {
     let boot: BootId = site.control.new_id();
     let write = Write::PutBoot(Box::new(Boot {
+        of: billet_model::step::BootOf::Ramdisk,
         id: boot,
         machine: machine.id,
         epoch: machine.epoch,

@@ -84,6 +84,8 @@ pub fn settings(directory: &Path) -> Settings {
         servers: vec!["https://127.0.0.1:8443".into()],
         media_base: "https://127.0.0.1:8443".into(),
         ramdisk: Some(ramdisk),
+        stub: billet_media::ramdisk::DEFAULT_STUB.into(),
+        ipxe: None,
         authority: authority.pem().to_owned(),
         policy: Default::default(),
     }
@@ -291,6 +293,8 @@ impl Site {
                 root_partition: Some(1),
             }),
             cloud_init: true,
+            kind: billet_model::image::ImageKind::Disk,
+            install: None,
             created_at: self.control.now(),
         };
         let write = Write::PutImage(Box::new(image));

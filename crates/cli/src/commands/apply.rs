@@ -8,11 +8,16 @@ use std::{
 };
 
 use billet_client::Client;
-use billet_model::{OperationId, api::MachineView, image::ImageState, lifecycle::Lifecycle};
+use billet_model::{
+    OperationId,
+    api::{ImageStarted, MachineView},
+    image::ImageState,
+    lifecycle::Lifecycle,
+};
 use clap::Args;
 use serde::Serialize;
 
-use super::{ask, enroll, image};
+use super::{ask, enroll, image, install_config};
 use crate::{
     app::App,
     failure::Failure,
@@ -244,6 +249,24 @@ async fn carry_out(app: &App, client: &Client, plan: &Plan) -> Result<(), Failur
                 if let Some(file) = file {
                     upload(app, client, &started.image, file).await?;
                 }
+                Ok(())
+            }
+            Step::Install(new, files) => {
+                let started = client.add_image(new).await?;
+                images.insert(started.image.id.to_string());
+                let sent = install_config::upload(app, client, started, files).await;
+                sent.map_err(|failure| at(&label, failure))?;
+                Ok(())
+            }
+            Step::Parts(id, files) => {
+                let image = client.image(&id.to_string()).await?;
+                images.insert(id.to_string());
+                let started = ImageStarted {
+                    image,
+                    operation: None,
+                };
+                let sent = install_config::upload(app, client, started, files).await;
+                sent.map_err(|failure| at(&label, failure))?;
                 Ok(())
             }
             Step::Upload(id, file) => {

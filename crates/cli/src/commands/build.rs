@@ -156,6 +156,18 @@ pub enum Ramdisk {
   billet ramdisk build --agent billet-agent --out ./ramdisk
   billet ramdisk build --agent billet-agent --out ./ramdisk --sign-key db.key --sign-cert db.pem")]
     Build(Box<RamdiskBuild>),
+    /// Get iPXE, which runs the scripts of install configurations.
+    ///
+    /// It comes from the distribution's package `ipxe`, which is unpacked and not installed. Debian
+    /// 12 has one that is too old to run a script from a medium: there the package of the release
+    /// after it is taken, by apt and with Debian's own keys.
+    #[command(after_help = "Examples:
+  billet ramdisk ipxe --out ./ramdisk")]
+    Ipxe {
+        /// Directory to write ipxe.efi to; beside the ramdisk the server finds it by itself.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
 }
 
 /// What a ramdisk is made of.
@@ -184,7 +196,10 @@ pub struct RamdiskBuild {
 impl Ramdisk {
     /// Builds it.
     pub async fn run(self, app: &App) -> Result<(), Failure> {
-        let Self::Build(wanted) = self;
+        let wanted = match self {
+            Self::Build(wanted) => wanted,
+            Self::Ipxe { out } => return ipxe(app, &out).await,
+        };
         std::fs::create_dir_all(&wanted.out)
             .map_err(|error| Failure::file("making the directory", &wanted.out, &error))?;
         let directory = wanted.kernel.unwrap_or_else(|| wanted.out.join("kernel"));
@@ -213,6 +228,30 @@ impl Ramdisk {
             ])
         })
     }
+}
+
+/// What was got.
+#[derive(serde::Serialize)]
+struct Ipxe {
+    path: PathBuf,
+    version: String,
+}
+
+async fn ipxe(app: &App, out: &Path) -> Result<(), Failure> {
+    std::fs::create_dir_all(out)
+        .map_err(|error| Failure::file("making the directory", out, &error))?;
+    let path = out.join("ipxe.efi");
+    let to = path.clone();
+    let version = shown(app, "iPXE", move |tell| {
+        billet_media::ipxe::fetch(&to, tell)
+    })
+    .await?;
+    app.output.result(&Ipxe { path, version }, |got| {
+        card([
+            ("iPXE", got.path.display().to_string()),
+            ("version", got.version.clone()),
+        ])
+    })
 }
 
 /// Runs work that blocks, and shows how far it is.

@@ -6,12 +6,12 @@ use billet_client::Client;
 use billet_model::{
     Name,
     api::{ImageStarted, NewImage, Page},
-    image::{BootKind, Image as Img, ImageState},
+    image::{BootKind, Image as Img, ImageKind, ImageState},
 };
 use clap::{Args, Subcommand};
 use std::sync::{Arc, Mutex};
 
-use super::{build::ImageBuild, machine::Wait};
+use super::{build::ImageBuild, install_config, machine::Wait};
 use crate::{
     app::App,
     failure::Failure,
@@ -52,13 +52,20 @@ pub enum Image {
     },
 }
 
-/// Add an image, by URL or from a file.
+/// Add an image, by URL or from a file; or an install configuration.
 ///
 /// Raw or qcow2, either of them compressed with gzip, xz or zstd. It is checked against the
 /// checksum, converted once, and kept by its digest. A URL is fetched by the server, which refuses
 /// private addresses unless the operator allows them.
+///
+/// An install configuration is your own installer: a kernel with initrds and a command line, or an
+/// iPXE script. A lease with it boots it from a medium, once; what it puts on the drives is its own
+/// affair, and is not measured. See docs/install.md.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
+  billet image add trixie --kernel linux --initrd initrd.gz \\
+      --command-line 'auto=true priority=critical url=${billet-url}/user-data'
+  billet image add ours --ipxe install.ipxe --installs-within 1h
   billet image add debian-12 --file debian-12.raw.zst --checksum sha256:9f86...
   billet image add noble --url https://images.example.org/noble.qcow2 --checksum sha256:9f86...")]
 pub struct Add {
@@ -66,6 +73,8 @@ pub struct Add {
     name: Name,
     #[command(flatten)]
     from: From,
+    #[command(flatten)]
+    given: install_config::Given,
     #[command(flatten)]
     about: About,
     #[command(flatten)]
@@ -82,6 +91,12 @@ pub struct From {
     /// Upload this file.
     #[arg(long)]
     file: Option<PathBuf>,
+    /// An install configuration: its kernel, a file or a URL.
+    #[arg(long, value_name = "FILE|URL")]
+    kernel: Option<String>,
+    /// An install configuration: an iPXE script, a file or a URL.
+    #[arg(long, value_name = "FILE|URL")]
+    ipxe: Option<String>,
 }
 
 /// What is said of an image.
@@ -136,7 +151,12 @@ impl Image {
                                 content
                                     .map(|c| human::bytes(c.stored_bytes))
                                     .unwrap_or_default(),
-                                content.map(|c| boot(c.boot).to_owned()).unwrap_or_default(),
+                                match i.kind {
+                                    ImageKind::Disk => {
+                                        content.map(|c| boot(c.boot).to_owned()).unwrap_or_default()
+                                    }
+                                    kind => format!("installs: {kind}"),
+                                },
                                 if i.cloud_init { "yes" } else { "no" }.to_owned(),
                                 if i.project.is_some() {
                                     "project"
@@ -154,9 +174,24 @@ impl Image {
                 let Add {
                     name,
                     from,
+                    given,
                     about,
                     wait,
                 } = *add;
+                if from.kernel.is_some() || from.ipxe.is_some() {
+                    let (kernel, script) = (from.kernel.as_deref(), from.ipxe.as_deref());
+                    let parts = install_config::parts(kernel, script, given, Path::new(""));
+                    let parts = parts.map_err(Failure::usage)?;
+                    let new = NewImage {
+                        kind: parts.kind,
+                        install: Some(parts.install),
+                        ..new(name, None, about)
+                    };
+                    let started = client.add_image(&new).await?;
+                    let files = &parts.files;
+                    let started = install_config::upload(app, &client, started, files).await?;
+                    return finish(app, &client, started, wait).await;
+                }
                 let started = match from.file {
                     Some(file) => upload(app, &client, name, &file, about).await?,
                     None => client.add_image(&new(name, from.url, about)).await?,
@@ -179,8 +214,10 @@ fn new(name: Name, url: Option<String>, about: About) -> NewImage {
         project: about.project,
         description: about.description,
         url,
+        kind: ImageKind::Disk,
         checksum: about.checksum,
         cloud_init: !about.no_cloud_init,
+        install: None,
     }
 }
 
@@ -205,12 +242,37 @@ pub async fn upload_to(
     image: &Img,
     file: &Path,
 ) -> Result<ImageStarted, Failure> {
+    let label = format!("image {}", image.name);
+    let id = image.id.to_string();
+    let sent = uploading(app, &label, file, |tell| {
+        client.upload_image(&id, file, tell)
+    });
+    sent.await.map_err(|failure| {
+        let name = &image.name;
+        failure.hint(format!(
+            "the image is known and has no bytes yet: `billet image delete {name}`, then try again"
+        ))
+    })
+}
+
+/// Uploads a file by `send`, and shows how far it is.
+///
+/// # Errors
+/// As every call.
+pub async fn uploading<'a, F>(
+    app: &App,
+    label: &str,
+    file: &Path,
+    send: impl FnOnce(Box<dyn FnMut(u64) + Send>) -> F,
+) -> Result<ImageStarted, Failure>
+where
+    F: Future<Output = billet_client::Result<ImageStarted>> + 'a,
+{
     let total = std::fs::metadata(file)
         .map_err(|error| Failure::file("reading", file, &error))?
         .len();
-    let label = format!("image {}", image.name);
     // The callback is called from the connection's task.
-    let line = Arc::new(Mutex::new(Line::new(app, &label, None)));
+    let line = Arc::new(Mutex::new(Line::new(app, label, None)));
     let shown = Arc::clone(&line);
     let tell = move |sent: u64| {
         if let Ok(mut line) = shown.lock() {
@@ -220,7 +282,7 @@ pub async fn upload_to(
             line.show("uploading", &text, Some((sent, total)));
         }
     };
-    let sent = client.upload_image(&image.id.to_string(), file, tell).await;
+    let sent = send(Box::new(tell)).await;
     if let Ok(line) = Arc::try_unwrap(line).map(|line| line.into_inner())
         && let Ok(line) = line
     {
@@ -230,13 +292,7 @@ pub async fn upload_to(
             "not uploaded"
         });
     }
-    sent.map_err(|error| {
-        let failure = Failure::from(error);
-        let name = &image.name;
-        failure.hint(format!(
-            "the image is known and has no bytes yet: `billet image delete {name}`, then try again"
-        ))
-    })
+    sent.map_err(Failure::from)
 }
 
 /// Follows what was begun, where that is wanted, and prints the image as it is then.
@@ -279,10 +335,16 @@ fn show(i: &Img) -> String {
         ("description", i.description.clone()),
         ("state", state(i.state).to_owned()),
         ("reason", maybe(i.reason.as_ref())),
+        ("kind", i.kind.to_string()),
         (
             "digest",
-            content.map(|c| c.digest.clone()).unwrap_or_default(),
+            content
+                .map(|c| &c.digest)
+                .or_else(|| i.install.as_ref()?.digest.as_ref())
+                .cloned()
+                .unwrap_or_default(),
         ),
+        ("parts", install_config::shown(i)),
         (
             "disk",
             content

@@ -17,7 +17,7 @@ use super::{
     console::View,
     keys_given,
     machine::{PowerWord, Wait, mark, sure},
-    measured::measurements,
+    measured::{installation, measurements},
 };
 use crate::{
     app::App,
@@ -117,7 +117,7 @@ pub enum Lease {
   billet lease list
   billet lease list --state active --tag team=vision")]
     List {
-        /// Only in this state: deploying, active, releasing, released or failed.
+        /// Only in this state: deploying, installing, active, releasing, released or failed.
         #[arg(long)]
         state: Option<String>,
         /// Only this project's.
@@ -255,6 +255,19 @@ pub enum Lease {
         #[command(flatten)]
         wait: Wait,
     },
+    /// Say that a lease's machine is installed.
+    ///
+    /// For an install configuration whose installer does not say so itself: its medium is taken out
+    /// of the machine, the drive is what boots from then on, and the lease is active. The machine's
+    /// power is left as it is.
+    #[command(after_help = "Examples:
+  billet lease installed train-1")]
+    Installed {
+        /// Its name or id.
+        name: String,
+        #[command(flatten)]
+        wait: Wait,
+    },
     /// Give a lease back.
     ///
     /// The machine is powered off and every drive of it erased, with a certificate that says how:
@@ -274,6 +287,8 @@ pub enum Lease {
 ///
 /// The image is written to its drive, checked by reading it back, and booted; the lease is active
 /// when the machine itself says that its first boot is done. Then `billet ssh NAME` gets you root.
+/// An install configuration is booted from a medium, once, and the lease is active when the
+/// installer, or you by `billet lease installed NAME`, say that it is done.
 /// To follow it is the default; interrupting that does not stop it.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -600,6 +615,11 @@ impl Lease {
                 let started = followed(app, &client, started, wait).await?;
                 app.output.result(&started, |started| show(&started.lease))
             }
+            Self::Installed { name, wait } => {
+                let started = client.installed_lease(&name).await?;
+                let started = followed(app, &client, started, wait).await?;
+                app.output.result(&started, |started| show(&started.lease))
+            }
             Self::Console { name, view } => view.run(app, &client, ConsoleOf::Lease(&name)).await,
             Self::Release { name, wait } => {
                 let started = client.release_lease(&name, None).await?;
@@ -646,6 +666,13 @@ fn show(l: &LeaseView) -> String {
     let known = match l.active_because {
         Some(ActiveBecause::PhonedHome) => "the machine said that its first boot is done",
         Some(ActiveBecause::PortAnswered) => "its SSH port answers, which is all that is known",
+        Some(ActiveBecause::InstallerReported) => {
+            "its installer said that it is done, which is all that is known"
+        }
+        Some(ActiveBecause::TenantSaid) => "its tenant said that it is installed",
+        Some(ActiveBecause::Unreported) => {
+            "not known: its installer did not say in time that it is done"
+        }
         None => "",
     };
     let tags: Vec<String> = l.tags.iter().map(|(k, v)| format!("{k}={v}")).collect();
@@ -696,6 +723,10 @@ fn show(l: &LeaseView) -> String {
         (
             "first start",
             l.first_start.as_ref().map(first_start).unwrap_or_default(),
+        ),
+        (
+            "installed by",
+            l.install.as_ref().map(installation).unwrap_or_default(),
         ),
         ("host keys", l.host_keys.join("\n")),
         (

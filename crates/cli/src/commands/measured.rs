@@ -1,8 +1,53 @@
 //! What a lease's drive was found to hold beside its image, for people.
 
-use billet_model::measure::{ChunkCount, MeasuredWhen, Measurement};
+use billet_model::{
+    lease::{ActiveBecause, Install},
+    measure::{ChunkCount, MeasuredWhen, Measurement},
+};
 
+use super::install_config;
 use crate::human;
+
+/// What was served to install a lease, and that nothing more is known.
+pub(super) fn installation(install: &Install) -> String {
+    let mut lines = vec![
+        format!(
+            "the tenant's own configuration ({}): not measured",
+            install.kind
+        ),
+        format!("  configuration {}", install.digest),
+    ];
+    lines.extend(
+        install
+            .parts
+            .iter()
+            .map(|p| format!("  {}", install_config::part(p))),
+    );
+    if let Some(line) = &install.command_line {
+        lines.push(format!("  command line: {line}"));
+    }
+    lines.push(match &install.medium {
+        Some(m) => format!(
+            "  served on a medium of {}, SHA-256 {}, read by the BMC from {} on",
+            human::bytes(m.bytes),
+            m.sha256,
+            human::time(m.read_at)
+        ),
+        None => "  no BMC has read its medium yet".into(),
+    });
+    if let Some(ended) = install.ended {
+        let whose = match ended.because {
+            ActiveBecause::TenantSaid => "its tenant said that it is installed",
+            ActiveBecause::Unreported => "its time was over, and nobody had said that it is done",
+            _ => "it said that it is done",
+        };
+        lines.push(format!("  {whose}, {}", human::time(ended.at)));
+    }
+    if let Some(out) = install.medium.as_ref().and_then(|m| m.out_at) {
+        lines.push(format!("  its medium was taken out {}", human::time(out)));
+    }
+    lines.join("\n")
+}
 
 /// All of a lease's measurements, one after the other.
 pub(super) fn measurements(all: &[Measurement]) -> String {

@@ -65,6 +65,13 @@ pub struct Serve {
     /// The ramdisk, as `billet ramdisk build` makes it; without it no machine can be taken over.
     #[arg(long, value_name = "FILE")]
     ramdisk: Option<PathBuf>,
+    /// systemd's UEFI stub, which a tenant's own kernel is joined with to be booted.
+    #[arg(long, value_name = "FILE", default_value = billet_media::ramdisk::DEFAULT_STUB)]
+    uefi_stub: PathBuf,
+    /// iPXE as a UEFI program, as `billet ramdisk ipxe` gets it; ipxe.efi beside the ramdisk where
+    /// absent. Without it no install configuration can be an iPXE script.
+    #[arg(long, value_name = "FILE")]
+    ipxe: Option<PathBuf>,
     /// How patient to be with machines and BMCs.
     #[arg(long, value_enum, default_value_t = Pace::Real)]
     pace: Pace,
@@ -174,6 +181,8 @@ impl Serve {
             servers: urls.servers,
             media_base: urls.media,
             ramdisk: self.ramdisk.clone(),
+            stub: self.uefi_stub.clone(),
+            ipxe: self.ipxe(),
             authority: authority.pem().to_owned(),
             policy: Policy {
                 warn: self
@@ -266,6 +275,14 @@ impl Serve {
             () = stopping.recv() => say("stopped without waiting"),
         }
         ended.map_err(|error| Failure::failed(chain(&error)))
+    }
+
+    /// iPXE, where it was named or lies beside the ramdisk.
+    fn ipxe(&self) -> Option<PathBuf> {
+        let beside = self.ramdisk.as_ref().map(|r| r.with_file_name("ipxe.efi"));
+        self.ipxe
+            .clone()
+            .or_else(|| beside.filter(|file| file.is_file()))
     }
 
     fn tell(&self, fingerprint: &str, home: &str, token: Option<Secret>) -> Result<Up, Failure> {

@@ -121,6 +121,9 @@ fn address(lease: &LeaseView) -> Result<String, Failure> {
     let rescued = lease.state == LeaseState::Rescue && lease.rescue.is_some();
     if lease.state != LeaseState::Active && !rescued {
         let hint = match lease.state {
+            LeaseState::Installing => {
+                format!("its own installer runs: `billet lease console {name}` shows it")
+            }
             LeaseState::Deploying
             | LeaseState::Reinstalling
             | LeaseState::Rescue

@@ -6,8 +6,11 @@ use std::{collections::BTreeMap, path::PathBuf};
 use billet_model::{
     Name,
     api::{NewImage, NewLease, NewProject},
+    image::ImageKind,
     lease::LeaseMode,
 };
+
+use crate::commands::install_config;
 
 use super::{
     entries::{name, required},
@@ -39,6 +42,8 @@ pub struct ImageEntry {
     pub new: NewImage,
     /// The file to upload, where it is not fetched.
     pub file: Option<PathBuf>,
+    /// Of an install configuration, the files of its parts to upload, by their names.
+    pub parts: Vec<(String, PathBuf)>,
 }
 
 /// A lease, which here has a name and a project.
@@ -104,7 +109,34 @@ pub fn image(source: &Source<'_>, reader: &Reader<'_, '_>) -> Option<ImageEntry>
     let file = reader.text("file").map(|file| source.directory.join(file));
     let checksum = reader.text("checksum").map(str::to_owned);
     let cloud_init = reader.truth("cloud_init").unwrap_or(true);
+    let (kernel, ipxe) = (reader.text("kernel"), reader.text("ipxe"));
+    let given = install_config::Given {
+        initrd: reader.texts("initrds").unwrap_or_default(),
+        command_line: reader.text("command_line").map(str::to_owned),
+        part_checksum: checksums(reader),
+        installs_within: reader.length("installs_within"),
+    };
+    let mut kind = ImageKind::Disk;
+    let (mut install, mut parts) = (None, Vec::new());
+    let ways = [
+        url.is_some(),
+        file.is_some(),
+        kernel.is_some(),
+        ipxe.is_some(),
+    ];
+    if ways.iter().filter(|way| **way).count() > 1 {
+        let why = "give one of url, file, kernel and ipxe";
+        reader.wrong(reader.line, why);
+    } else if kernel.is_some() || ipxe.is_some() {
+        match install_config::parts(kernel, ipxe, given, source.directory) {
+            Ok(made) => {
+                (kind, install, parts) = (made.kind, Some(made.install), made.files);
+            }
+            Err(why) => reader.wrong(reader.line, why),
+        }
+    }
     match (&url, &file) {
+        _ if kernel.is_some() || ipxe.is_some() => {}
         (Some(_), None) => {}
         (None, Some(file)) => {
             if let Err(error) = std::fs::metadata(file) {
@@ -113,7 +145,7 @@ pub fn image(source: &Source<'_>, reader: &Reader<'_, '_>) -> Option<ImageEntry>
             }
         }
         (None, None) => reader.wrong(reader.line, "give a url, or a file to upload"),
-        (Some(_), Some(_)) => reader.wrong(reader.line, "give one of url and file, not both"),
+        (Some(_), Some(_)) => {}
     }
     if let Some(text) = &checksum {
         let fits = text.split_once(':').is_some_and(|(kind, hex)| {
@@ -135,11 +167,31 @@ pub fn image(source: &Source<'_>, reader: &Reader<'_, '_>) -> Option<ImageEntry>
             project,
             description,
             url,
+            kind,
             checksum,
             cloud_init,
+            install,
         },
         file,
+        parts,
     })
+}
+
+/// Checksums of an install configuration's parts, by their names.
+fn checksums(reader: &Reader<'_, '_>) -> Vec<(String, String)> {
+    let mut checksums = Vec::new();
+    if let Some(table) = reader.table("checksums", &reader.what()) {
+        for (part, line, value) in table.entries() {
+            match value.as_str() {
+                Some(text) => checksums.push((part.to_owned(), text.to_owned())),
+                None => reader.wrong(
+                    line,
+                    format!("\"checksums\": {part} must be text in quotes"),
+                ),
+            }
+        }
+    }
+    checksums
 }
 
 /// Reads a lease.

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use billet_model::{
     Name,
     api::{
-        BmcChange, LeaseChange, MachineTypeChange, MachineView, NewMachineType, QuotaChange,
-        Reinstall,
+        BmcChange, LeaseChange, MachineTypeChange, MachineView, NewInstall, NewMachineType,
+        NewPart, QuotaChange, Reinstall,
     },
-    image::ImageState,
+    image::{ImageState, InstallConfig},
     inventory::Inventory,
     lifecycle::Lifecycle,
     site::Network,
@@ -299,7 +299,10 @@ fn image(image: &At<ImageEntry>, present: &Present, plan: &mut Plan, troubles: &
             }
     });
     let Some(there) = there else {
-        let step = Step::Image(new.clone(), entry.file.clone());
+        let step = match new.kind.installs() {
+            true => Step::Install(new.clone(), entry.parts.clone()),
+            false => Step::Image(new.clone(), entry.file.clone()),
+        };
         return plan.push("image", &new.name, Action::Create, step);
     };
     let who = format!("image \"{}\"", new.name);
@@ -309,7 +312,26 @@ fn image(image: &At<ImageEntry>, present: &Present, plan: &mut Plan, troubles: &
     } else if let Some(url) = &new.url {
         troubles.fixed(*line, &who, "origin", &there.origin, url, way);
     }
+    if there.kind != new.kind {
+        let (is, wanted) = (there.kind.to_string(), new.kind.to_string());
+        troubles.fixed(*line, &who, "kind", &is, &wanted, way);
+        return;
+    }
+    if let (Some(is), Some(wanted)) = (&there.install, &new.install) {
+        installs(is, wanted, &mut |field, is, wanted| {
+            troubles.fixed(*line, &who, field, is, wanted, way);
+        });
+    }
     match (there.state, &entry.file) {
+        (ImageState::AwaitingUpload | ImageState::Failed, _) if !entry.parts.is_empty() => {
+            let changes = vec![Changed {
+                field: "state",
+                from: state(there.state).to_owned(),
+                to: "available".to_owned(),
+            }];
+            let step = Step::Parts(there.id, entry.parts.clone());
+            plan.change("image", &new.name, changes, step);
+        }
         (ImageState::AwaitingUpload | ImageState::Failed, Some(file)) => {
             let changes = vec![Changed {
                 field: "state",
@@ -331,6 +353,40 @@ fn image(image: &At<ImageEntry>, present: &Present, plan: &mut Plan, troubles: &
             plan.push("image", &new.name, Action::Unchanged, Step::Await(there.id))
         }
         _ => plan.unchanged("image", &new.name),
+    }
+}
+
+/// What differs between an install configuration and the one that is wanted.
+fn installs(
+    is: &InstallConfig,
+    wanted: &NewInstall,
+    differs: &mut dyn FnMut(&'static str, &str, &str),
+) {
+    let line = |text: Option<&str>| text.unwrap_or_default().trim().to_owned();
+    let (a, b) = (
+        line(is.command_line.as_deref()),
+        line(wanted.command_line.as_deref()),
+    );
+    if a != b {
+        differs("command_line", &a, &b);
+    }
+    let parts = wanted.kernel.iter().chain(&wanted.initrds);
+    let parts: Vec<&NewPart> = parts.chain(&wanted.script).collect();
+    if parts.len() != is.parts.len() {
+        let (a, b) = (is.parts.len().to_string(), parts.len().to_string());
+        differs("number of parts", &a, &b);
+        return;
+    }
+    for (part, wanted) in is.parts.iter().zip(parts) {
+        if let (Some(a), Some(b)) = (&part.checksum, &wanted.checksum)
+            && !a.eq_ignore_ascii_case(b)
+        {
+            differs("checksum of a part", a, b);
+        } else if let Some(url) = &wanted.url
+            && *url != part.origin
+        {
+            differs("origin of a part", &part.origin, url);
+        }
     }
 }
 

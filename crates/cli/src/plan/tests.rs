@@ -293,7 +293,7 @@ fn what_cannot_be_is_told_before_anything_is_sent() {
         (
             "url = ",
             "file = \"debian.raw\"\nurl = ",
-            "line 17: image \"debian\": give one of url and file, not both",
+            "line 17: image \"debian\": give one of url, file, kernel and ipxe",
         ),
         (
             "image = \"debian\"",

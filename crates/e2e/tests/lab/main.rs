@@ -7,6 +7,7 @@ mod consoles;
 mod drives;
 mod images;
 mod kexec;
+mod installs;
 mod qemu;
 mod races;
 mod restore;

@@ -9,8 +9,8 @@ use base64::engine::general_purpose::STANDARD;
 use billet_model::work::Seed;
 use billet_protocol::phone_home::{PATH, PhoneHome};
 
-use super::Shared;
 use super::agent::reach;
+use super::{Shared, installer};
 
 /// How often cloud-init tries to phone home, where it is not told otherwise.
 const TRIES: usize = 10;
@@ -24,6 +24,8 @@ pub(crate) struct Installed {
     /// Serial of the drive that it is on.
     pub drive: String,
     pub seed: Option<Seed>,
+    /// An installer put it there, and left it to say so: where.
+    pub report: Option<String>,
 }
 
 /// Boot it, and keep running.
@@ -33,6 +35,12 @@ pub(super) async fn run(shared: &Arc<Shared>, installed: &Installed) {
     let mut terminal = Terminal::connect(shared);
     if let Some(seed) = &installed.seed {
         phone_home(shared, installed, seed).await;
+    }
+    if let Some(url) = &installed.report
+        && installer::report(shared, url).await
+        && let Some(i) = &mut shared.state().installed
+    {
+        i.report = None;
     }
     terminal.run(&host_name(installed)).await
 }

@@ -226,6 +226,7 @@ async fn write(shared: &Shared, channel: &Channel<'_>, order: &WriteOrder) -> Wo
         lease: order.lease.to_string(),
         drive: drive.serial.clone(),
         seed: order.seed.clone(),
+        report: None,
     });
     WorkOutcome::Written(WriteReport {
         image: order.image.clone(),

@@ -1,6 +1,8 @@
 //! The FAT file system that the firmware boots from, with a place kept free for the boot record.
 
-use std::io::{self, Cursor, Write as _};
+use std::fs::File;
+use std::io::{self, Cursor, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::FileExt as _;
 
 use billet_protocol::boot;
 use fatfs::{FatType, FileSystem, FormatVolumeOptions, FsOptions};
@@ -69,6 +71,96 @@ pub fn build(uki: &[u8]) -> io::Result<FatImage> {
     })
 }
 
+/// A FAT file system in a file, for programs that are too large for memory.
+pub struct Volume<'a> {
+    file: &'a File,
+    size: u64,
+}
+
+impl<'a> Volume<'a> {
+    /// Makes an empty one with room for so many bytes of files.
+    pub fn format(file: &'a File, room: u64) -> io::Result<Self> {
+        let least = (LEAST_CLUSTERS + 64) as u64 * u64::from(CLUSTER);
+        let size = (room + SLACK as u64).max(least);
+        // FAT16 has less than 65525 clusters, which grow with what is in them.
+        let cluster = (CLUSTER..=32 * 1024)
+            .step_by(CLUSTER as usize)
+            .filter(|bytes| bytes.is_power_of_two())
+            .find(|bytes| size / u64::from(*bytes) < 65_000)
+            .ok_or_else(|| io::Error::other("it has more bytes than a FAT16 file system takes"))?;
+        let size = size.next_multiple_of(u64::from(cluster));
+        file.set_len(size)?;
+        fatfs::format_volume(
+            file,
+            FormatVolumeOptions::new()
+                .fat_type(FatType::Fat16)
+                .bytes_per_cluster(cluster)
+                .volume_id(0x4249_4c4c)
+                .volume_label(*b"BILLET     "),
+        )?;
+        Ok(Self { file, size })
+    }
+
+    /// Its bytes.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Writes a file, with the directories above it.
+    pub fn write(
+        &self,
+        path: &str,
+        write: impl FnOnce(&mut dyn io::Write) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let mut file = self.file;
+        file.seek(SeekFrom::Start(0))?;
+        let volume = FileSystem::new(file, FsOptions::new())?;
+        let root = volume.root_dir();
+        for (at, _) in path.match_indices('/') {
+            root.create_dir(&path[..at])?;
+        }
+        write(&mut root.create_file(path)?)
+    }
+
+    /// Where so many bytes stand, which stand there once and begin at a sector.
+    pub fn find(&self, wanted: &[u8]) -> io::Result<u64> {
+        self.only(512, |bytes| bytes.starts_with(wanted), wanted.len())
+    }
+
+    /// Where the directory entry is of a file whose short name begins so and that
+    /// has so many bytes.
+    pub fn entry(&self, short: &[u8], length: u32) -> io::Result<u64> {
+        let length = length.to_le_bytes();
+        let entry = |bytes: &[u8]| bytes.starts_with(short) && bytes[28..32] == length;
+        self.only(32, entry, 32)
+    }
+
+    /// The one place at a multiple of `step` where `is` holds of so many bytes.
+    fn only(&self, step: usize, is: impl Fn(&[u8]) -> bool, need: usize) -> io::Result<u64> {
+        const WINDOW: usize = 1 << 20;
+        let mut found = Vec::new();
+        let mut buffer = vec![0; WINDOW + need];
+        let mut offset = 0;
+        while offset < self.size {
+            let mut filled = 0;
+            while filled < buffer.len() {
+                let read = self
+                    .file
+                    .read_at(&mut buffer[filled..], offset + filled as u64)?;
+                if read == 0 {
+                    break;
+                }
+                filled += read;
+            }
+            let places = (0..WINDOW.min(filled)).step_by(step);
+            let within = places.filter(|at| at + need <= filled && is(&buffer[*at..filled]));
+            found.extend(within.map(|at| offset + at as u64));
+            offset += WINDOW as u64;
+        }
+        only(found.into_iter())
+    }
+}
+
 /// True for a directory entry that is the credential's: its short name is made
 /// from `billet-boot.cred`, and its length is that of the placeholder.
 fn is_entry(bytes: &[u8], length: [u8; 4]) -> bool {
@@ -88,11 +180,11 @@ fn placeholder() -> Vec<u8> {
 }
 
 /// The only one; more or none means that the file system was not laid out as expected.
-fn only(mut found: impl Iterator<Item = usize>) -> io::Result<usize> {
+fn only<T>(mut found: impl Iterator<Item = T>) -> io::Result<T> {
     match (found.next(), found.next()) {
         (Some(at), None) => Ok(at),
         _ => Err(io::Error::other(
-            "the boot record's place was not found exactly once",
+            "the place of what is a machine's own was not found exactly once",
         )),
     }
 }

@@ -22,23 +22,58 @@ pub struct IsoImage {
     pub tail_offset: u64,
 }
 
+/// An ISO image without the FAT file system in it: it goes behind `head`, and
+/// zeroes go behind it.
+pub struct Frame {
+    /// What comes before the FAT file system.
+    pub head: Vec<u8>,
+    /// Offset of the room at the end, [`TAIL`] bytes.
+    pub tail_offset: u64,
+    /// Bytes of the image.
+    pub len: u64,
+}
+
 const SECTOR: usize = 2048;
 const BOOT_IMAGE: &str = "EFIBOOT.IMG";
 /// The platform that El Torito means UEFI by.
 const PLATFORM_UEFI: u8 = 0xef;
 /// Room at the end for magic, length and record.
-const TAIL: usize = 32 * 1024;
+pub const TAIL: usize = 32 * 1024;
 
 // The record with its magic fits into the tail, and the tail into what readers look at.
 const _: () = assert!(boot::MAX_BYTES + 64 <= TAIL && TAIL as u64 <= boot::TAIL_BYTES);
 
-/// Makes the image. `fat` is taken, because there is no need for two copies of it.
-pub fn build(fat: Vec<u8>) -> Result<IsoImage, BootMediaError> {
-    let fat_len = fat.len();
-    let fat_start: Vec<u8> = fat[..SECTOR.min(fat_len)].to_vec();
+/// Makes the image.
+pub fn build(fat: &[u8]) -> Result<IsoImage, BootMediaError> {
+    let frame = frame(fat.len() as u64)?;
+    let fat_offset = frame.head.len() as u64;
+    let mut image = frame.head;
+    image.reserve_exact(frame.len as usize - image.len());
+    image.extend_from_slice(fat);
+    image.resize(frame.len as usize, 0);
+    Ok(IsoImage {
+        image,
+        fat_offset,
+        tail_offset: frame.tail_offset,
+    })
+}
+
+/// The frame for a FAT file system of `fat_len` bytes.
+///
+/// The image is made with one sector that stands for it; then it is said that the
+/// file begins behind all that was made, and how long it is.
+pub fn frame(fat_len: u64) -> Result<Frame, BootMediaError> {
+    let length = u32::try_from(fat_len)
+        .map_err(|_| malformed("its file system is larger than a file in an ISO image can be"))?;
     // In sectors of 512 bytes. What does not fit into the field is said as 1,
     // which UEFI takes as "to the end of the medium".
-    let sectors = u16::try_from(fat_len / 512).unwrap_or(1).max(1);
+    let sectors = u16::try_from(length / 512).unwrap_or(1).max(1);
+    let stand_in: Vec<u8> = b"stands for the FAT file system. "
+        .iter()
+        .copied()
+        .cycle()
+        .take(SECTOR)
+        .collect();
     let options = IsoFormatOptions {
         volume_name: "BILLET".to_owned(),
         sector_size: SECTOR,
@@ -75,30 +110,53 @@ pub fn build(fat: Vec<u8>) -> Result<IsoImage, BootMediaError> {
         path_separator: PathSeparator::ForwardSlash,
         files: vec![File::File {
             name: Arc::new(BOOT_IMAGE.to_owned()),
-            contents: fat,
+            contents: stand_in.clone(),
         }],
     };
-    let written = IsoImageWriter::create(
-        Cursor::new(Vec::with_capacity(fat_len + (1 << 20))),
-        files,
-        options,
-    )
-    .map_err(|e| BootMediaError::Iso(e.to_string()))?;
-    let mut image = written.into_inner();
+    let written = IsoImageWriter::create(Cursor::new(Vec::with_capacity(1 << 20)), files, options)
+        .map_err(|e| BootMediaError::Iso(e.to_string()))?;
+    let mut head = written.into_inner();
 
-    let fat_offset = mark_as_uefi(&mut image)?;
-    if !image[fat_offset..].starts_with(&fat_start) {
+    let start = mark_as_uefi(&mut head)?;
+    if head.get(start..start + SECTOR) != Some(&stand_in[..]) {
         return Err(malformed("the boot entry does not lead to the FAT image"));
     }
-    image.resize(image.len().next_multiple_of(SECTOR), 0);
-    let tail_offset = image.len() as u64;
-    image.resize(image.len() + TAIL, 0);
-    grow_volume(&mut image)?;
-    Ok(IsoImage {
-        image,
-        fat_offset: fat_offset as u64,
+    head.resize(head.len().next_multiple_of(SECTOR), 0);
+    let behind = u32::try_from(head.len() / SECTOR)
+        .map_err(|_| malformed("it is larger than an ISO image can be"))?;
+    move_file(&mut head, start, behind, length)?;
+    let tail_offset = (head.len() as u64 + fat_len).next_multiple_of(SECTOR as u64);
+    let len = tail_offset + TAIL as u64;
+    grow_volume(&mut head, len)?;
+    Ok(Frame {
+        head,
         tail_offset,
+        len,
     })
+}
+
+/// Says in the directory and in the boot catalogue that the file which begins at
+/// `start` begins at another sector and is so long.
+fn move_file(
+    image: &mut [u8],
+    start: usize,
+    sector: u32,
+    length: u32,
+) -> Result<(), BootMediaError> {
+    // ISO 9660, 9.1: where a file is and how long, each in both byte orders.
+    let both = |value: u32| [value.to_le_bytes(), value.to_be_bytes()].concat();
+    let was = u32::try_from(start / SECTOR).unwrap_or(u32::MAX);
+    let entry = [both(was), both(SECTOR as u32)].concat();
+    let found: Vec<usize> = (0..image.len().saturating_sub(entry.len()))
+        .filter(|at| image[*at..].starts_with(&entry))
+        .collect();
+    let [at] = found[..] else {
+        return Err(malformed("its directory does not name the FAT image once"));
+    };
+    image[at..at + 16].copy_from_slice(&[both(sector), both(length)].concat());
+    let catalogue = field(image, 17 * SECTOR + 0x47)? as usize * SECTOR;
+    image[catalogue + 32 + 8..catalogue + 32 + 12].copy_from_slice(&sector.to_le_bytes());
+    Ok(())
 }
 
 /// Makes the boot catalogue's default entry one for UEFI, and returns where its
@@ -125,8 +183,8 @@ fn mark_as_uefi(image: &mut [u8]) -> Result<usize, BootMediaError> {
 }
 
 /// Tells the primary volume descriptor the image's full size.
-fn grow_volume(image: &mut [u8]) -> Result<(), BootMediaError> {
-    let sectors = u32::try_from(image.len() / SECTOR)
+fn grow_volume(image: &mut [u8], len: u64) -> Result<(), BootMediaError> {
+    let sectors = u32::try_from(len / SECTOR as u64)
         .map_err(|_| malformed("it is larger than an ISO image can be"))?;
     // ISO 9660, 8.4.8: volume space size, in both byte orders.
     let at = 16 * SECTOR + 80;

@@ -57,8 +57,46 @@ const OPTIONAL_IMAGE_SIZE: usize = 56;
 const OPTIONAL_HEADERS_SIZE: usize = 60;
 const OPTIONAL_CHECKSUM: usize = 64;
 
+/// A UKI without what is in its sections: for those that are too large to be put
+/// together in memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// The stub with the headers of all sections, up to where the first one begins.
+    pub head: Vec<u8>,
+    /// Where each section's content goes, and where its header is, in bytes from
+    /// the image's beginning.
+    pub places: Vec<Place>,
+    /// Bytes of the image. What lies between the sections is zero.
+    pub len: u64,
+}
+
+/// Where a section is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Its content.
+    pub content: u64,
+    /// Its header of 40 bytes. The four at 8 say how long the content is.
+    pub header: u64,
+}
+
 /// Appends `added` to the stub, in that order.
 pub fn join(stub: &[u8], added: &[Section<'_>]) -> Result<Vec<u8>, UkiError> {
+    let sizes: Vec<(&str, u64)> = added
+        .iter()
+        .map(|section| (section.name, section.data.len() as u64))
+        .collect();
+    let frame = frame(stub, &sizes)?;
+    let mut image = frame.head;
+    for (section, place) in added.iter().zip(&frame.places) {
+        image.resize(place.content as usize, 0);
+        image.extend_from_slice(section.data);
+    }
+    image.resize(frame.len as usize, 0);
+    Ok(image)
+}
+
+/// The frame of a UKI with sections of these names and sizes, in that order.
+pub fn frame(stub: &[u8], added: &[(&str, u64)]) -> Result<Frame, UkiError> {
     // Let the reader judge whether all headers lie within the file.
     let parsed = PeFile64::parse(stub).map_err(|e| UkiError::NotPe(e.to_string()))?;
     let pe = get(stub, 0x3c)? as usize;
@@ -98,51 +136,54 @@ pub fn join(stub: &[u8], added: &[Section<'_>]) -> Result<Vec<u8>, UkiError> {
         })
         .max()
         .unwrap_or(headers_size);
-    let mut image = stub.get(..end).unwrap_or(stub).to_vec();
-    pad(&mut image, file_alignment);
-    put(&mut image, file_header + 8, 0);
-    put(&mut image, file_header + 12, 0);
+    let mut head = stub.get(..end).unwrap_or(stub).to_vec();
+    pad(&mut head, file_alignment);
+    put(&mut head, file_header + 8, 0);
+    put(&mut head, file_header + 12, 0);
+    let mut end = u32::try_from(head.len()).map_err(|_| UkiError::TooLarge)?;
     let mut initialized = get(stub, optional + OPTIONAL_INITIALIZED_SIZE)?;
-    for (index, section) in added.iter().enumerate() {
+    let mut places = Vec::with_capacity(added.len());
+    for (index, (section, size)) in added.iter().enumerate() {
         address = align(address, section_alignment)?;
-        let offset = u32::try_from(image.len()).map_err(|_| UkiError::TooLarge)?;
-        let size = u32::try_from(section.data.len()).map_err(|_| UkiError::TooLarge)?;
-        image.extend_from_slice(section.data);
-        pad(&mut image, file_alignment);
-        let raw_size = u32::try_from(image.len()).map_err(|_| UkiError::TooLarge)? - offset;
+        let size = u32::try_from(*size).map_err(|_| UkiError::TooLarge)?;
+        let raw_size = align(size, file_alignment)?;
 
         let header = table + (count + index) * SECTION_HEADER;
         let mut name = [0; 8];
-        let length = section.name.len().min(8);
-        name[..length].copy_from_slice(&section.name.as_bytes()[..length]);
-        image[header..header + 8].copy_from_slice(&name);
-        put(&mut image, header + 8, size);
-        put(&mut image, header + 12, address);
-        put(&mut image, header + 16, raw_size);
-        put(&mut image, header + 20, offset);
-        image[header + 24..header + 36].fill(0);
-        put(&mut image, header + 36, CHARACTERISTICS);
-        initialized = initialized
-            .checked_add(raw_size)
-            .ok_or(UkiError::TooLarge)?;
-        address = address.checked_add(size).ok_or(UkiError::TooLarge)?;
+        let length = section.len().min(8);
+        name[..length].copy_from_slice(&section.as_bytes()[..length]);
+        head[header..header + 8].copy_from_slice(&name);
+        put(&mut head, header + 8, size);
+        put(&mut head, header + 12, address);
+        put(&mut head, header + 16, raw_size);
+        put(&mut head, header + 20, end);
+        head[header + 24..header + 36].fill(0);
+        put(&mut head, header + 36, CHARACTERISTICS);
+        places.push(Place {
+            content: u64::from(end),
+            header: header as u64,
+        });
+        let grown = |of: u32, by: u32| of.checked_add(by).ok_or(UkiError::TooLarge);
+        initialized = grown(initialized, raw_size)?;
+        address = grown(address, size)?;
+        end = grown(end, raw_size)?;
     }
 
     let total = u16::try_from(count + added.len()).map_err(|_| UkiError::NoRoom)?;
-    image[file_header + 2..file_header + 4].copy_from_slice(&total.to_le_bytes());
+    head[file_header + 2..file_header + 4].copy_from_slice(&total.to_le_bytes());
+    put(&mut head, optional + OPTIONAL_INITIALIZED_SIZE, initialized);
     put(
-        &mut image,
-        optional + OPTIONAL_INITIALIZED_SIZE,
-        initialized,
-    );
-    put(
-        &mut image,
+        &mut head,
         optional + OPTIONAL_IMAGE_SIZE,
         align(address, section_alignment)?,
     );
     // UEFI does not look at the checksum; the stub's own is no longer true.
-    put(&mut image, optional + OPTIONAL_CHECKSUM, 0);
-    Ok(image)
+    put(&mut head, optional + OPTIONAL_CHECKSUM, 0);
+    Ok(Frame {
+        head,
+        places,
+        len: u64::from(end),
+    })
 }
 
 /// The sections of a UKI, with the padding taken off.

@@ -3,6 +3,7 @@
 
 mod choice;
 mod condition;
+mod install;
 mod life;
 mod tenant;
 mod upkeep;

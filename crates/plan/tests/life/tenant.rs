@@ -36,6 +36,7 @@ fn with(keep_data_drives: bool) -> Reinstall {
         ssh_keys: vec!["ssh-ed25519 BBBB".into()],
         user_data: None,
         kernel_args: vec!["quiet".into()],
+        install: None,
         keep_data_drives,
     }
 }

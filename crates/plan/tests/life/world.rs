@@ -6,19 +6,19 @@ use billet_model::{
     BootId, EvidenceId, ImageId, LeaseId, MachineId, NetworkId, OperationId, ProjectId, SiteId,
     TaskId, Time,
     bmc::{
-        BmcAccount, BmcEndpoint, BmcFact, BmcReply, BmcRequest, FirmwareSettings,
+        BmcAccount, BmcEndpoint, BmcFact, BmcFailure, BmcReply, BmcRequest, FirmwareSettings,
         PasswordThatWorks, PowerAction, Restore,
     },
     evidence::EraseCertificate,
     image::{BootKind, Image, ImageContent, ImageState},
     inventory::{Drive, Emulation, Inventory, Nic},
-    lease::{ActiveBecause, Lease, LeaseMode, LeaseSpec, LeaseState},
+    lease::{ActiveBecause, Install, Lease, LeaseMode, LeaseSpec, LeaseState},
     lifecycle::{Health, Lifecycle, Power},
     machine::Machine,
     measure::{ChunkCount, Measured},
     operation::Operation,
     site::Address,
-    step::{Boot, Step, StepNotes, TaskRecord},
+    step::{Boot, BootOf, InstallStep, Step, StepNotes, TaskRecord},
     storage::RootDrive,
     warm::Way,
     work::{
@@ -82,6 +82,12 @@ pub struct World {
     pub untouched: bool,
     /// Why leases go the cold way.
     pub cold: Option<String>,
+    /// What leases are installed by, where it is no image.
+    pub install: Option<Install>,
+    /// Its BMC keeps media while the machine is on.
+    pub clings: bool,
+    /// How often the installer ran.
+    pub installs: u32,
 }
 
 fn settings() -> FirmwareSettings {
@@ -199,6 +205,8 @@ impl World {
                 root_partition: Some(2),
             }),
             cloud_init: true,
+            kind: billet_model::image::ImageKind::Disk,
+            install: None,
             created_at: now,
         };
         Self {
@@ -234,6 +242,9 @@ impl World {
             untouched: false,
             cold: None,
             dead: None,
+            install: None,
+            clings: false,
+            installs: 0,
         }
     }
 
@@ -372,6 +383,12 @@ impl World {
                 self.medium = Some(*boot);
                 BmcFact::Done
             }
+            BmcRequest::EjectMedia if self.clings && self.power == Power::On => {
+                return BmcReply::Failed {
+                    kind: BmcFailure::Refused,
+                    detail: "power it off first".into(),
+                };
+            }
             BmcRequest::EjectMedia => {
                 self.medium = None;
                 BmcFact::Done
@@ -390,8 +407,12 @@ impl World {
             && let Some(boot) = self.medium.and_then(|id| self.boots.get_mut(&id))
         {
             self.cd_next = false;
-            boot.hello_at = Some(now);
-            boot.seen_at = Some(now);
+            if boot.of == BootOf::Installer {
+                self.installs += 1;
+            } else {
+                boot.hello_at = Some(now);
+                boot.seen_at = Some(now);
+            }
         } else {
             self.system_starts(Way::Cold);
         }
@@ -583,7 +604,13 @@ impl World {
                 self.answer();
                 self.jumps();
             }
-            if let Step::Rescue { .. } | Step::Warm { .. } = self.machine.step {
+            if let Step::Rescue { .. }
+            | Step::Warm { .. }
+            | Step::Install {
+                at: InstallStep::Run,
+                ..
+            } = self.machine.step
+            {
                 return;
             }
             if self.machine.step == Step::Rest && !self.machine.lifecycle.is_working() {
@@ -655,6 +682,7 @@ impl World {
             earlier_visits: 0,
             first_start: None,
             begun_anew: 0,
+            install: self.install.clone(),
             version: 0,
         };
         let cold = self.cold.clone();

@@ -30,6 +30,7 @@ impl Checker for NoLateChange {
                 request,
                 word,
                 lease: Some(lease),
+                ..
             } if lease.state == LeaseState::Active && *word != Word::Tenant(lease.id) => {
                 findings.add(Violation::Late {
                     request: shown(request),
@@ -128,15 +129,17 @@ impl Checker for EnrolmentReads {
 }
 
 /// Media go in while power was read as off, and are out before a tenant's
-/// system boots.
+/// system boots, and once an installer's lease is active.
 pub(crate) struct Media {
     off: Vec<bool>,
+    installing: Vec<bool>,
 }
 
 impl Media {
     pub fn new(machines: usize) -> Self {
         Self {
             off: vec![false; machines],
+            installing: vec![false; machines],
         }
     }
 }
@@ -163,6 +166,19 @@ impl Checker for Media {
                 ..
             } if !*off => {
                 findings.add(Violation::InsertedOn);
+            }
+            Seen::Stored {
+                lease: Some(lease),
+                metal,
+                ..
+            } => {
+                let Some(installing) = self.installing.get_mut(m) else {
+                    return;
+                };
+                let was = std::mem::replace(installing, lease.state == LeaseState::Installing);
+                if was && lease.state == LeaseState::Active && metal.medium.is_some() {
+                    findings.add(Violation::NotEjected(lease.id));
+                }
             }
             Seen::System {
                 metal,

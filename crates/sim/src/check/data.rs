@@ -118,6 +118,14 @@ impl Checker for NothingHandedOn {
                     findings.add(Violation::Unmarked(data));
                 }
             }
+            Seen::Installer { metal, lease } => {
+                if let Some((disk, other)) = metal.stranger(Owner::Lease(*lease)) {
+                    findings.add(Violation::HandedOn(format!(
+                        "lease {lease}'s installer starts, and drive {} holds data of {other:?}",
+                        disk.serial
+                    )));
+                }
+            }
             Seen::System { metal, .. } => {
                 if let Running::System(owner @ Owner::Lease(id)) = metal.running
                     && let Some((disk, other)) = metal.stranger(owner)

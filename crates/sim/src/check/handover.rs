@@ -1,8 +1,12 @@
 //! A lease is active when its own system is on the drive, and came up.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use billet_model::{LeaseId, lease::LeaseState, lifecycle::Lifecycle};
+use billet_model::{
+    LeaseId,
+    lease::{ActiveBecause, LeaseState},
+    lifecycle::Lifecycle,
+};
 
 use super::{Checker, Findings, Seen};
 use crate::{finding::Violation, metal::Owner};
@@ -10,6 +14,7 @@ use crate::{finding::Violation, metal::Owner};
 #[derive(Default)]
 pub(crate) struct Handover {
     up: BTreeSet<LeaseId>,
+    states: BTreeMap<LeaseId, LeaseState>,
 }
 
 impl Checker for Handover {
@@ -31,10 +36,26 @@ impl Checker for Handover {
                 metal,
                 ..
             } => {
-                if machine.lifecycle != Lifecycle::Active || before.lifecycle == Lifecycle::Active {
+                let was = self.states.insert(lease.id, lease.state);
+                // An installer's lease is handed over on a machine that is its
+                // tenant's already.
+                let installed =
+                    was == Some(LeaseState::Installing) && lease.state == LeaseState::Active;
+                let handed = machine.lifecycle == Lifecycle::Active
+                    && (before.lifecycle != Lifecycle::Active || installed);
+                if !handed
+                    || matches!(
+                        lease.state,
+                        LeaseState::Broken | LeaseState::Rescue | LeaseState::Installing
+                    )
+                {
                     return;
                 }
-                if matches!(lease.state, LeaseState::Broken | LeaseState::Rescue) {
+                // A tenant's word, or none in time, says nothing of the drive.
+                if matches!(
+                    lease.active_because,
+                    Some(ActiveBecause::TenantSaid | ActiveBecause::Unreported)
+                ) {
                     return;
                 }
                 let mut wrong = |what: String| findings.add(Violation::NotUp(what));

@@ -3,10 +3,15 @@
 
 use std::collections::BTreeSet;
 
-use billet_model::{LeaseId, lease::LeaseState};
+use billet_model::{
+    LeaseId,
+    bmc::{BmcRequest, PowerAction},
+    lease::LeaseState,
+    lifecycle::Lifecycle,
+};
 
-use super::{Checker, Findings, Seen};
-use crate::finding::Violation;
+use super::{Checker, Findings, Seen, Word};
+use crate::{finding::Violation, metal::Running};
 
 #[derive(Default)]
 pub(crate) struct TenantsOwn {
@@ -19,12 +24,28 @@ impl Checker for TenantsOwn {
             Seen::Stored {
                 lease: Some(lease), ..
             } => {
-                if lease.state == LeaseState::Active {
+                if matches!(lease.state, LeaseState::Active | LeaseState::Installing) {
                     self.handed.insert(lease.id);
                 }
                 if lease.state == LeaseState::Failed && self.handed.contains(&lease.id) {
                     findings.add(Violation::TakenBack(lease.id));
                 }
+            }
+            // Once its medium is known to stay in, there is no other way.
+            Seen::Carried {
+                request:
+                    BmcRequest::Power {
+                        action: PowerAction::Off | PowerAction::Cycle | PowerAction::Reset,
+                    },
+                word: Word::Billet,
+                lease: Some(lease),
+                machine: Some(machine),
+                metal,
+            } if lease.state == LeaseState::Installing
+                && machine.lifecycle == Lifecycle::Active
+                && matches!(metal.running, Running::Installer(_)) =>
+            {
+                findings.add(Violation::CutOff(lease.id));
             }
             Seen::Wrote {
                 drives,
@@ -34,6 +55,7 @@ impl Checker for TenantsOwn {
                 let kept = lease.visits.last().map(|v| &v.kept_drives);
                 let touched = drives.iter().find(|serial| match lease.state {
                     LeaseState::Rescue
+                    | LeaseState::Installing
                     | LeaseState::Measuring
                     | LeaseState::Broken
                     | LeaseState::Maintenance => true,

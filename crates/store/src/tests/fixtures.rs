@@ -102,6 +102,8 @@ pub(crate) fn image(project: Option<ProjectId>, called: &str) -> Image {
         reason: None,
         content: None,
         cloud_init: true,
+        kind: billet_model::image::ImageKind::Disk,
+        install: None,
         created_at: at(2),
     }
 }
@@ -312,6 +314,7 @@ pub(crate) fn lease(ground: &Ground, machine: MachineId, called: &str) -> Lease 
         earlier_visits: 0,
         first_start: None,
         begun_anew: 0,
+        install: None,
         version: 0,
     }
 }

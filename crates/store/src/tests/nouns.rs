@@ -166,6 +166,7 @@ pub(super) async fn work_round_trips(world: World) {
         machine: machine.id,
         epoch: 3,
         created_at: at(1),
+        of: billet_model::step::BootOf::Ramdisk,
         kernel_boot_id: None,
         hello_at: None,
         seen_at: None,
