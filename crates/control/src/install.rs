@@ -108,7 +108,7 @@ impl Core {
     }
 
     fn install_url(&self, lease: &Lease) -> Secret {
-        let token = self.keys.install_token(lease.id, lease.operation);
+        let token = self.keys.install_token(lease);
         let server = self.servers.first().map_or("", String::as_str);
         Secret::new(format!(
             "{}{PATH}{}",
@@ -145,7 +145,7 @@ impl Core {
     async fn installing(&self, token: &str) -> Result<(Lease, Machine), AgentError> {
         let id = keys::Keys::install_names(token).ok_or(AgentError::Unknown)?;
         let lease = self.store.lease(id).await?.ok_or(AgentError::Unknown)?;
-        let expected = self.keys.install_token(lease.id, lease.operation);
+        let expected = self.keys.install_token(&lease);
         if !keys::same(token, expected.expose()) {
             return Err(AgentError::Unknown);
         }
@@ -206,7 +206,7 @@ impl Core {
     async fn was_installed(&self, token: &str) -> Result<MachineId, AgentError> {
         let id = keys::Keys::install_names(token).ok_or(AgentError::Unknown)?;
         let lease = self.store.lease(id).await?.ok_or(AgentError::Unknown)?;
-        let expected = self.keys.install_token(lease.id, lease.operation);
+        let expected = self.keys.install_token(&lease);
         let taken = lease.state.is_tenants()
             && lease.active_because == Some(ActiveBecause::InstallerReported);
         if taken && keys::same(token, expected.expose()) {

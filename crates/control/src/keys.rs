@@ -211,8 +211,8 @@ impl Keys {
 
     /// The single-use token of a lease's installer, for the operation that installs
     /// it. Derived and not stored.
-    pub fn install_token(&self, lease: LeaseId, operation: OperationId) -> Secret {
-        Secret::new(self.derived("install", lease.0, operation.0.as_bytes()))
+    pub fn install_token(&self, lease: &Lease) -> Secret {
+        Secret::new(self.derived("install", lease.id.0, lease.operation.0.as_bytes()))
     }
 
     /// The lease that an installer's token names. Compare it with

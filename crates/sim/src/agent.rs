@@ -90,6 +90,7 @@ pub(crate) fn write_piece(metal: &mut Metal, task: &Task, last: bool) -> Vec<Str
                     owner: Owner::Everyone,
                     phone: None,
                     booted: true,
+                    report: None,
                 });
             }
             vec![order.drive.serial.clone()]
@@ -107,7 +108,12 @@ pub(crate) fn write_piece(metal: &mut Metal, task: &Task, last: bool) -> Vec<Str
             let is_named = |d: &Disk| order.drives.iter().any(|o| o.serial == d.serial);
             let named = |d: &&mut Disk| is_named(d);
             // Where the system stands it is gone as well.
-            if metal.disks.first().is_some_and(is_named) {
+            let on = metal.prepared.as_ref().map(|p| p.1.clone());
+            let prepared = on.is_some_and(|on| order.drives.iter().any(|d| d.serial == on));
+            if prepared {
+                metal.prepared = None;
+            }
+            if prepared || metal.disks.first().is_some_and(is_named) {
                 metal.installed = None;
             }
             if last {

@@ -639,6 +639,7 @@ fn forgets_the_writing(facts: &Facts<'_>) -> Decision {
                 host_keys: Vec::new(),
                 written: None,
                 measurements: Vec::new(),
+                install: None,
             }));
         }
         lease

@@ -200,7 +200,7 @@ impl Sim {
         match running {
             Running::Ramdisk(_) => self.after(pause, Event::RamdiskUp { m, life }),
             Running::System(_) => self.after(pause, Event::SystemUp { m, life }),
-            Running::Nothing | Running::Firmware => {}
+            Running::Nothing | Running::Firmware | Running::Installer(_) => {}
         }
         self.count("kernels started by kexec");
         let one = &self.machines[m];

@@ -280,7 +280,7 @@ impl Sim {
             return None;
         }
         let lease = self.machines[m].lease.as_ref()?;
-        let token = self.core.keys.install_token(lease.id, lease.operation);
+        let token = self.core.keys.install_token(lease);
         Some(Installer {
             lease: lease.id,
             token: token.expose().to_owned(),

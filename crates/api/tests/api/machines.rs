@@ -224,6 +224,7 @@ async fn an_agent_speaks_while_its_boot_is_the_one() {
 async fn another_boot(site: &Site, machine: &Machine) -> BootId {
     let boot: BootId = site.control.new_id();
     let write = Write::PutBoot(Box::new(Boot {
+        of: billet_model::step::BootOf::Ramdisk,
         id: boot,
         machine: machine.id,
         epoch: machine.epoch,
