@@ -28,7 +28,7 @@ const BEGINNINGS: &[&str] = &[
 /// # Errors
 /// When it is too big, not of a kind that cloud-init knows, not YAML where it
 /// says that it is, or switches off what Billet needs.
-pub(crate) fn check(data: &str) -> Result<(), Refusal> {
+pub fn check(data: &str) -> Result<(), Refusal> {
     if data.len() > MOST {
         return Err(Refusal {
             kind: RefusalKind::TooLarge,
