@@ -6,10 +6,10 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
 BUILD   := $(CURDIR)/build
-TARGET  := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 TRIPLE  := $(shell uname -m)-unknown-linux-gnu
-BILLET  := $(TARGET)/release/billet
-AGENT   := $(TARGET)/$(TRIPLE)/agent/billet-agent
+BILLET  := $(TARGET_DIR)/release/billet
+AGENT   := $(TARGET_DIR)/$(TRIPLE)/agent/billet-agent
 RAMDISK := $(BUILD)/ramdisk/billet.efi
 IPXE    := $(BUILD)/ramdisk/ipxe.efi
 IMAGE   := $(BUILD)/images/debian-12.raw.zst
@@ -105,7 +105,7 @@ $(VENV)/.done: tests/bmc-conformance/requirements.txt
 test-rust: setup $(VENV)/.done ## The tests alone
 	@$(MAKE) --no-print-directory test-artifacts
 	BILLET_TEST_VENV=$(VENV) BILLET_REQUIRE_POSTGRES=1 BILLET_TEST_QEMU=1 \
-	BILLET_BIN=$(TARGET)/debug/billet BILLET_RAMDISK=$(RAMDISK) BILLET_IMAGE=$(IMAGE) \
+	BILLET_BIN=$(TARGET_DIR)/debug/billet BILLET_RAMDISK=$(RAMDISK) BILLET_IMAGE=$(IMAGE) \
 	  cargo test --locked --workspace -- $(ALONE:%=--skip %)
 
 # What media makes, booted with nothing else around it. The end-to-end tests
@@ -121,9 +121,14 @@ test-boot: setup ## Boots the ramdisk and the image alone
 .PHONY: test-artifacts
 test-artifacts: agent
 	cargo test --locked --workspace --no-run
-	@$(MAKE) --no-print-directory BILLET=$(TARGET)/debug/billet $(RAMDISK) $(IMAGE)
-	@$(MAKE) --no-print-directory BILLET=$(TARGET)/debug/billet $(IPXE) \
+	@$(MAKE) --no-print-directory BILLET=$(TARGET_DIR)/debug/billet $(RAMDISK) $(IMAGE)
+	@$(MAKE) --no-print-directory BILLET=$(TARGET_DIR)/debug/billet $(IPXE) \
 	  || echo "iPXE cannot be had here: what needs it is skipped"
+
+# What is kept in crates/fuzz/corpus is gone through by the tests; this looks for more.
+.PHONY: fuzz
+fuzz: ## Fuzzes the parsers of what comes from outside (TARGET=… SECONDS=60)
+	@scripts/fuzz "$(TARGET)" $(or $(SECONDS),60)
 
 # --- figures ----------------------------------------------------------------
 

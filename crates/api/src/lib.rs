@@ -33,6 +33,7 @@ mod respond;
 mod router;
 mod routes;
 mod serve;
+mod service;
 mod signin;
 mod streams;
 pub mod tls;
@@ -42,6 +43,7 @@ mod webhooks;
 pub use auth::{TOKEN_PREFIX, bootstrap};
 pub use fetch::{AddressRange, InvalidRange};
 pub use serve::{ServeError, ServeOptions, Server, serve};
+pub use service::Service;
 
 use std::fmt::Write as _;
 

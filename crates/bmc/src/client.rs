@@ -11,6 +11,7 @@ use crate::error::{BmcError, Timeouts};
 use crate::http::Http;
 use crate::service::Service;
 use crate::session::Account;
+use crate::stand_in::StandIn;
 
 /// One BMC. Clones share the connection and the session, which is closed when
 /// the last one is dropped (inside a tokio runtime), or by [`BmcClient::close`].
@@ -42,6 +43,27 @@ impl BmcClient {
         timeouts: Timeouts,
     ) -> Result<Self, BmcError> {
         let http = Http::new(endpoint, timeouts)?;
+        let account = Account::new(endpoint.user.clone(), password.clone());
+        Ok(Self {
+            service: Arc::new(Service::new(http, account)),
+            endpoint: endpoint.clone(),
+            password,
+            timeouts,
+        })
+    }
+
+    /// A client whose every request `stand_in` answers, in this process and with
+    /// nothing sent: for tests and fuzzing of what is made of answers.
+    ///
+    /// # Errors
+    /// As for [`BmcClient::new`].
+    pub fn answered_by(
+        endpoint: &BmcEndpoint,
+        password: Secret,
+        timeouts: Timeouts,
+        stand_in: Arc<dyn StandIn>,
+    ) -> Result<Self, BmcError> {
+        let http = Http::new(endpoint, timeouts)?.answered_by(stand_in);
         let account = Account::new(endpoint.user.clone(), password.clone());
         Ok(Self {
             service: Arc::new(Service::new(http, account)),

@@ -2,7 +2,7 @@
 //! collections contain.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,10 @@ use crate::value::{Resource, list, text};
 /// The most pages and members that one collection is believed to have.
 const MOST_PAGES: usize = 50;
 const MOST_MEMBERS: usize = 2000;
+
+/// Bytes of answers that are read for one purpose: the whole tree of a server of many trays
+/// has three MiB.
+const MOST_BYTES: usize = 32 << 20;
 
 /// The longest pause before a read is repeated, unless the BMC asks for a longer one.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
@@ -46,6 +50,8 @@ pub(crate) struct Reader<'a> {
     pub service: &'a Service,
     deadline: Option<Instant>,
     unanswered: AtomicU32,
+    /// Bytes of answers so far.
+    bytes: AtomicUsize,
     gone: OnceLock<BmcError>,
     /// What was read, in its plain form.
     seen: Mutex<HashSet<String>>,
@@ -70,6 +76,7 @@ impl Service {
             service: self,
             deadline: None,
             unanswered: AtomicU32::new(0),
+            bytes: AtomicUsize::new(0),
             gone: OnceLock::new(),
             seen: Mutex::default(),
             kept: None,
@@ -192,6 +199,7 @@ impl Reader<'_> {
         match &answer {
             Ok(answer) if answer.status == 200 => {
                 let bytes = answer.body.as_deref().ok();
+                let bytes = bytes.filter(|b| self.count(path, b.len()).is_ok());
                 let read = bytes.and_then(|b| parsed(String::new(), path, b, answer.etag()).ok());
                 if read.is_none() {
                     expand.failed();
@@ -270,6 +278,8 @@ impl Reader<'_> {
             budget = budget.min(deadline.saturating_duration_since(started));
         }
         let mut pause = http.timeouts.backoff;
+        // What is over already is not asked for.
+        self.count(&what, 0)?;
         loop {
             let left = budget.saturating_sub(started.elapsed());
             let call = Call {
@@ -293,7 +303,10 @@ impl Reader<'_> {
                 Err(Lost::MaybeSent(detail)) => (detail, None),
                 Ok(answer) => match answer.status {
                     200 => match &answer.body {
-                        Ok(bytes) => return parsed(what, path, bytes, answer.etag()),
+                        Ok(bytes) => {
+                            self.count(&what, bytes.len())?;
+                            return parsed(what, path, bytes, answer.etag());
+                        }
                         Err(detail) if detail.starts_with("larger") => {
                             return Err(BmcError::malformed(what, detail.clone()));
                         }
@@ -329,6 +342,19 @@ impl Reader<'_> {
             tokio::time::sleep(next).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
+    }
+
+    /// Counts an answer; fails where there are too many bytes of them.
+    fn count(&self, what: &str, bytes: usize) -> Result<(), BmcError> {
+        let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if before.saturating_add(bytes) <= MOST_BYTES {
+            return Ok(());
+        }
+        let most = MOST_BYTES >> 20;
+        Err(BmcError::malformed(
+            what,
+            format!("not taken in: the BMC's answers come to more than {most} MiB"),
+        ))
     }
 
     /// Reads all members of a collection; a bad one costs only itself.

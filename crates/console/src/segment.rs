@@ -4,6 +4,10 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
+/// The last place that is believed: a machine that writes a gigabyte each second gets
+/// there in thirty years. What is counted on from one below it does not overflow.
+const LAST: u64 = 1 << 60;
+
 /// A closed segment, as its name tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Segment {
@@ -45,7 +49,8 @@ impl Segment {
             last,
             size,
         };
-        parts.next().is_none().then_some(segment)
+        let ordered = base <= end && end <= LAST && first <= last;
+        (ordered && parts.next().is_none()).then_some(segment)
     }
 }
 
@@ -56,5 +61,27 @@ pub(crate) fn open_path(dir: &Path, base: u64) -> PathBuf {
 
 /// Where the open segment of this name begins.
 pub(crate) fn open_base(name: &str) -> Option<u64> {
-    name.strip_suffix(".open")?.parse().ok()
+    let base = name.strip_suffix(".open")?.parse().ok()?;
+    (base <= LAST).then_some(base)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_no_segment_can_have_is_passed_over() {
+        assert!(Segment::of("00000000000000000005-00000000000000000009-0-1.zst", 1).is_some());
+        for name in [
+            // Backwards, in places and in time; beyond what there can be; one more part.
+            "00000000000000000009-00000000000000000005-0-1.zst",
+            "00000000000000000005-00000000000000000009-1-0.zst",
+            "00000000000000000005-18446744073709551615-0-1.zst",
+            "00000000000000000005-00000000000000000009-0-1-2.zst",
+        ] {
+            assert_eq!(Segment::of(name, 1), None, "{name}");
+        }
+        assert_eq!(open_base("00000000000000000007.open"), Some(7));
+        assert_eq!(open_base("18446744073709551615.open"), None);
+    }
 }

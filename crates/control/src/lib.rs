@@ -32,5 +32,6 @@ pub use instance::Instance;
 pub use open::{Control, OpenError, Settings};
 pub use refusal::{Refusal, RefusalKind};
 pub use requests::MachineCommand;
+pub use user_data::check as check_user_data;
 pub use warm::WarmChoices;
 pub use world::{System, World};

@@ -44,7 +44,7 @@ pub(crate) fn check_size(data: Option<&str>) -> Result<(), Refusal> {
 /// # Errors
 /// When it is too big, not of a kind that cloud-init knows, not YAML where it
 /// says that it is, or switches off what Billet needs.
-pub(crate) fn check(data: &str) -> Result<(), Refusal> {
+pub fn check(data: &str) -> Result<(), Refusal> {
     check_size(Some(data))?;
     let first = data.lines().next().unwrap_or_default().to_ascii_lowercase();
     if first.trim_end() != "#cloud-config" {

@@ -7,6 +7,11 @@ use fatfs::{Dir, FileSystem, FsOptions, ReadWriteSeek};
 
 use crate::args;
 
+/// Bytes of one entry, at most.
+const MOST: u64 = 64 << 10;
+/// Entries that are looked at.
+const ENTRIES: usize = 1000;
+
 /// Adds the arguments to every entry. Returns the names of those changed.
 ///
 /// # Errors
@@ -17,8 +22,7 @@ pub(crate) fn set<T: ReadWriteSeek>(disk: T, extra: &[String]) -> io::Result<Vec
     if let Some(entries) = entries(&fs.root_dir())? {
         for name in names(&entries)? {
             let mut file = entries.open_file(&name)?;
-            let mut text = String::new();
-            file.read_to_string(&mut text)?;
+            let text = text(&name, &mut file)?;
             file.seek(SeekFrom::Start(0))?;
             file.truncate()?;
             file.write_all(edit(&text, extra).as_bytes())?;
@@ -40,8 +44,7 @@ pub(crate) fn check<T: ReadWriteSeek>(disk: T, extra: &[String]) -> io::Result<b
         return Ok(false);
     };
     for name in names(&entries)? {
-        let mut text = String::new();
-        entries.open_file(&name)?.read_to_string(&mut text)?;
+        let text = text(&name, &mut entries.open_file(&name)?)?;
         if edit(&text, extra) != text {
             return Ok(false);
         }
@@ -58,8 +61,7 @@ pub(crate) fn read<T: ReadWriteSeek>(disk: T) -> io::Result<Vec<(String, String)
     let mut read = Vec::new();
     if let Some(entries) = entries(&fs.root_dir())? {
         for name in names(&entries)? {
-            let mut text = String::new();
-            entries.open_file(&name)?.read_to_string(&mut text)?;
+            let text = text(&name, &mut entries.open_file(&name)?)?;
             read.push((name, text));
         }
     }
@@ -74,9 +76,20 @@ fn entries<'a, T: ReadWriteSeek>(root: &Dir<'a, T>) -> io::Result<Option<Dir<'a,
     }
 }
 
+/// What an entry says: a few lines, where one that is larger is none.
+fn text(name: &str, file: &mut impl Read) -> io::Result<String> {
+    let mut text = String::new();
+    file.take(MOST + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MOST {
+        let what = format!("{name} has more than {MOST} bytes");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, what));
+    }
+    Ok(text)
+}
+
 fn names<T: ReadWriteSeek>(entries: &Dir<'_, T>) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
-    for entry in entries.iter() {
+    for entry in entries.iter().take(ENTRIES) {
         let entry = entry?;
         let name = entry.file_name();
         if entry.is_file() && name.to_lowercase().ends_with(".conf") {
@@ -88,7 +101,9 @@ fn names<T: ReadWriteSeek>(entries: &Dir<'_, T>) -> io::Result<Vec<String>> {
 
 /// An entry with the arguments on its last `options` line, or on one of its own.
 pub(crate) fn edit(text: &str, extra: &[String]) -> String {
-    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    // A carriage return without its newline would be one when it is read again.
+    let plain = |line: &str| line.trim_end_matches('\r').to_owned();
+    let mut lines: Vec<String> = text.lines().map(plain).collect();
     let is_options = |line: &String| line.split_whitespace().next() == Some("options");
     match lines.iter().rposition(is_options) {
         Some(at) => lines[at] = args::extend(&lines[at], extra),
@@ -102,6 +117,16 @@ mod tests {
     use std::io::Cursor;
 
     use super::*;
+
+    /// Found by fuzzing: the second look at such an entry took it for another.
+    #[test]
+    fn an_entry_that_ends_in_a_carriage_return_is_changed_once() {
+        let extra = ["a=1".to_owned()];
+        for text in ["title x\r", "options y\r\nlinux z\r", "options y\r\r\n\r"] {
+            let once = edit(text, &extra);
+            assert_eq!(edit(&once, &extra), once, "{text:?}");
+        }
+    }
 
     #[test]
     fn every_entry_gets_the_arguments() -> io::Result<()> {

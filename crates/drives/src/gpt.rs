@@ -110,12 +110,31 @@ impl Table {
         if crc32fast::hash(&entries) != u32_at(&header, 88) {
             return Err(bad("the partition table's entries are damaged"));
         }
-        Ok(Self {
+        let table = Self {
             header,
             entries,
             entry_bytes,
             block,
-        })
+        };
+        table.check(view.seek(SeekFrom::End(0))? / block)?;
+        Ok(table)
+    }
+
+    /// Whether what it speaks of can be on a drive of so many blocks, beside the
+    /// table itself and its backup. Sums with what passes cannot overflow.
+    fn check(&self, blocks: u64) -> io::Result<()> {
+        let tables = 2 * (self.entry_blocks() + 1) + 1;
+        if tables >= blocks || u64_at(&self.header, 72) + self.entry_blocks() > blocks {
+            return Err(bad("the drive is too small for its partition table"));
+        }
+        let beyond = |p: &Partition| p.first > p.last || p.last >= blocks;
+        match self.partitions().into_iter().find(beyond) {
+            Some(partition) => Err(bad(&format!(
+                "partition {} is not within the drive",
+                partition.number
+            ))),
+            None => Ok(()),
+        }
     }
 
     /// The partitions, by number.
@@ -307,6 +326,28 @@ mod tests {
         assert_eq!(&bytes[(16 << 20) - 512..][..8], SIGNATURE);
         assert_eq!(u32_at(&bytes, 458), (16 << 20) / 512 - 1);
         Ok(())
+    }
+
+    #[test]
+    fn what_leads_beyond_the_drive_is_no_table() {
+        let size = 4 << 20;
+        for (first, last, good) in [
+            (4096, 8000, true),
+            (4096, u64::MAX, false),
+            (4096, size / 512, false),
+            (8000, 4096, false),
+        ] {
+            let fake = Fake::new(0, 0);
+            *fake.bytes.lock().expect("the lock") = sample(size, &[(1, LINUX, first, last)]);
+            let read = Table::read(&mut View::whole(&fake), 512);
+            assert_eq!(read.is_ok(), good, "{first} to {last}");
+        }
+        // A table that is larger than the drive it is to be moved to.
+        let mut disk = sample(size, &[]);
+        disk.truncate(34 * 512);
+        let fake = Fake::new(0, 0);
+        *fake.bytes.lock().expect("the lock") = disk;
+        assert!(Table::read(&mut View::whole(&fake), 512).is_err());
     }
 
     #[test]

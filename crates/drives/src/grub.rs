@@ -1,9 +1,9 @@
 //! Kernel arguments in file systems that the kernel mounts: GRUB's own
 //! configuration for the next boot, and the files that updates read afterwards.
 
-use std::{fs, io, path::Path};
+use std::{io, path::Path};
 
-use crate::{args, bls};
+use crate::{args, bls, inside::Inside};
 
 /// Files and directories that arguments may stand in.
 const PLACES: &[&str] = &[
@@ -18,8 +18,12 @@ const PLACES: &[&str] = &[
 ];
 
 /// Whether [`set`] would find anything below `root`.
-pub(crate) fn concerned(root: &Path) -> bool {
-    PLACES.iter().any(|place| root.join(place).exists())
+///
+/// # Errors
+/// When `root` is no directory.
+pub(crate) fn concerned(root: &Path) -> io::Result<bool> {
+    let inside = Inside::new(root)?;
+    Ok(PLACES.iter().any(|place| inside.has(place)))
 }
 
 /// Sets the arguments below `root`, a mounted file system of the image. Returns
@@ -27,102 +31,104 @@ pub(crate) fn concerned(root: &Path) -> bool {
 ///
 /// # Errors
 /// When a file cannot be read or written.
-pub(crate) fn set(root: &Path, extra: &[String]) -> io::Result<Changed> {
+pub fn set(root: &Path, extra: &[String]) -> io::Result<Changed> {
+    let inside = Inside::new(root)?;
     let mut changed = Changed::default();
-    for dir in ["boot", ""] {
+    for dir in ["boot/", ""] {
         for name in ["grub/grub.cfg", "grub2/grub.cfg"] {
-            let path = root.join(dir).join(name);
-            if rewrite(&path, |text| edit(text, extra))? {
-                changed.boots.push(shown(root, &path));
+            let path = format!("{dir}{name}");
+            if rewrite(&inside, &path, |text| edit(text, extra))? {
+                changed.boots.push(format!("/{path}"));
             }
         }
-        let entries = root.join(dir).join("loader/entries");
-        for entry in fs::read_dir(&entries).into_iter().flatten().flatten() {
-            let path = entry.path();
-            let is_entry = path.extension().is_some_and(|e| e == "conf");
-            if is_entry && rewrite(&path, |text| bls::edit(text, extra))? {
-                changed.boots.push(shown(root, &path));
+        let entries = format!("{dir}loader/entries");
+        for name in inside.names(&entries)? {
+            let path = format!("{entries}/{name}");
+            let is_entry = name.ends_with(".conf");
+            if is_entry && rewrite(&inside, &path, |text| Some(bls::edit(text, extra)))? {
+                changed.boots.push(format!("/{path}"));
             }
         }
     }
-    let kernel_install = root.join("etc/kernel/cmdline");
-    if rewrite(&kernel_install, |text| args::extend(text, extra) + "\n")? {
-        changed.updates.push(shown(root, &kernel_install));
+    let kernel_install = "etc/kernel/cmdline";
+    if rewrite(&inside, kernel_install, |text| {
+        Some(args::extend(text, extra) + "\n")
+    })? {
+        changed.updates.push(format!("/{kernel_install}"));
     }
-    if root.join("etc/default/grub").is_file() {
-        let dir = root.join("etc/default/grub.d");
-        fs::create_dir_all(&dir)?;
-        let path = dir.join("99-billet.cfg");
+    if inside.has("etc/default/grub") {
+        inside.make_directory("etc/default", "grub.d")?;
+        let path = "etc/default/grub.d/99-billet.cfg";
         let line = format!(
             "GRUB_CMDLINE_LINUX=\"$GRUB_CMDLINE_LINUX {}\"\n",
             extra.join(" ")
         );
-        fs::write(&path, line)?;
-        changed.updates.push(shown(root, &path));
+        inside.write(path, &line)?;
+        changed.updates.push(format!("/{path}"));
     }
     Ok(changed)
 }
 
 /// Which files have the arguments.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Changed {
+pub struct Changed {
     /// Read at the next boot.
     pub boots: Vec<String>,
     /// Read when a kernel is installed or GRUB is set up anew.
     pub updates: Vec<String>,
 }
 
-fn shown(root: &Path, path: &Path) -> String {
-    let inside = path.strip_prefix(root).unwrap_or(path);
-    format!("/{}", inside.display())
-}
-
-/// Rewrites a file and reads it back; whether it was there and has something to say.
-fn rewrite(path: &Path, edit: impl Fn(&str) -> String) -> io::Result<bool> {
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err(error),
+/// Rewrites a file; whether it was there, and has the arguments now. `edit` gives
+/// none where there is no line to put them on.
+fn rewrite(inside: &Inside, path: &str, edit: impl Fn(&str) -> Option<String>) -> io::Result<bool> {
+    let Some(text) = inside.read(path)? else {
+        return Ok(false);
     };
-    let edited = edit(&text);
-    if edited == text {
-        // Already so, or no line to put them on.
-        return Ok(edit(&edited) == edited && text != edit(""));
+    let Some(edited) = edit(&text) else {
+        return Ok(false);
+    };
+    if edited != text {
+        inside.write(path, &edited)?;
     }
-    fs::write(path, &edited)?;
     Ok(true)
 }
 
-/// GRUB's configuration with the arguments on every line that loads a kernel.
-pub(crate) fn edit(text: &str, extra: &[String]) -> String {
+/// GRUB's configuration with the arguments on every line that loads a kernel; none
+/// where no line does.
+pub(crate) fn edit(text: &str, extra: &[String]) -> Option<String> {
     let mut out = String::with_capacity(text.len() + 256);
+    let mut found = false;
     for line in text.split_inclusive('\n') {
         let loads = line
             .split_whitespace()
             .next()
             .is_some_and(|word| ["linux", "linuxefi", "linux16"].contains(&word));
         if loads {
+            found = true;
             out.push_str(&args::extend(line, extra));
             out.push('\n');
         } else {
             out.push_str(line);
         }
     }
-    out
+    found.then_some(out)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
     fn every_kernel_line_gets_the_arguments() {
         let extra = ["a=1".to_owned()];
         let text = "menuentry 'x' {\n\tlinux\t/boot/vmlinuz root=/dev/vda1 ro\n\tinitrd /i\n}\nset linux=no\n";
-        let edited = edit(text, &extra);
+        let edited = edit(text, &extra).expect("a kernel line");
         assert!(edited.contains("\tlinux\t/boot/vmlinuz root=/dev/vda1 ro a=1\n"));
-        assert_eq!(edit(&edited, &extra), edited);
+        assert_eq!(edit(&edited, &extra).as_ref(), Some(&edited));
         assert_eq!(edited.matches("a=1").count(), 1);
+        assert_eq!(edit("configfile /other.cfg\n", &extra), None);
     }
 
     #[test]
@@ -150,11 +156,13 @@ mod tests {
     #[test]
     fn an_empty_file_system_has_nothing_to_change() -> io::Result<()> {
         let root = tempfile::tempdir()?;
-        assert!(!concerned(root.path()));
+        assert!(!concerned(root.path())?);
         assert_eq!(set(root.path(), &["a".to_owned()])?, Changed::default());
         fs::create_dir_all(root.path().join("boot/grub2"))?;
         fs::write(root.path().join("boot/grub2/grub.cfg"), "")?;
-        assert!(concerned(root.path()));
+        assert!(concerned(root.path())?);
+        // No kernel is loaded there: it is not said that arguments reach one.
+        assert_eq!(set(root.path(), &["a".to_owned()])?, Changed::default());
         Ok(())
     }
 }

@@ -53,7 +53,7 @@ pub(crate) fn lay_out(
     let mut free_end = table.last_usable() + 1;
     let mut layout = Layout::default();
     if let Some(seed) = seed {
-        let first = (free_end * block - seed::BYTES) / GRAIN * GRAIN / block;
+        let first = (free_end * block).saturating_sub(seed::BYTES) / GRAIN * GRAIN / block;
         if first <= end_of_data {
             let text = "the image leaves no room for cloud-init's seed at the drive's end";
             return Err(WriteError::Unsuitable(text.into()));
@@ -81,7 +81,8 @@ pub(crate) fn lay_out(
     if let Some(root) = root {
         let mut last = root.last;
         if root.last == end_of_data {
-            last = last.max(free_end * block / GRAIN * GRAIN / block - 1);
+            let end = free_end * block / GRAIN * GRAIN / block;
+            last = last.max(end.saturating_sub(1));
             table.set_last(root.number, last);
         }
         layout.root_bytes = Some((last + 1 - root.first) * block);

@@ -18,6 +18,7 @@ use crate::{
     canary::sha256,
     error::{DriveError, WriteError},
     grub::{self, Changed},
+    inside::Inside,
     write::Placed,
 };
 
@@ -96,7 +97,7 @@ fn in_file_system(partition: &Path, args: &[String]) -> io::Result<(Changed, Vec
     mount(partition, AT, kind, flags | MountFlags::RDONLY, None)?;
     let concerned = grub::concerned(Path::new(AT));
     unmount(AT, UnmountFlags::empty())?;
-    if !concerned {
+    if !concerned? {
         return Ok(Default::default());
     }
     mount(partition, AT, kind, flags, None)?;
@@ -107,7 +108,9 @@ fn in_file_system(partition: &Path, args: &[String]) -> io::Result<(Changed, Vec
     mount(partition, AT, kind, flags | MountFlags::RDONLY, None)?;
     let name = partition.file_name().unwrap_or_default().to_string_lossy();
     let files = changed.boots.iter().chain(&changed.updates).map(|file| {
-        let bytes = fs::read(Path::new(AT).join(file.trim_start_matches('/')))?;
+        let inside = Inside::new(Path::new(AT))?;
+        let text = inside.read(file.trim_start_matches('/'))?;
+        let bytes = text.unwrap_or_default().into_bytes();
         Ok(DriveChange {
             what: ChangeKind::KernelArguments,
             place: format!("{name}: {file}"),

@@ -18,6 +18,7 @@ pub(crate) struct View<'a> {
     length: u64,
     position: u64,
     page: Option<(u64, Aligned)>,
+    budget: Option<u64>,
 }
 
 impl<'a> View<'a> {
@@ -29,7 +30,25 @@ impl<'a> View<'a> {
             length,
             position: 0,
             page: None,
+            budget: None,
         }
+    }
+
+    /// Fails after so many reads and writes: the file systems of an image are made by
+    /// anyone, and can lead who reads them in circles.
+    #[must_use]
+    pub fn with_budget(mut self, budget: u64) -> Self {
+        self.budget = Some(budget);
+        self
+    }
+
+    fn spend(&mut self) -> io::Result<()> {
+        if let Some(left) = &mut self.budget {
+            *left = left
+                .checked_sub(1)
+                .ok_or_else(|| io::Error::other("the file system leads in circles"))?;
+        }
+        Ok(())
     }
 
     /// All of a drive.
@@ -62,6 +81,7 @@ impl<'a> View<'a> {
 
 impl Read for View<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.spend()?;
         let wanted = self.available(into.len());
         if wanted == 0 {
             return Ok(0);
@@ -76,6 +96,7 @@ impl Read for View<'_> {
 
 impl Write for View<'_> {
     fn write(&mut self, from: &[u8]) -> io::Result<usize> {
+        self.spend()?;
         let wanted = self.available(from.len());
         if wanted == 0 {
             return Ok(0);
@@ -127,6 +148,19 @@ mod tests {
         let bytes = fake.bytes.lock().expect("the lock");
         assert_eq!(bytes.iter().filter(|b| **b == 9).count(), 1000);
         assert_eq!(bytes[512 + PAGE as usize - 700], 9);
+        Ok(())
+    }
+
+    #[test]
+    fn a_view_with_a_budget_ends_who_goes_in_circles() -> io::Result<()> {
+        let fake = Fake::new(PAGE as usize, 7);
+        let mut view = View::whole(&fake).with_budget(3);
+        for _ in 0..3 {
+            view.seek(SeekFrom::Start(0))?;
+            view.read_exact(&mut [0; 4])?;
+        }
+        let error = view.read_exact(&mut [0; 4]).expect_err("spent");
+        assert!(error.to_string().contains("circles"), "{error}");
         Ok(())
     }
 

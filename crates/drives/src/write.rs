@@ -25,8 +25,13 @@ use crate::{
 
 /// Chunks larger than this are not held in memory.
 const LARGEST_CHUNK: u64 = 16 << 20;
+/// Disks larger than this are not believed: a PiB.
+const LARGEST_DISK: u64 = 1 << 50;
 /// Bytes discarded by one command.
 const DISCARD_STEP: u64 = 1 << 30;
+/// Reads and writes that one look at a FAT file system may take: enough to go through
+/// the whole table of a large one.
+const FAT_BUDGET: u64 = 4_000_000;
 /// How often the first chunk is asked for again, a second apart.
 const LOOKS: u32 = 120;
 
@@ -212,14 +217,16 @@ pub(crate) fn check_manifest(digest: &str, manifest: &ImageManifest) -> Result<(
         )));
     }
     let size = manifest.chunk_bytes;
-    if size == 0 || size > LARGEST_CHUNK || size != padded(size) || manifest.virtual_bytes == 0 {
+    let sized = (1..=LARGEST_DISK).contains(&manifest.virtual_bytes);
+    if size == 0 || size > LARGEST_CHUNK || size != padded(size) || !sized {
         return Err(corrupt("the manifest's sizes make no sense"));
     }
     let count = manifest.virtual_bytes.div_ceil(size);
     let in_order = manifest.chunks.windows(2).all(|w| w[0].index < w[1].index);
     let in_range = manifest.chunks.iter().all(|c| {
         // A frame of zstd is never much longer than what it holds.
-        c.index < count && u64::from(c.length) <= size + (64 << 10)
+        let length = u64::from(c.length);
+        c.index < count && length <= size + (64 << 10) && c.offset.checked_add(length).is_some()
     });
     if !in_order || !in_range {
         return Err(corrupt("the manifest's chunks make no sense"));
@@ -369,7 +376,7 @@ fn kernel_args(
         }
         let start = partition.first * block;
         let length = (partition.last + 1 - partition.first) * block;
-        let view = || View::new(device, start, length);
+        let view = || View::new(device, start, length).with_budget(FAT_BUDGET);
         let unsuitable = |e| {
             WriteError::Unsuitable(format!("partition {}: boot entries: {e}", partition.number))
         };

@@ -163,6 +163,41 @@ fn a_table_or_a_file_system_of_nonsense_is_no_danger() {
     }
 }
 
+/// A disk whose one partition begins at a MiB and holds the beginning of an ext4 file
+/// system that says it has so many blocks, in groups of so many.
+fn disk_with_ext4(blocks: u64, group: u32) -> Vec<u8> {
+    let mut disk = disk(&[]);
+    let root = 10 * MIB;
+    let superblock = root + 1024;
+    let mut put = |at: usize, bytes: &[u8]| {
+        disk[superblock + at..superblock + at + bytes.len()].copy_from_slice(bytes);
+    };
+    put(0, &[0; 1024]);
+    put(0x00, &16_u32.to_le_bytes());
+    put(0x04, &(blocks as u32).to_le_bytes());
+    put(0x150, &((blocks >> 32) as u32).to_le_bytes());
+    put(0x14, &1_u32.to_le_bytes());
+    put(0x20, &group.to_le_bytes());
+    put(0x28, &16_u32.to_le_bytes());
+    put(0x38, &0xef53_u16.to_le_bytes());
+    put(0x58, &128_u16.to_le_bytes());
+    put(0x60, &2_u32.to_le_bytes());
+    disk
+}
+
+/// The reader makes room for every group before it looks at one: what was asked for here
+/// were a hundred gigabytes, and a process that cannot have them ends.
+#[test]
+fn a_file_system_larger_than_its_partition_is_not_looked_at() {
+    let dir = tempfile::tempdir().unwrap();
+    for (blocks, group) in [(u64::from(u32::MAX), 1), (u64::MAX, 1 << 15), (64, 1)] {
+        let facts = take(&disk_with_ext4(blocks, group), dir.path())
+            .unwrap()
+            .facts;
+        assert_eq!((facts.cloud_init, facts.system), (None, None));
+    }
+}
+
 #[test]
 fn checksums_are_of_the_bytes_as_they_arrive() {
     let bytes = gzip(&disk(&[]));

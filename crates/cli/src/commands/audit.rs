@@ -370,7 +370,8 @@ impl Sink {
 
 fn verify(file: &Path, keys: &TrustedKeys, origin: Option<&str>) -> Result<Value, Failure> {
     let doubt = |why: String| Failure::failed(format!("{} does not hold: {why}", file.display()));
-    let bytes = std::fs::read(file).map_err(|error| Failure::file("reading", file, &error))?;
+    let bytes = crate::bounded::bytes(file, crate::bounded::EXPORT)
+        .map_err(|error| Failure::file("reading", file, &error))?;
     let export: Export = serde_json::from_slice(&bytes)
         .map_err(|error| doubt(format!("it is not an export of the audit log: {error}")))?;
     // The head names its log on its first line; it is believed only with the signature.

@@ -159,7 +159,7 @@ impl Enroll {
 }
 
 pub(super) fn read(file: &Path) -> Result<Manifest, Failure> {
-    let text = std::fs::read_to_string(file)
+    let text = crate::bounded::text(file, crate::bounded::MANIFEST)
         .map_err(|error| Failure::usage(format!("reading {}: {error}", file.display())))?;
     let directory = file.parent().unwrap_or(Path::new("."));
     let variable = |name: &str| std::env::var(name).ok();

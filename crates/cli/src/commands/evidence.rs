@@ -150,7 +150,7 @@ fn show(item: &Item) -> String {
 pub fn trusted(files: &[PathBuf]) -> Result<TrustedKeys, Failure> {
     let mut keys = Vec::new();
     for file in files {
-        let bytes = std::fs::read(file)
+        let bytes = crate::bounded::bytes(file, crate::bounded::EVIDENCE)
             .map_err(|error| Failure::usage(format!("reading {}: {error}", file.display())))?;
         let read = TrustedKeys::from_bytes(&bytes)
             .map_err(|error| Failure::usage(format!("{}: {}", file.display(), chain(&error))))?;
@@ -217,7 +217,8 @@ fn read_and_check(
     file: &Path,
     keys: &TrustedKeys,
 ) -> Result<(Verified, Option<EraseCertificate>), String> {
-    let bytes = std::fs::read(file).map_err(|error| format!("it cannot be read: {error}"))?;
+    let bytes = crate::bounded::bytes(file, crate::bounded::EVIDENCE)
+        .map_err(|error| format!("it cannot be read: {error}"))?;
     let verified = verify_file(&bytes, keys).map_err(|error| chain(&error))?;
     if verified.predicate_type != ERASE_CERTIFICATE {
         return Ok((verified, None));

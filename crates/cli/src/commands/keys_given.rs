@@ -17,7 +17,7 @@ pub fn keys(given: &str) -> Result<Vec<String>, Failure> {
         };
     }
     let path = Path::new(given);
-    let text = std::fs::read_to_string(path).map_err(|error| {
+    let text = crate::bounded::text(path, crate::bounded::SMALL).map_err(|error| {
         Failure::usage(format!(
             "{given:?} is neither an SSH public key nor a file with one: {error}"
         ))

@@ -486,9 +486,9 @@ impl Create {
 /// Reads user data from a file.
 pub fn user_data(path: &Path) -> Result<String, Failure> {
     const MOST: usize = 64 * 1024;
-    let text = std::fs::read_to_string(path).map_err(|error| {
+    let text = crate::bounded::text(path, crate::bounded::SMALL).map_err(|error| {
         Failure::usage(format!(
-            "reading user data from {}: {error}",
+            "reading user data from {}: {error}; at most 64 KiB are possible",
             path.display()
         ))
     })?;

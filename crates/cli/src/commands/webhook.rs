@@ -272,7 +272,8 @@ impl Webhook {
 }
 
 fn read(path: &Path) -> Result<String, Failure> {
-    std::fs::read_to_string(path).map_err(|error| Failure::file("reading", path, &error))
+    crate::bounded::text(path, crate::bounded::SMALL)
+        .map_err(|error| Failure::file("reading", path, &error))
 }
 
 fn state(w: &WebhookView) -> &'static str {

@@ -70,7 +70,7 @@ pub fn bmc_address(text: &str) -> Result<String, String> {
 
 /// Reads a password from a file, without the line's end.
 pub fn password_file(path: &Path) -> Result<Secret, String> {
-    let text = std::fs::read_to_string(path)
+    let text = crate::bounded::text(path, crate::bounded::SMALL)
         .map_err(|error| format!("reading the password from {}: {error}", path.display()))?;
     let text = text.trim_end_matches(['\n', '\r']);
     if text.is_empty() {

@@ -461,7 +461,7 @@ proptest! {
     #[test]
     fn arguments_put_there_come_along(args in prop::collection::vec("[a-z][a-z0-9_.]{0,8}(=[a-zA-Z0-9/,:._-]{1,12})?", 1..6)) {
         let mut grub = debian();
-        let config = crate::grub::edit(DEBIAN, &args);
+        let config = crate::grub::edit(DEBIAN, &args).expect("a kernel line");
         grub[1] = grub[1].clone().with("/boot/grub/grub.cfg", config);
         let listed = crate::bls::edit("title T\nlinux /k\noptions root=x\n", &args);
         let listed = esp(&systemd_boot()).with("/k", "k").with("/loader/entries/a.conf", listed);

@@ -41,6 +41,10 @@ const BUDGET: u64 = 100_000;
 const ENTRIES: usize = 1000;
 /// More partitions than any real table has.
 const PARTITIONS: u32 = 1024;
+/// The fewest blocks that a group of ext4's may have.
+const GROUP_BLOCKS: u64 = 256;
+/// Bytes of an `os-release` that are believed.
+const RELEASE_BYTES: u64 = 64 << 10;
 /// The size of a table's entry that the GPT reader knows.
 const PARTITION_ENTRY: u32 = 128;
 
@@ -71,7 +75,8 @@ fn partitions(image: &ImageReader, facts: &mut Facts) {
     let extent = |number: u32| {
         let partition = table.partitions().get(&number)?;
         let start = partition.first_lba.checked_mul(SECTOR)?;
-        let sectors = (partition.last_lba + 1).checked_sub(partition.first_lba)?;
+        let sectors = partition.last_lba.checked_add(1)?;
+        let sectors = sectors.checked_sub(partition.first_lba)?;
         Some((start, sectors.checked_mul(SECTOR)?))
     };
     facts.esp = table
@@ -98,8 +103,8 @@ fn partitions(image: &ImageReader, facts: &mut Facts) {
         let disk = image.disk().with_budget(BUDGET);
         facts.boot = boot_kind(Window::new(disk, start, len)).unwrap_or_default();
     }
-    if let Some((start, _)) = facts.root_partition.and_then(extent) {
-        look_at_root(image, start, facts);
+    if let Some((start, len)) = facts.root_partition.and_then(extent) {
+        look_at_root(image, start, len, facts);
     }
 }
 
@@ -148,17 +153,25 @@ fn boot_kind(esp: Window<ImageDisk>) -> io::Result<BootKind> {
     Ok(BootKind::Unknown)
 }
 
-fn look_at_root(image: &ImageReader, start: u64, facts: &mut Facts) {
+fn look_at_root(image: &ImageReader, start: u64, len: u64, facts: &mut Facts) {
     let part = Part {
         disk: image.disk().with_budget(BUDGET),
         start,
     };
+    let there = image.manifest().virtual_bytes.saturating_sub(start);
+    if !is_sized_right(&mut part.clone(), len.min(there)).unwrap_or(false) {
+        return;
+    }
     let Ok(root) = Ext4::load(Box::new(part)) else {
         return;
     };
     facts.cloud_init = root.exists("/usr/bin/cloud-init").ok();
     facts.system = ["/etc/os-release", "/usr/lib/os-release"]
         .iter()
+        .filter(|path| {
+            root.metadata(**path)
+                .is_ok_and(|m| m.len() <= RELEASE_BYTES)
+        })
         .find_map(|path| root.read_to_string(*path).ok())
         .and_then(|text| {
             let name = text
@@ -168,7 +181,31 @@ fn look_at_root(image: &ImageReader, start: u64, facts: &mut Facts) {
         });
 }
 
+/// Whether the file system that an ext4 superblock speaks of fits where it is: the
+/// reader makes room for all of its block groups before it looks at any.
+fn is_sized_right(
+    part: &mut Part,
+    len: u64,
+) -> Result<bool, Box<dyn std::error::Error + Send + Sync>> {
+    let mut superblock = [0; 1024];
+    part.read(1024, &mut superblock)?;
+    let word = |at: usize| {
+        let bytes = [0, 1, 2, 3].map(|n| superblock[at + n]);
+        u64::from(u32::from_le_bytes(bytes))
+    };
+    // Count of blocks, low and high half; the block's size as a power; blocks in a group.
+    let blocks = word(0x04) | word(0x150) << 32;
+    let block_bytes = 1024_u64
+        .checked_shl(u32::try_from(word(0x18))?)
+        .unwrap_or(0);
+    let fits = blocks
+        .checked_mul(block_bytes)
+        .is_some_and(|all| all <= len);
+    Ok(block_bytes > 0 && fits && word(0x20) >= GROUP_BLOCKS)
+}
+
 /// A partition for the ext4 reader.
+#[derive(Clone)]
 struct Part {
     disk: ImageDisk,
     start: u64,

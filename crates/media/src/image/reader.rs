@@ -200,7 +200,7 @@ fn check(manifest: &ImageManifest, blob_len: u64) -> Result<(), String> {
 }
 
 /// A stored image as a disk: read and seek, never written.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ImageDisk {
     image: ImageReader,
     position: u64,
