@@ -205,11 +205,6 @@ pub static ALL: &[Mutant] = &[
         warm_medium_stays,
     ),
     mutant(
-        "warm-unwatched",
-        "does not watch over a machine that waits warm",
-        warm_unwatched,
-    ),
-    mutant(
         "no-fallback",
         "calls a lease active once its kernel is started",
         no_fallback,
@@ -696,27 +691,6 @@ fn warm_medium_stays(facts: &Facts<'_>) -> Decision {
         {
             *at = WarmingStep::SetBoot;
         }
-    })
-}
-
-fn warm_unwatched(facts: &Facts<'_>) -> Decision {
-    let waits = matches!(facts.machine.step, Step::Warm { .. });
-    if !waits || facts.machine.pending.is_some() {
-        return next_step(facts);
-    }
-    // It believes for ever that the agent was heard just now.
-    let boot = facts.boot.map(|b| billet_model::step::Boot {
-        seen_at: Some(facts.now),
-        ..b.clone()
-    });
-    let mut machine = facts.machine.clone();
-    if let Some(power) = &mut machine.power {
-        power.power = Power::On;
-    }
-    next_step(&Facts {
-        machine: &machine,
-        boot: boot.as_ref(),
-        ..facts.clone()
     })
 }
 

@@ -42,7 +42,8 @@ impl Sim {
                 self.say(m, Call::Hello { token, hello });
             }
             At::Idle if !self.quiet && self.dice.per_mille(1) => {
-                self.note(m, "the agent hangs while it waits");
+                metal.agent = None;
+                self.note(m, "the agent dies while it waits");
             }
             At::Idle => self.say(m, Call::Task { token }),
             At::Telling { task, outcome } => {

@@ -80,7 +80,6 @@ mutants! {
     restores_on_paper "restores-on-paper";
     private_image "private-image";
     warm_medium_stays "warm-medium-stays";
-    warm_unwatched "warm-unwatched";
     no_fallback "no-fallback";
     always_yes "always-yes";
 }

@@ -263,7 +263,16 @@ async fn change_machine_type(
 async fn warm_images(app: &App, names: &[Name]) -> Result<(), Failure> {
     for name in names {
         let found = app.store().image_by_name(None, name).await;
-        if see("images", found)?.is_none() {
+        let found = see("images", found)?;
+        if found.as_ref().is_some_and(|i| i.kind.installs()) {
+            return Err(Failure::invalid(
+                "warm_images",
+                format!(
+                    "image {name} installs a machine by itself, so there is nothing to put on a drive before a lease: name a disk image"
+                ),
+            ));
+        }
+        if found.is_none() {
             return Err(Failure::invalid(
                 "warm_images",
                 format!(
