@@ -69,6 +69,8 @@ async fn make(directory: &Path) -> (Service, [String; 4], Machine, Lease, Image)
         servers: vec!["https://127.0.0.1:8443".into()],
         media_base: "https://127.0.0.1:8443".into(),
         ramdisk: None,
+        ipxe: None,
+        stub: std::path::PathBuf::new(),
         authority: authority.pem().to_owned(),
         policy: Default::default(),
     };
@@ -174,6 +176,8 @@ async fn image(control: &Control) -> Image {
             root_partition: Some(1),
         }),
         cloud_init: true,
+        kind: billet_model::image::ImageKind::Disk,
+        install: None,
         created_at: control.now(),
     };
     put(control, Write::PutImage(Box::new(image.clone()))).await;
