@@ -248,8 +248,8 @@ where the machine has no address of Billet's.
   ${billet-args}      the lease's kernel arguments; without it they come last in a command line
 
 The address is served with Billet's own authority, which an installer does not know: have it take
-the certificate unseen (wget --no-check-certificate, curl -k). There is a token in it, which can
-do no more than is said here.";
+the certificate unseen (curl -k, GNU wget --no-check-certificate; busybox's own wget cannot speak
+to it). There is a token in it, which can do no more than is said here.";
 
 /// What `billet help exit-codes` prints.
 pub const TOPICS: [(&str, &str); 4] = [

@@ -253,9 +253,19 @@ async fn real_firmware_runs_a_tenants_installer() {
     let made = made.await.expect("bash runs");
     let said = String::from_utf8_lossy(&made.stderr);
     assert!(made.status.success(), "{said}");
-    let line = "console=ttyS0 no_timer_check host=${billet-hostname} drive=${billet-drive} addr=${billet-ip} mask=${billet-netmask} billet-url=${billet-url}";
+    let files = vec![
+        ("/linux", std::fs::read(&linux).expect("a kernel")),
+        ("/initrd.gz", std::fs::read(&initrd).expect("an initrd")),
+    ];
+    let port = serve_and_relay(files, site.server_url().to_owned()).await;
+    let told = format!(
+        "console=ttyS0 no_timer_check drive=${{billet-drive}} addr=${{billet-ip}} \
+         mask=${{billet-netmask}} by=http://10.88.0.1:{port} billet-url=${{billet-url}}"
+    );
+    let line = format!("host=${{billet-hostname}} {told}");
     let add = ["image", "add", "ours", "--kernel", text(&linux), "--initrd"];
-    let add = [&add[..], &["initrd.gz", "--command-line", line]].concat();
+    let within = ["--installs-within", "4m"];
+    let add = [&add[..], &["initrd.gz", "--command-line", &line], &within].concat();
     let (added, ()) = tokio::join!(site.op(&add), site.take_over());
     added.good();
     site.project("vision").await;
@@ -282,21 +292,14 @@ async fn real_firmware_runs_a_tenants_installer() {
         site.note("skipped: a script: there is no ipxe.efi beside BILLET_RAMDISK");
         return site.end().await;
     }
-    let port = serve_files(vec![
-        ("/linux", std::fs::read(&linux).expect("a kernel")),
-        ("/initrd.gz", std::fs::read(&initrd).expect("an initrd")),
-    ])
-    .await;
     let script = format!(
         "#!ipxe\necho script: ${{billet-hostname}}\n\
-         kernel http://10.88.0.1:{port}/linux initrd=initrd.gz console=ttyS0 no_timer_check host=by-script \
-         drive=${{billet-drive}} addr=${{billet-ip}} mask=${{billet-netmask}} billet-url=${{billet-url}}\n\
+         kernel http://10.88.0.1:{port}/linux initrd=initrd.gz host=by-script {told}\n\
          initrd http://10.88.0.1:{port}/initrd.gz\nboot\n"
     );
     site.home.write("install.ipxe", script);
-    site.op(&["image", "add", "net", "--ipxe", "install.ipxe"])
-        .await
-        .good();
+    let add = ["image", "add", "net", "--ipxe", "install.ipxe"];
+    site.op(&[&add[..], &within].concat()).await.good();
     let reinstall = ["lease", "reinstall", "first", "--image", "net"];
     let reinstall = [&reinstall[..], &["--keep-data-drives", "--yes"]].concat();
     site.by("vision", &reinstall).await.good();
@@ -318,16 +321,22 @@ fn head_of(drive: &Path) -> String {
     text.trim_end_matches('\0').to_owned()
 }
 
-/// A web server for machines, on the host's loopback; its port.
-async fn serve_files(files: Vec<(&'static str, Vec<u8>)>) -> u16 {
+/// A web server for machines, on the host's loopback, which hands on to the control plane what
+/// installers call there; its port.
+async fn serve_and_relay(files: Vec<(&'static str, Vec<u8>)>, server: String) -> u16 {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
     let listener = listener.expect("a port");
     let port = listener.local_addr().expect("its address").port();
     let files = std::sync::Arc::new(files);
+    let client = reqwest::Client::builder()
+        .tls_danger_accept_invalid_certs(true)
+        .no_proxy()
+        .build()
+        .expect("a client");
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
-            let files = files.clone();
+            let (files, client, server) = (files.clone(), client.clone(), server.clone());
             tokio::spawn(async move {
                 let mut asked = vec![0; 4096];
                 let read = stream.read(&mut asked).await.unwrap_or(0);
@@ -335,8 +344,17 @@ async fn serve_files(files: Vec<(&'static str, Vec<u8>)>) -> u16 {
                 let path = asked.split(' ').nth(1).unwrap_or_default();
                 let found = files.iter().find(|(name, _)| *name == path);
                 let (status, body) = match found {
-                    Some((_, body)) => ("200 OK", &body[..]),
-                    None => ("404 Not Found", &b""[..]),
+                    Some((_, body)) => ("200 OK", body.clone()),
+                    None if path.starts_with("/install/v1/") => {
+                        let asked = client.get(format!("{server}{path}")).send().await;
+                        match asked.and_then(|answer| answer.error_for_status()) {
+                            Ok(answer) => {
+                                ("200 OK", answer.bytes().await.unwrap_or_default().to_vec())
+                            }
+                            Err(_) => ("502 Bad Gateway", Vec::new()),
+                        }
+                    }
+                    None => ("404 Not Found", Vec::new()),
                 };
                 let head = format!(
                     "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
@@ -344,7 +362,7 @@ async fn serve_files(files: Vec<(&'static str, Vec<u8>)>) -> u16 {
                 );
                 let _ = stream.write_all(head.as_bytes()).await;
                 if !asked.starts_with("HEAD ") {
-                    let _ = stream.write_all(body).await;
+                    let _ = stream.write_all(&body).await;
                 }
                 let _ = stream.shutdown().await;
             });
