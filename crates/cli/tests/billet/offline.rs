@@ -24,6 +24,10 @@ async fn help_is_there_for_commands_and_topics() {
             .stdout
             .contains("[[machine]]")
     );
+    let names = home.run(&["help", "placeholders"]).await.good().stdout;
+    for (name, _) in billet_plan::install_text::NAMES {
+        assert!(names.contains(&format!("${{{name}}}")), "{name}");
+    }
     let create = home.run(&["help", "lease", "create"]).await.good().stdout;
     assert!(create.contains("Examples:"));
     let unknown = home.run(&["help", "leese"]).await;
@@ -31,7 +35,7 @@ async fn help_is_there_for_commands_and_topics() {
     assert_eq!(
         unknown.stderr,
         "error: there is no command or topic \"leese\"\n\
-         hint: see `billet --help`; topics are exit-codes, environment, manifest\n"
+         hint: see `billet --help`; topics are exit-codes, environment, manifest, placeholders\n"
     );
 }
 
@@ -44,6 +48,8 @@ async fn the_manifest_in_the_help_is_a_good_one() {
     let manifest = manifest.replace("fingerprint = \"...\"", "");
     let file = home.write("m.toml", manifest);
     home.write("r1-u07.password", "calvin\n");
+    home.write("linux", "a kernel");
+    home.write("initrd.gz", "an initrd");
     home.write(
         "alice.pub",
         "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDHGvWbMCtJVHBHOC9vKyHkbzVYcpv0oCzUOyzOmUgJz me@here\n",
