@@ -11,6 +11,7 @@ pub mod evidence;
 pub mod group;
 pub mod image;
 pub mod lab;
+mod layout;
 pub mod lease;
 pub mod login;
 pub mod machine;

@@ -211,6 +211,7 @@ async fn an_upload_is_streamed_and_tells_how_far_it_is() {
         url: None,
         checksum: None,
         cloud_init: true,
+        root_mirror: false,
     };
     let missing = client.add_image(&new).await.expect_err("no such route");
     assert_eq!(missing.status(), Some(404));

@@ -3,11 +3,16 @@
 use billet_model::{
     LeaseId, api::Reinstall, lease::Lease, operation::Operation, people::Actor, ssh_key,
 };
-use billet_plan::{storage, tenant};
+use billet_plan::{
+    layout::{self, Keep},
+    tenant,
+};
 
 use crate::{
     Core, Refusal, RefusalKind,
-    grants::{check_kernel_args, check_keys, check_user_data, fits, suits},
+    grants::{
+        check_kernel_args, check_keys, check_layout, check_user_data, fits, suits, suits_layout,
+    },
 };
 
 impl Core {
@@ -51,7 +56,12 @@ impl Core {
                 .kernel_args
                 .clone()
                 .unwrap_or_else(|| spec.kernel_args.clone()),
-            keep_data_drives: with.keep_data_drives,
+            keep: match (with.keep_data_drives, with.keep_arrays.is_empty()) {
+                (true, _) => Keep::All,
+                (false, true) => Keep::Nothing,
+                (false, false) => Keep::Arrays(with.keep_arrays.clone()),
+            },
+            layout: with.layout.clone(),
         };
         check_keys(&wanted.ssh_keys)?;
         check_user_data(wanted.user_data.as_deref())?;
@@ -67,14 +77,22 @@ impl Core {
             .machine(machine)
             .await?
             .ok_or_else(|| Refusal::missing("machine", machine))?;
-        let root = storage::root(&lease, &record)
+        let layout = wanted.layout.as_ref();
+        if let Some(layout) = layout {
+            check_layout(layout)?;
+        }
+        suits_layout(&image, layout.unwrap_or(&spec.layout))?;
+        let relaid = layout::relaid(&lease, &record, &wanted.keep, layout)
             .map_err(|why| Refusal::new(RefusalKind::Conflict, why))?;
-        if !fits(&record, &root, &image) {
+        let roots = relaid.layout.root;
+        if !fits(&record, &roots, &image) {
+            let serials: Vec<&str> = roots.iter().map(|d| d.serial.as_str()).collect();
             return Err(Refusal::invalid(
                 "image",
                 format!(
                     "image {} is larger than drive {}, which holds the root: nothing was changed",
-                    image.name, root.serial
+                    image.name,
+                    serials.join(", ")
                 ),
             ));
         }

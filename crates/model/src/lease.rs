@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use crate::{
     ImageId, LeaseId, MachineId, Name, OperationId, ProjectId,
     bmc::FirmwareSettings,
+    layout::{DriveLayout, LaidOut},
     measure::Measurement,
     storage::RootDrive,
     warm::FirstStart,
@@ -111,6 +112,8 @@ pub struct LeaseSpec {
     pub root_drive: RootDrive,
     /// Go through firmware, on a machine that waits warm too.
     pub cold: bool,
+    /// What is made of the other drives.
+    pub layout: DriveLayout,
 }
 
 /// How far a lease is known to be up.
@@ -195,6 +198,18 @@ pub struct BeforeReinstall {
     pub written: Option<WriteReport>,
     /// What the drive was found to hold.
     pub measurements: Vec<Measurement>,
+    /// What was asked for of the other drives.
+    #[serde(default)]
+    pub layout_wanted: DriveLayout,
+    /// Which drive was what.
+    #[serde(default)]
+    pub layout: Option<LaidOut>,
+    /// The drive that the image stands on.
+    #[serde(default)]
+    pub root_drive: Option<DriveRef>,
+    /// What the machine said of the file systems beside the root's.
+    #[serde(default)]
+    pub file_systems: Option<String>,
 }
 
 /// A lease.
@@ -277,6 +292,14 @@ pub struct Lease {
     /// what such a system still says is not believed of the next one.
     #[serde(default)]
     pub begun_anew: u32,
+    /// Which drive is what, decided when the machine was granted and at each
+    /// reinstallation with another layout; `None` in leases of before.
+    #[serde(default)]
+    pub layout: Option<LaidOut>,
+    /// What the machine said at its first boot of the file systems beside the
+    /// root's: `ok`, or what went wrong.
+    #[serde(default)]
+    pub file_systems: Option<String>,
     /// Grows with every change: for optimistic concurrency.
     pub version: i64,
 }
@@ -306,6 +329,13 @@ impl Lease {
         self.host_keys = before.host_keys;
         self.written = before.written;
         self.measurements = before.measurements;
+        // Absent in what was kept before leases had layouts: they were not changed then.
+        if before.root_drive.is_some() {
+            self.spec.layout = before.layout_wanted;
+            self.layout = before.layout;
+            self.root_drive = before.root_drive;
+        }
+        self.file_systems = before.file_systems;
         true
     }
 

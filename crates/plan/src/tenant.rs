@@ -3,6 +3,7 @@
 
 use billet_model::{
     ImageId,
+    layout::DriveLayout,
     lease::{BeforeReinstall, Lease, LeaseState, VisitKind},
     lifecycle::Lifecycle,
     operation::OperationKind,
@@ -13,9 +14,11 @@ use billet_model::{
 use crate::{
     Decision, Facts,
     decision::Draft,
-    disk, procedure,
+    disk,
+    layout::{self, Keep},
+    procedure,
     requests::{Refused, begin, refuse},
-    storage, visit,
+    visit,
 };
 
 /// A lease's drive, written anew: with what.
@@ -29,8 +32,10 @@ pub struct Reinstall {
     pub user_data: Option<String>,
     /// Added to the kernel's command line.
     pub kernel_args: Vec<String>,
-    /// Leave the other drives alone; else they are erased.
-    pub keep_data_drives: bool,
+    /// What is left alone of the other drives.
+    pub keep: Keep,
+    /// Another layout of them.
+    pub layout: Option<DriveLayout>,
 }
 
 /// The lease, where its machine can be worked on for it now.
@@ -87,37 +92,36 @@ fn take(draft: &mut Draft<'_>, state: LeaseState, kind: OperationKind, message: 
 /// When something else is at work on the machine, or the lease is over.
 pub fn reinstall(facts: &Facts<'_>, with: &Reinstall) -> Result<Decision, Refused> {
     let lease = own(facts, "it is reinstalled")?;
-    storage::root(lease, facts.machine).or_else(refuse)?;
+    let relaid =
+        layout::relaid(lease, facts.machine, &with.keep, with.layout.as_ref()).or_else(refuse)?;
+    let kept = relaid.kept.clone();
     let mut draft = Draft::new(facts);
-    let others: Vec<String> = storage::others(lease, facts.machine)
-        .into_iter()
-        .map(|d| d.serial)
+    let erased: Vec<String> = facts
+        .machine
+        .drives
+        .iter()
+        .map(|d| d.serial.clone())
+        .filter(|serial| !relaid.layout.root.iter().any(|r| r.serial == *serial))
+        .filter(|serial| !kept.contains(serial))
         .collect();
-    let keeps = with.keep_data_drives || others.is_empty();
     draft.audit(
         "lease.reinstall",
         serde_json::json!({
             "image": with.image,
             "kernel_args": with.kernel_args,
             "user_data": with.user_data.is_some(),
-            "kept_drives": if keeps { others.clone() } else { Vec::new() },
-            "erased_drives": if keeps { Vec::new() } else { others.clone() },
+            "kept_drives": kept,
+            "erased_drives": erased,
+            "layout": with.layout,
         }),
     );
-    let done = match (others.is_empty(), keeps) {
-        (true, _) => format!("image {} to be written", with.image),
-        (false, true) => format!(
-            "image {} to be written; drives left alone: {}",
-            with.image,
-            others.join(", ")
-        ),
-        (false, false) => format!(
-            "image {} to be written; drives to erase: {}",
-            with.image,
-            others.join(", ")
-        ),
-    };
-    let kept = if keeps { others } else { Vec::new() };
+    let mut done = format!("image {} to be written", with.image);
+    if !kept.is_empty() {
+        done.push_str(&format!("; drives left alone: {}", kept.join(", ")));
+    }
+    if !erased.is_empty() {
+        done.push_str(&format!("; drives to erase: {}", erased.join(", ")));
+    }
     visit::begin(&mut draft, VisitKind::Reinstall, kept, &done);
     draft.change_lease(|lease| {
         // As long as nothing was written, what stands on the drive is what came up.
@@ -131,6 +135,10 @@ pub fn reinstall(facts: &Facts<'_>, with: &Reinstall) -> Result<Decision, Refuse
                 host_keys: lease.host_keys.clone(),
                 written: lease.written.clone(),
                 measurements: lease.measurements.clone(),
+                layout_wanted: lease.spec.layout.clone(),
+                layout: lease.layout.clone(),
+                root_drive: lease.root_drive.clone(),
+                file_systems: lease.file_systems.clone(),
             })
         });
         lease.before_reinstall = whole;
@@ -138,9 +146,15 @@ pub fn reinstall(facts: &Facts<'_>, with: &Reinstall) -> Result<Decision, Refuse
         lease.spec.ssh_keys.clone_from(&with.ssh_keys);
         lease.spec.user_data.clone_from(&with.user_data);
         lease.spec.kernel_args.clone_from(&with.kernel_args);
+        if let Some(layout) = &with.layout {
+            lease.spec.layout.clone_from(layout);
+        }
+        lease.root_drive = relaid.layout.root.first().cloned();
+        lease.layout = Some(relaid.layout);
         // What is to stand there has never come up.
         lease.active_because = None;
         lease.host_keys.clear();
+        lease.file_systems = None;
         lease.written = None;
         lease.measurements.clear();
     });
@@ -150,7 +164,7 @@ pub fn reinstall(facts: &Facts<'_>, with: &Reinstall) -> Result<Decision, Refuse
         OperationKind::Reinstall,
         "reinstalling",
     );
-    let work = if keeps {
+    let work = if erased.is_empty() {
         WorkKind::Write
     } else {
         WorkKind::Wipe

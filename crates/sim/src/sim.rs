@@ -320,8 +320,13 @@ impl Sim {
                     stored_bytes: 1 << 18,
                     boot: BootKind::Bls,
                     root_partition: Some(1),
+                    storage: billet_model::image::ImageStorage {
+                        mirror: Some(true),
+                        ..Default::default()
+                    },
                 }),
                 cloud_init,
+                root_mirror: false,
                 created_at: self.now,
             })));
         }

@@ -123,6 +123,7 @@ async fn create_image(
         reason: None,
         content: None,
         cloud_init: new.cloud_init,
+        root_mirror: new.root_mirror,
         created_at: app.now(),
     };
     let row = app

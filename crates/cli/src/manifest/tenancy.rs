@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use billet_model::{
     Name,
     api::{NewImage, NewLease, NewProject},
+    layout::DriveLayout,
     lease::LeaseMode,
 };
 
@@ -104,6 +105,7 @@ pub fn image(source: &Source<'_>, reader: &Reader<'_, '_>) -> Option<ImageEntry>
     let file = reader.text("file").map(|file| source.directory.join(file));
     let checksum = reader.text("checksum").map(str::to_owned);
     let cloud_init = reader.truth("cloud_init").unwrap_or(true);
+    let root_mirror = reader.truth("root_mirror").unwrap_or(false);
     match (&url, &file) {
         (Some(_), None) => {}
         (None, Some(file)) => {
@@ -137,6 +139,7 @@ pub fn image(source: &Source<'_>, reader: &Reader<'_, '_>) -> Option<ImageEntry>
             url,
             checksum,
             cloud_init,
+            root_mirror,
         },
         file,
     })
@@ -181,6 +184,17 @@ pub fn lease(source: &Source<'_>, reader: &Reader<'_, '_>) -> Option<LeaseEntry>
     let term_seconds = reader.length("term");
     let root_drive = reader.parsed("root_drive").unwrap_or_default();
     let cold = reader.flag("cold").unwrap_or_default();
+    let mut layout = DriveLayout {
+        root_mirror: reader.parsed("root_mirror"),
+        arrays: Vec::new(),
+        scratch: reader.parsed("scratch"),
+    };
+    for array in reader.texts("arrays").unwrap_or_default() {
+        match array.parse() {
+            Ok(array) => layout.arrays.push(array),
+            Err(error) => reader.wrong(reader.line_at("arrays"), format!("\"arrays\": {error}")),
+        }
+    }
     let (name, project) = (name?, project?);
     Some(LeaseEntry {
         new: NewLease {
@@ -195,6 +209,7 @@ pub fn lease(source: &Source<'_>, reader: &Reader<'_, '_>) -> Option<LeaseEntry>
             kernel_args,
             root_drive,
             cold,
+            layout,
             tags,
             term_seconds,
         },

@@ -3,6 +3,7 @@
 
 mod choice;
 mod condition;
+mod layout;
 mod life;
 mod tenant;
 mod upkeep;

@@ -10,6 +10,7 @@ use billet_model::{
     work::{Work, WorkKind},
 };
 use billet_plan::{
+    layout::Keep,
     next_step, requests,
     tenant::{self, Reinstall},
 };
@@ -36,7 +37,12 @@ fn with(keep_data_drives: bool) -> Reinstall {
         ssh_keys: vec!["ssh-ed25519 BBBB".into()],
         user_data: None,
         kernel_args: vec!["quiet".into()],
-        keep_data_drives,
+        keep: if keep_data_drives {
+            Keep::All
+        } else {
+            Keep::Nothing
+        },
+        layout: None,
     }
 }
 

@@ -12,6 +12,7 @@ use billet_model::{
     evidence::EraseCertificate,
     image::{BootKind, Image, ImageContent, ImageState},
     inventory::{Drive, Emulation, Inventory, Nic},
+    layout::DriveLayout,
     lease::{ActiveBecause, Lease, LeaseMode, LeaseSpec, LeaseState},
     lifecycle::{Health, Lifecycle, Power},
     machine::Machine,
@@ -74,6 +75,7 @@ pub struct World {
     pub works: Vec<Work>,
     /// Which drive a lease wants its root on.
     pub root_drive: RootDrive,
+    pub layout: DriveLayout,
     /// Work that fails, once.
     pub fails: Option<WorkKind>,
     /// A drive that is not erased any more, by its serial.
@@ -197,8 +199,10 @@ impl World {
                 stored_bytes: 1 << 20,
                 boot: BootKind::Bls,
                 root_partition: Some(2),
+                storage: Default::default(),
             }),
             cloud_init: true,
+            root_mirror: false,
             created_at: now,
         };
         Self {
@@ -230,6 +234,7 @@ impl World {
             lifecycles: vec![Lifecycle::Enrolled],
             works: vec![],
             root_drive: RootDrive::default(),
+            layout: DriveLayout::default(),
             fails: None,
             untouched: false,
             cold: None,
@@ -633,6 +638,7 @@ impl World {
             spec: LeaseSpec {
                 ssh_keys: vec!["ssh-ed25519 AAAA".into()],
                 root_drive: self.root_drive.clone(),
+                layout: self.layout.clone(),
                 ..LeaseSpec::default()
             },
             tags: BTreeMap::new(),
@@ -655,6 +661,8 @@ impl World {
             earlier_visits: 0,
             first_start: None,
             begun_anew: 0,
+            layout: None,
+            file_systems: None,
             version: 0,
         };
         let cold = self.cold.clone();
@@ -691,6 +699,9 @@ fn report(image: &str) -> WriteReport {
         kernel_args: None,
         measured: Some(Box::new(measured(image, 3))),
         changes: vec![],
+        arrays: Vec::new(),
+        mirrors: Vec::new(),
+        mirrored: Vec::new(),
     }
 }
 
@@ -707,5 +718,6 @@ fn measured(image: &str, same: u64) -> Measured {
             empty_same: 0,
         },
         parts: vec![],
+        copies: Vec::new(),
     }
 }

@@ -102,6 +102,7 @@ pub(crate) fn image(project: Option<ProjectId>, called: &str) -> Image {
         reason: None,
         content: None,
         cloud_init: true,
+        root_mirror: false,
         created_at: at(2),
     }
 }
@@ -312,6 +313,8 @@ pub(crate) fn lease(ground: &Ground, machine: MachineId, called: &str) -> Lease 
         earlier_visits: 0,
         first_start: None,
         begun_anew: 0,
+        layout: None,
+        file_systems: None,
         version: 0,
     }
 }
