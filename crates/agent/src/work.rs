@@ -6,12 +6,14 @@ use std::{
 };
 
 use billet_drives::{
-    BlockDevice, Device, DriveError, ImageSource, SourceError, Standing, Stopped, Watch, WriteError,
+    BlockDevice, Device, DriveError, ImageSource, SourceError, Standing, Stopped, Watch,
+    WriteError, mirror::Member,
 };
 use billet_hardware::{NvmeIoctl, Tree};
 use billet_model::{
     image::ImageManifest,
     inventory::{Drive, Inventory},
+    layout::ArrayWritten,
     measure::Measured,
     work::{
         DriveRef, EraseOrder, MeasureOrder, PrepareOrder, Progress, StartOrder, StartReport,
@@ -141,11 +143,17 @@ impl Worker {
             .iter()
             .position(|(drive, _)| drive.serial == order.drive.serial);
         let standing = at.map(|at| self.prepared.swap_remove(at).1);
+        let arrays = machine.arrays(order, watch)?;
+        if !order.mirror.is_empty() {
+            let report = machine.write_mirror(order, images, watch)?;
+            return Ok(WriteReport { arrays, ..report });
+        }
         let (device, name) = machine.to_write(&order.drive)?;
         let mounted = |args: &[String]| billet_drives::mounted::set_kernel_args(&device, args);
         if !order.prepared {
             say(format!("writing an image to /dev/{name}"));
-            return billet_drives::write_image(&device, order, images, &mounted, watch);
+            let report = billet_drives::write_image(&device, order, images, &mounted, watch)?;
+            return Ok(WriteReport { arrays, ..report });
         }
         let standing = standing.ok_or_else(|| WriteError::NotPrepared {
             image: order.image.clone(),
@@ -153,7 +161,8 @@ impl Worker {
             why: "nothing was prepared there in this boot",
         })?;
         say(format!("finishing the image on /dev/{name}"));
-        billet_drives::finish_prepared(&device, order, &standing, &mounted, watch)
+        let report = billet_drives::finish_prepared(&device, order, &standing, &mounted, watch)?;
+        Ok(WriteReport { arrays, ..report })
     }
 
     fn prepare(
@@ -228,6 +237,10 @@ fn open(drive: &Drive) -> Result<Box<dyn Device>, DriveError> {
     BlockDevice::open(drive).map(|d| Box::new(d) as Box<dyn Device>)
 }
 
+fn open_first(drive: &Drive) -> Result<Box<dyn Device>, DriveError> {
+    BlockDevice::open_first(drive).map(|d| Box::new(d) as Box<dyn Device>)
+}
+
 fn open_to_read(drive: &Drive) -> Result<Box<dyn Device>, DriveError> {
     BlockDevice::open_to_read(drive).map(|d| Box::new(d) as Box<dyn Device>)
 }
@@ -300,18 +313,77 @@ impl Machine {
         start::load(&self.tree, drive)
     }
 
+    /// Makes the arrays that are ordered, or looks whether they are there.
+    fn arrays(
+        &self,
+        order: &WriteOrder,
+        watch: &dyn Watch,
+    ) -> Result<Vec<ArrayWritten>, WriteError> {
+        let made = order.arrays.iter().filter(|a| !a.kept);
+        let wanted: Vec<&DriveRef> = made.flat_map(|a| &a.drives).collect();
+        let drives = self.drives_with(&wanted);
+        let arrays = billet_drives::arrays::write(&order.arrays, &drives, &open_first, watch)?;
+        for array in &arrays {
+            let drives = array.drives.len();
+            say(format!("array {}: {drives} drives", array.name));
+        }
+        Ok(arrays)
+    }
+
+    /// Writes the root to all drives of its mirror.
+    fn write_mirror(
+        &self,
+        order: &WriteOrder,
+        images: &dyn ImageSource,
+        watch: &dyn Watch,
+    ) -> Result<WriteReport, WriteError> {
+        let mut devices = Vec::new();
+        for wanted in std::iter::once(&order.drive).chain(&order.mirror) {
+            devices.push((wanted.serial.clone(), self.to_write(wanted)?.0));
+        }
+        let set: Vec<_> = devices
+            .iter()
+            .map(|(_, device)| {
+                move |args: &[String]| billet_drives::mounted::set_kernel_args(device, args)
+            })
+            .collect();
+        let members: Vec<Member<'_>> = devices
+            .iter()
+            .zip(&set)
+            .map(|((serial, device), mounted)| Member {
+                serial: serial.clone(),
+                device,
+                mounted,
+            })
+            .collect();
+        say(format!("writing an image to {} drives", members.len()));
+        billet_drives::write_mirror(&members, order, images, watch)
+    }
+
     fn measure(
         &self,
         order: &MeasureOrder,
         images: &dyn ImageSource,
         watch: &dyn Watch,
     ) -> Result<Measured, WriteError> {
-        let drives = self.drives_with(&[&order.drive]);
-        let drive = billet_drives::find(&drives, &order.drive)
-            .ok_or_else(|| WriteError::Missing(order.drive.clone()))?;
-        let device = BlockDevice::open_to_read(drive)?;
-        say(format!("comparing /dev/{} with its image", drive.name));
-        billet_drives::measure(&device, order, images, watch)
+        let mut wanted = vec![&order.drive];
+        wanted.extend(&order.mirror);
+        let drives = self.drives_with(&wanted);
+        let mut devices = Vec::new();
+        for wanted in wanted {
+            let drive = billet_drives::find(&drives, wanted)
+                .ok_or_else(|| WriteError::Missing(wanted.clone()))?;
+            say(format!("comparing /dev/{} with the image", drive.name));
+            devices.push((wanted.serial.clone(), BlockDevice::open_to_read(drive)?));
+        }
+        let mut all = devices
+            .iter()
+            .map(|(serial, d)| (serial.clone(), d as &dyn Device));
+        let Some((_, first)) = all.next() else {
+            return Err(WriteError::Missing(order.drive.clone()));
+        };
+        let others: Vec<_> = all.collect();
+        billet_drives::measure_copies(first, &others, order, images, watch)
     }
 
     fn erase(&self, order: &EraseOrder, watch: &dyn Watch) -> WorkOutcome {

@@ -406,6 +406,8 @@ fn a_machine_is_inspected_written_erased_and_read_back() {
     let write = Work::Write(WriteOrder {
         lease: LeaseId::from_parts(0, [0; 10]),
         image,
+        arrays: Vec::new(),
+        mirror: Vec::new(),
         drive: drive(0),
         kernel_args: vec!["iommu=pt".into()],
         seed: Some(Seed {
@@ -580,6 +582,8 @@ fn a_trial_passes_and_a_prepared_image_is_started_with_nothing_left_in_memory() 
             lease,
             image: image.clone(),
             drive: drive(n),
+            mirror: Vec::new(),
+            arrays: Vec::new(),
             kernel_args: vec!["billet.tenant=1".into()],
             seed: None,
             prepared: true,

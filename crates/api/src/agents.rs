@@ -8,7 +8,7 @@ use std::{io, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
-    extract::{FromRequestParts, Path, RawForm, State},
+    extract::{FromRequestParts, Path, RawForm, RawQuery, State},
     http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts},
     response::{IntoResponse as _, Response},
     routing::{get, post},
@@ -263,6 +263,7 @@ async fn ramdisk(
 async fn phone_home(
     State(app): State<App>,
     Of(token): Of,
+    RawQuery(query): RawQuery,
     form: Result<RawForm, axum::extract::rejection::RawFormRejection>,
 ) -> Result<StatusCode, Failure> {
     let RawForm(bytes) = form.map_err(|e| {
@@ -273,8 +274,14 @@ async fn phone_home(
         };
         Failure::new(kind, "post a form, as cloud-init's phone_home does")
     })?;
-    let form: PhoneHome = serde_urlencoded::from_bytes(&bytes)
+    let mut form: PhoneHome = serde_urlencoded::from_bytes(&bytes)
         .map_err(|e| Failure::new(Kind::Malformed, format!("this is not such a form: {e}")))?;
+    let query: Vec<(String, String)> =
+        serde_urlencoded::from_str(query.as_deref().unwrap_or_default()).unwrap_or_default();
+    form.drives = query
+        .into_iter()
+        .find(|(key, _)| key == "drives")
+        .map(|(_, said)| said.chars().filter(|c| !c.is_control()).take(200).collect());
     let done = app.control().phone_home(&token, &form).await;
     done.map(|_| StatusCode::NO_CONTENT).map_err(refused)
 }

@@ -10,6 +10,7 @@ use billet_model::{
     api::{BmcPasswordState, LeaseView, MachineView, MachineWarmth, MetadataOffered},
     condition::Condition,
     inventory::Emulation,
+    layout::LaidOut,
     lease::Lease,
     lifecycle::Lifecycle,
     machine::Machine,
@@ -154,6 +155,11 @@ impl<'a> Views<'a> {
         let held = machine
             .as_ref()
             .filter(|machine| !lease.state.is_over() && machine.lease == Some(lease.id));
+        let metadata_drive = cloud_init && lease.written.is_some();
+        let (image_digest, arrays_written, root_mirrored) = match lease.written {
+            Some(written) => (Some(written.image), written.arrays, written.mirrored),
+            None => (None, Vec::new(), Vec::new()),
+        };
         Ok(LeaseView {
             id: lease.id,
             name: lease.name,
@@ -178,11 +184,11 @@ impl<'a> Views<'a> {
                 .map_or(Emulation::default(), |machine| machine.emulation),
             image: image.map_or_else(|| stand_in(&lease.image), |(name, _)| Ok(name))?,
             metadata: MetadataOffered {
-                drive: cloud_init && lease.written.is_some(),
+                drive: metadata_drive,
                 network: self.app.serves_metadata()
                     && held.is_some_and(|machine| !machine.addresses.is_empty()),
             },
-            image_digest: lease.written.map(|written| written.image),
+            image_digest,
             power: held.and_then(|machine| machine.power),
             addresses: held.map_or_else(Vec::new, |machine| machine.addresses.clone()),
             active_because: lease.active_because,
@@ -190,11 +196,19 @@ impl<'a> Views<'a> {
             rescue: lease.rescue,
             measurements: lease.measurements,
             install: lease.install,
-            root_drive: lease.root_drive.map(|d| d.serial),
             unerased_drives: held.map_or_else(Vec::new, |machine| {
                 let unerased = machine.upkeep.unerased.iter();
                 unerased.map(|u| u.drive.serial.clone()).collect()
             }),
+            root_drive: lease.root_drive.as_ref().map(|d| d.serial.clone()),
+            layout: lease.layout.unwrap_or_else(|| LaidOut {
+                root: lease.root_drive.into_iter().collect(),
+                arrays: Vec::new(),
+            }),
+            layout_wanted: lease.spec.layout,
+            arrays_written,
+            root_mirrored,
+            file_systems: lease.file_systems,
             visits: lease.visits,
             earlier_visits: lease.earlier_visits,
             first_start: lease.first_start,

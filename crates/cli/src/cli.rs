@@ -229,7 +229,9 @@ that they need. Nothing is sent while anything in it is wrong.
   image = "debian-12"
   ssh_keys = ["alice.pub"]                    # keys, or files with some
   term = "30d"                                # optional, from when it is made; as are site, tags,
-  tags = { team = "vision" }                  # kernel_args = [...], root_drive, cold, user_data_file"#;
+  tags = { team = "vision" }                  # kernel_args = [...], user_data_file, cold,
+                                              # root_drive = "smallest-nvme", root_mirror = "2",
+                                              # arrays = ["data,level=5,mount=/data"], scratch = "striped""#;
 
 /// What `billet help placeholders` prints.
 pub const PLACEHOLDERS: &str = "\

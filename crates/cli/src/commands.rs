@@ -12,6 +12,7 @@ pub mod group;
 pub mod image;
 pub mod install_config;
 pub mod lab;
+mod layout;
 pub mod lease;
 pub mod login;
 pub mod machine;

@@ -213,6 +213,7 @@ async fn an_upload_is_streamed_and_tells_how_far_it_is() {
         cloud_init: true,
         kind: billet_model::image::ImageKind::Disk,
         install: None,
+        root_mirror: false,
     };
     let missing = client.add_image(&new).await.expect_err("no such route");
     assert_eq!(missing.status(), Some(404));

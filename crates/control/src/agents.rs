@@ -426,6 +426,7 @@ impl Core {
             let id = machine.id;
             lease.active_because = Some(ActiveBecause::PhonedHome);
             lease.host_keys = form.host_keys();
+            lease.file_systems.clone_from(&form.drives);
             let mut row = self.audit_row(
                 &Actor::Machine { machine: id },
                 "lease.phoned_home",

@@ -7,6 +7,7 @@ use billet_model::{
     ProjectId, Time,
     api::NewLease,
     image::{BootKind, Image, ImageState},
+    layout::{DriveLayout, FileSystem, Level, ScratchKind},
     lease::{Lease, LeaseMode, LeaseSpec, LeaseState},
     lifecycle::Lifecycle,
     machine::Machine,
@@ -15,7 +16,7 @@ use billet_model::{
     ssh_key,
     work::DriveRef,
 };
-use billet_plan::{placement, requests, storage};
+use billet_plan::{layout, placement, requests};
 use billet_store::{MachineFilter, StoreError, Write};
 use jiff::SignedDuration;
 
@@ -43,6 +44,7 @@ impl Core {
             new.user_data.as_deref(),
             &new.kernel_args,
         )?;
+        suits_layout(&image, &new.layout)?;
         let Some(machine_type) = self.store.machine_type_by_name(&new.machine_type).await? else {
             return Err(Refusal::invalid(
                 "machine_type",
@@ -56,6 +58,8 @@ impl Core {
             Some("the lease asked for it".to_owned())
         } else if machine_type.warm.cold {
             Some(format!("leases of type {} always do", machine_type.name))
+        } else if !new.layout.is_empty() {
+            Some("its drives are laid out as it wants them".to_owned())
         } else {
             None
         };
@@ -101,6 +105,7 @@ impl Core {
                 hostname: None,
                 root_drive: new.root_drive,
                 cold: new.cold,
+                layout: new.layout,
             },
             tags: new.tags,
             ends_at,
@@ -123,6 +128,8 @@ impl Core {
             first_start: None,
             begun_anew: 0,
             install: None,
+            layout: None,
+            file_systems: None,
             version: 0,
         };
         lease.install = install::of_image(&image, install::hostname(&lease));
@@ -145,14 +152,15 @@ impl Core {
             let mut cannot = None;
             let Some(machine) = placement::candidates(&machines, &wanted)
                 .into_iter()
-                .find(|m| match storage::choose_of(&lease.spec.root_drive, m) {
-                    Ok(root) if image.kind.installs() => {
-                        let why = self.cannot_install(&lease, m, &root);
+                .find(|m| match layout::lay_out_on(&drives_wanted(&lease), m) {
+                    Ok(laid_out) if image.kind.installs() => {
+                        let root = laid_out.root.first();
+                        let why = root.and_then(|root| self.cannot_install(&lease, m, root));
                         let can = why.is_none();
                         cannot = cannot.take().or(why);
                         can
                     }
-                    Ok(root) => fits(m, &root, &image),
+                    Ok(laid_out) => fits(m, &laid_out.root, &image),
                     Err(why) => {
                         unfit = Some(why);
                         false
@@ -170,10 +178,15 @@ impl Core {
                         ),
                     ));
                 }
-                // Free, and without the drive that was wanted.
+                // Free, and without the drives that were wanted.
                 if let Some(why) = unfit {
+                    let field = if lease.spec.layout.is_empty() {
+                        "root_drive"
+                    } else {
+                        "layout"
+                    };
                     return Err(Refusal::invalid(
-                        "root_drive",
+                        field,
                         format!(
                             "no free machine of type {} has it: {why}",
                             lease.machine_type
@@ -237,6 +250,7 @@ impl Core {
                 "type": lease.machine_type,
                 "image": lease.image,
                 "ends_at": lease.ends_at,
+                "layout": (!lease.spec.layout.is_empty()).then_some(&lease.spec.layout),
             }),
         );
         (row.machine, row.lease, row.project) =
@@ -372,6 +386,7 @@ fn check(new: &NewLease) -> Result<(), Refusal> {
     check_keys(&new.ssh_keys)?;
     user_data::check_size(new.user_data.as_deref())?;
     check_kernel_args(&new.kernel_args)?;
+    check_layout(&new.layout)?;
     check_tags(&new.tags)
 }
 
@@ -408,6 +423,20 @@ pub(crate) fn check_kernel_args(kernel_args: &[String]) -> Result<(), Refusal> {
         ));
     }
     Ok(())
+}
+
+pub(crate) fn check_layout(layout: &DriveLayout) -> Result<(), Refusal> {
+    layout::check(layout).map_err(|bad| Refusal::invalid(&bad.field, bad.why))
+}
+
+/// What a lease wants of drives.
+fn drives_wanted(lease: &Lease) -> layout::Wanted<'_> {
+    layout::Wanted {
+        lease: lease.id,
+        root: &lease.spec.root_drive,
+        layout: &lease.spec.layout,
+        kept: &[],
+    }
 }
 
 pub(crate) fn check_tags(tags: &BTreeMap<String, String>) -> Result<(), Refusal> {
@@ -493,16 +522,92 @@ pub(crate) fn suits(
     Ok(())
 }
 
-/// Whether the image has room on that drive of the machine.
-pub(crate) fn fits(machine: &Machine, root: &DriveRef, image: &Image) -> bool {
-    let size = machine
-        .inventory
-        .iter()
-        .flat_map(|i| &i.drives)
-        .find(|d| d.serial.as_ref() == Some(&root.serial))
-        .map_or(0, |d| d.size_bytes);
-    image
+/// Whether the image can make of drives what is wanted.
+pub(crate) fn suits_layout(image: &Image, layout: &DriveLayout) -> Result<(), Refusal> {
+    if layout.is_empty() {
+        return Ok(());
+    }
+    let name = &image.name;
+    if image.kind.installs() {
+        return Err(Refusal::invalid(
+            "layout",
+            format!(
+                "image {name} is an install configuration, which lays the drives out itself: leave the layout out"
+            ),
+        ));
+    }
+    let mirrors = image.root_mirror
+        || image
+            .content
+            .as_ref()
+            .is_some_and(|c| c.storage.mirror == Some(true));
+    if layout.root_mirror.is_some() && !mirrors {
+        return Err(Refusal::invalid(
+            "layout.root_mirror",
+            format!(
+                "image {name} is not known to boot with its root mirrored: that takes mdadm in its initrd, and a root that is mounted by the file system's UUID or label. Use one that is (`billet image build debian-12` makes one), or add it again with `billet image add --root-mirror` if you know that it does"
+            ),
+        ));
+    }
+    if layout.has_file_systems() && !image.cloud_init {
+        return Err(Refusal::invalid(
+            "layout",
+            format!(
+                "image {name} has no cloud-init, which makes the file systems of arrays and scratch at the first boot: leave them out, or use an image that has it"
+            ),
+        ));
+    }
+    let brings = image
         .content
         .as_ref()
-        .is_some_and(|c| c.virtual_bytes < size)
+        .map(|c| c.storage)
+        .unwrap_or_default();
+    let kinds = layout.arrays.iter().map(|a| a.file_system);
+    let kinds: Vec<FileSystem> = kinds
+        .chain(layout.scratch.as_ref().map(|s| s.file_system))
+        .collect();
+    let striped = layout
+        .scratch
+        .as_ref()
+        .is_some_and(|s| s.how == ScratchKind::Striped);
+    let arrays = striped || layout.arrays.iter().any(|a| a.level != Level::Single);
+    for (needed, there, what, package) in [
+        (arrays, brings.mdadm, "software RAID (mdadm)", "mdadm"),
+        (
+            kinds.contains(&FileSystem::Ext4),
+            brings.ext4,
+            "ext4 (mkfs.ext4)",
+            "e2fsprogs",
+        ),
+        (
+            kinds.contains(&FileSystem::Xfs),
+            brings.xfs,
+            "XFS (mkfs.xfs)",
+            "xfsprogs",
+        ),
+    ] {
+        if needed && there == Some(false) {
+            return Err(Refusal::invalid(
+                "layout",
+                format!(
+                    "image {name} does not bring {what}: use an image with the package {package} in it, as `billet image show` says, or ask for another layout"
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Whether the image has room on each of these drives of the machine.
+pub(crate) fn fits(machine: &Machine, roots: &[DriveRef], image: &Image) -> bool {
+    let known = machine.inventory.as_ref().map_or(&[][..], |i| &i.drives);
+    let Some(content) = &image.content else {
+        return false;
+    };
+    roots.iter().all(|root| {
+        known
+            .iter()
+            .find(|d| d.serial.as_ref() == Some(&root.serial))
+            .is_some_and(|d| content.virtual_bytes < d.size_bytes)
+    })
 }

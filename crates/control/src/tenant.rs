@@ -3,11 +3,16 @@
 use billet_model::{
     LeaseId, api::Reinstall, lease::Lease, operation::Operation, people::Actor, ssh_key,
 };
-use billet_plan::{storage, tenant};
+use billet_plan::{
+    layout::{self, Keep},
+    tenant,
+};
 
 use crate::{
     Core, Refusal, RefusalKind,
-    grants::{check_kernel_args, check_keys, check_user_data, fits, suits},
+    grants::{
+        check_kernel_args, check_keys, check_layout, check_user_data, fits, suits, suits_layout,
+    },
     install, user_data,
 };
 
@@ -53,7 +58,12 @@ impl Core {
                 .clone()
                 .unwrap_or_else(|| spec.kernel_args.clone()),
             install: install::of_image(&image, install::hostname(&lease)),
-            keep_data_drives: with.keep_data_drives,
+            keep: match (with.keep_data_drives, with.keep_arrays.is_empty()) {
+                (true, _) => Keep::All,
+                (false, true) => Keep::Nothing,
+                (false, false) => Keep::Arrays(with.keep_arrays.clone()),
+            },
+            layout: with.layout.clone(),
         };
         check_keys(&wanted.ssh_keys)?;
         if image.kind.installs() {
@@ -73,22 +83,31 @@ impl Core {
             .machine(machine)
             .await?
             .ok_or_else(|| Refusal::missing("machine", machine))?;
-        let root = storage::root(&lease, &record)
+        let layout = wanted.layout.as_ref();
+        if let Some(layout) = layout {
+            check_layout(layout)?;
+        }
+        suits_layout(&image, layout.unwrap_or(&spec.layout))?;
+        let relaid = layout::relaid(&lease, &record, &wanted.keep, layout)
             .map_err(|why| Refusal::new(RefusalKind::Conflict, why))?;
+        let roots = relaid.layout.root;
         if image.kind.installs() {
             let mut next = lease.clone();
             next.install.clone_from(&wanted.install);
             next.spec.kernel_args.clone_from(&wanted.kernel_args);
-            if let Some(why) = self.cannot_install(&next, &record, &root) {
+            let root = roots.first();
+            if let Some(why) = root.and_then(|root| self.cannot_install(&next, &record, root)) {
                 let why = format!("{} cannot install its machine: {why}", image.name);
                 return Err(Refusal::invalid("image", why));
             }
-        } else if !fits(&record, &root, &image) {
+        } else if !fits(&record, &roots, &image) {
+            let serials: Vec<&str> = roots.iter().map(|d| d.serial.as_str()).collect();
             return Err(Refusal::invalid(
                 "image",
                 format!(
                     "image {} is larger than drive {}, which holds the root: nothing was changed",
-                    image.name, root.serial
+                    image.name,
+                    serials.join(", ")
                 ),
             ));
         }

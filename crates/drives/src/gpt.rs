@@ -12,6 +12,9 @@ const SIGNATURE: &[u8; 8] = b"EFI PART";
 const HEADER_BYTES: usize = 92;
 /// Entries beyond this are not believed: a table has 128 by custom.
 const MAX_ENTRIES: u32 = 4096;
+/// Entries of a table that is made here, and the bytes of each.
+const ENTRIES: usize = 128;
+const ENTRY_BYTES: usize = 128;
 
 /// EFI system partition, `C12A7328-F81F-11D2-BA4B-00A0C93EC93B`.
 pub(crate) const ESP: [u8; 16] = guid(
@@ -35,6 +38,28 @@ pub(crate) const BASIC_DATA: [u8; 16] = guid(
     [0x87, 0xC0, 0x68, 0xB6, 0xB7, 0x26, 0x99, 0xC7],
 );
 
+/// Linux's file systems, `0FC63DAF-8483-4772-8E79-3D69D8477DE4`.
+pub(crate) const LINUX: [u8; 16] = guid(
+    0x0FC63DAF,
+    0x8483,
+    0x4772,
+    [0x8E, 0x79, 0x3D, 0x69, 0xD8, 0x47, 0x7D, 0xE4],
+);
+/// The boot loader of machines without UEFI, `21686148-6449-6E6F-744E-656564454649`.
+pub(crate) const BIOS_BOOT: [u8; 16] = guid(
+    0x21686148,
+    0x6449,
+    0x6E6F,
+    [0x74, 0x4E, 0x65, 0x65, 0x64, 0x45, 0x46, 0x49],
+);
+/// Linux's software RAID, `A19D880F-05FC-4D3B-A006-743F0F84911E`.
+pub(crate) const LINUX_RAID: [u8; 16] = guid(
+    0xA19D880F,
+    0x05FC,
+    0x4D3B,
+    [0xA0, 0x06, 0x74, 0x3F, 0x0F, 0x84, 0x91, 0x1E],
+);
+
 /// A GUID as it stands on disk: the first three fields little-endian.
 const fn guid(a: u32, b: u16, c: u16, d: [u8; 8]) -> [u8; 16] {
     let (a, b, c) = (a.to_le_bytes(), b.to_le_bytes(), c.to_le_bytes());
@@ -51,6 +76,8 @@ pub(crate) struct Partition {
     pub number: u32,
     /// Type, as on disk.
     pub kind: [u8; 16],
+    /// Its own GUID, as on disk.
+    pub unique: [u8; 16],
     /// First block.
     pub first: u64,
     /// Last block.
@@ -137,6 +164,54 @@ impl Table {
         }
     }
 
+    /// A table without partitions, for a drive of `size` bytes with blocks of
+    /// `block` bytes; `None` where it is too small for one.
+    pub fn blank(size: u64, block: u64, disk: [u8; 16]) -> Option<Self> {
+        let entries = vec![0; ENTRIES * ENTRY_BYTES];
+        let entry_blocks = (entries.len() as u64).div_ceil(block);
+        if size / block < 2 * entry_blocks + 4 {
+            return None;
+        }
+        let mut header = vec![0; HEADER_BYTES];
+        header[..8].copy_from_slice(SIGNATURE);
+        header[8..12].copy_from_slice(&[0, 0, 1, 0]);
+        header[12..16].copy_from_slice(&(HEADER_BYTES as u32).to_le_bytes());
+        header[40..48].copy_from_slice(&(2 + entry_blocks).to_le_bytes());
+        header[56..72].copy_from_slice(&disk);
+        header[72..80].copy_from_slice(&2u64.to_le_bytes());
+        header[80..84].copy_from_slice(&(ENTRIES as u32).to_le_bytes());
+        header[84..88].copy_from_slice(&(ENTRY_BYTES as u32).to_le_bytes());
+        let mut table = Self {
+            header,
+            entries,
+            entry_bytes: ENTRY_BYTES,
+            block,
+        };
+        table.fit(size);
+        Some(table)
+    }
+
+    /// Bytes from the drive's first to the end of the table's entries.
+    pub fn head_bytes(&self) -> u64 {
+        (2 + self.entry_blocks()) * self.block
+    }
+
+    /// Bytes at the drive's end that the backup takes.
+    pub fn tail_bytes(&self) -> u64 {
+        (1 + self.entry_blocks()) * self.block
+    }
+
+    /// Writes a protective MBR where there is none.
+    pub fn protect_blank(&self, view: &mut View<'_>) -> io::Result<()> {
+        let mut mbr = [0; 512];
+        // One partition of the kind that says "GPT", from the second block on.
+        mbr[446..454].copy_from_slice(&[0, 0, 2, 0, 0xEE, 0xFF, 0xFF, 0xFF]);
+        mbr[454..458].copy_from_slice(&1u32.to_le_bytes());
+        mbr[510..].copy_from_slice(&[0x55, 0xAA]);
+        view.seek(SeekFrom::Start(0))?;
+        view.write_all(&mbr)
+    }
+
     /// The partitions, by number.
     pub fn partitions(&self) -> Vec<Partition> {
         self.entries
@@ -146,6 +221,7 @@ impl Table {
             .map(|(entry, number)| Partition {
                 number,
                 kind: entry[..16].try_into().unwrap_or_default(),
+                unique: entry[16..32].try_into().unwrap_or_default(),
                 first: u64_at(entry, 32),
                 last: u64_at(entry, 40),
             })
@@ -172,8 +248,27 @@ impl Table {
         }
     }
 
+    /// Sets a partition's type.
+    pub fn set_kind(&mut self, number: u32, kind: [u8; 16]) {
+        if let Some(entry) = self.entry(number) {
+            entry[..16].copy_from_slice(&kind);
+        }
+    }
+
+    /// Sets a partition's own GUID.
+    pub fn set_unique(&mut self, number: u32, unique: [u8; 16]) {
+        if let Some(entry) = self.entry(number) {
+            entry[16..32].copy_from_slice(&unique);
+        }
+    }
+
+    /// Sets the drive's own GUID.
+    pub fn set_disk(&mut self, disk: [u8; 16]) {
+        self.header[56..72].copy_from_slice(&disk);
+    }
+
     /// Adds a partition under the first free number.
-    pub fn add(&mut self, partition: &Partition, unique: [u8; 16], name: &str) -> io::Result<u32> {
+    pub fn add(&mut self, partition: &Partition, name: &str) -> io::Result<u32> {
         let free = self
             .entries
             .chunks_exact(self.entry_bytes)
@@ -183,7 +278,7 @@ impl Table {
         let entry = self.entry(number).ok_or_else(|| bad("no such entry"))?;
         entry.fill(0);
         entry[..16].copy_from_slice(&partition.kind);
-        entry[16..32].copy_from_slice(&unique);
+        entry[16..32].copy_from_slice(&partition.unique);
         entry[32..40].copy_from_slice(&partition.first.to_le_bytes());
         entry[40..48].copy_from_slice(&partition.last.to_le_bytes());
         for (at, unit) in name.encode_utf16().take(35).enumerate() {
@@ -262,20 +357,7 @@ pub(crate) fn sample(size: u64, partitions: &[(u32, [u8; 16], u64, u64)]) -> Vec
     disk[510..512].copy_from_slice(&[0x55, 0xAA]);
     let fake = crate::fake::Fake::new(0, 0);
     *fake.bytes.lock().expect("the lock") = disk;
-    let mut header = vec![0; HEADER_BYTES];
-    header[..8].copy_from_slice(SIGNATURE);
-    header[8..12].copy_from_slice(&[0, 0, 1, 0]);
-    header[12..16].copy_from_slice(&92u32.to_le_bytes());
-    header[40..48].copy_from_slice(&34u64.to_le_bytes());
-    header[72..80].copy_from_slice(&2u64.to_le_bytes());
-    header[80..84].copy_from_slice(&128u32.to_le_bytes());
-    header[84..88].copy_from_slice(&128u32.to_le_bytes());
-    let mut table = Table {
-        header,
-        entries: vec![0; 128 * 128],
-        entry_bytes: 128,
-        block: 512,
-    };
+    let mut table = Table::blank(size, 512, [0; 16]).expect("room for a table");
     for (number, kind, first, last) in partitions {
         let entry = table.entry(*number).expect("an entry");
         entry[..16].copy_from_slice(kind);
@@ -283,7 +365,6 @@ pub(crate) fn sample(size: u64, partitions: &[(u32, [u8; 16], u64, u64)]) -> Vec
         entry[32..40].copy_from_slice(&first.to_le_bytes());
         entry[40..48].copy_from_slice(&last.to_le_bytes());
     }
-    table.fit(size);
     table.write(&mut View::whole(&fake)).expect("written");
     fake.bytes.into_inner().expect("the lock")
 }
@@ -308,10 +389,11 @@ mod tests {
         let seed = Partition {
             number: 0,
             kind: BASIC_DATA,
+            unique: [9; 16],
             first: 20480,
             last: 30000,
         };
-        assert_eq!(table.add(&seed, [9; 16], "cidata")?, 2);
+        assert_eq!(table.add(&seed, "cidata")?, 2);
         table.write(&mut View::whole(&fake))?;
 
         let again = Table::read(&mut View::whole(&fake), 512)?;

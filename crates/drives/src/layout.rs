@@ -21,10 +21,7 @@ use crate::{
 };
 
 /// What partitions begin and end at multiples of.
-const GRAIN: u64 = 1 << 20;
-/// Blocks at the drive's beginning that hold the table: protective record, header
-/// and 128 entries of 128 bytes, where blocks have 512.
-const TABLE_BLOCKS: u64 = 34;
+pub(crate) const GRAIN: u64 = 1 << 20;
 /// Room at the end that the backup table and rounding may take.
 pub(crate) const SLACK: u64 = 2 * GRAIN;
 
@@ -36,6 +33,12 @@ pub(crate) struct Layout {
     pub changes: Vec<DriveChange>,
 }
 
+/// A partition table that is made, and not written yet; the seed is.
+pub(crate) struct Planned {
+    pub table: Table,
+    pub layout: Layout,
+}
+
 /// Lays the drive out.
 pub(crate) fn lay_out(
     device: &dyn Device,
@@ -43,6 +46,21 @@ pub(crate) fn lay_out(
     seed: Option<&Seed>,
     watch: &dyn Watch,
 ) -> Result<Layout, WriteError> {
+    let Planned { table, mut layout } = plan(device, root, seed, watch)?;
+    let writing = DriveError::io("writing the partition table", 0);
+    table.write(&mut View::whole(device)).map_err(writing)?;
+    device.flush().map_err(DriveError::io("flushing", 0))?;
+    layout.changes.extend(read_back(device, &table)?);
+    Ok(layout)
+}
+
+/// Puts the seed at the drive's end, and makes the table that covers all.
+pub(crate) fn plan(
+    device: &dyn Device,
+    root: Option<u32>,
+    seed: Option<&Seed>,
+    watch: &dyn Watch,
+) -> Result<Planned, WriteError> {
     watch.may_write()?;
     let block = u64::from(device.block_bytes());
     let unsuitable = |e: io::Error| WriteError::Unsuitable(format!("the image's partitions: {e}"));
@@ -68,12 +86,11 @@ pub(crate) fn lay_out(
         let partition = Partition {
             number: 0,
             kind: BASIC_DATA,
+            unique: random_guid(),
             first,
             last: first + seed::BYTES / block - 1,
         };
-        table
-            .add(&partition, random_guid(), "cidata")
-            .map_err(unsuitable)?;
+        table.add(&partition, "cidata").map_err(unsuitable)?;
         free_end = first;
     }
     // Grown only where nothing stands behind it.
@@ -87,20 +104,27 @@ pub(crate) fn lay_out(
         }
         layout.root_bytes = Some((last + 1 - root.first) * block);
     }
-    let writing = DriveError::io("writing the partition table", 0);
-    table.write(&mut View::whole(device)).map_err(writing)?;
-    device.flush().map_err(DriveError::io("flushing", 0))?;
+    Ok(Planned { table, layout })
+}
+
+/// Reads a partition table back that was written: what stands where.
+pub(crate) fn read_back(
+    device: &dyn Device,
+    table: &Table,
+) -> Result<Vec<DriveChange>, WriteError> {
+    let block = u64::from(device.block_bytes());
     let again = Table::read(&mut View::whole(device), block)
         .map_err(DriveError::io("reading the partition table back", 0))?;
     if again.partitions() != table.partitions() {
         return Err(DriveError::Differs { offset: 0 }.into());
     }
-    let tail = device.size() - (TABLE_BLOCKS - 1) * block;
+    let tail = device.size() - table.tail_bytes();
+    let mut changes = Vec::new();
     for (what, start, length) in [
-        (ChangeKind::PartitionTable, 0, TABLE_BLOCKS * block),
-        (ChangeKind::BackupTable, tail, (TABLE_BLOCKS - 1) * block),
+        (ChangeKind::PartitionTable, 0, table.head_bytes()),
+        (ChangeKind::BackupTable, tail, table.tail_bytes()),
     ] {
-        layout.changes.push(DriveChange {
+        changes.push(DriveChange {
             what,
             place: place(start, length),
             bytes: length,
@@ -108,10 +132,10 @@ pub(crate) fn lay_out(
                 .map_err(DriveError::io("reading the partition table back", start))?,
         });
     }
-    Ok(layout)
+    Ok(changes)
 }
 
-fn place(start: u64, length: u64) -> String {
+pub(crate) fn place(start: u64, length: u64) -> String {
     format!("bytes {start} to {} of the drive", start + length - 1)
 }
 
@@ -136,7 +160,7 @@ fn put_seed(device: &dyn Device, seed: &Seed, offset: u64) -> Result<String, Wri
 }
 
 /// A GUID of version 4, as on disk.
-fn random_guid() -> [u8; 16] {
+pub(crate) fn random_guid() -> [u8; 16] {
     let mut guid = [0; 16];
     random(&mut guid);
     guid[7] = guid[7] & 0x0f | 0x40;

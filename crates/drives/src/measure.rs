@@ -7,7 +7,7 @@ use std::{
 
 use billet_model::{
     image::{ImageChunk, ImageManifest},
-    measure::{ChunkCount, Measured, MeasuredPart},
+    measure::{ChunkCount, Measured, MeasuredCopy, MeasuredPart},
     work::MeasureOrder,
 };
 
@@ -37,17 +37,51 @@ pub fn measure(
     source: &dyn ImageSource,
     watch: &dyn Watch,
 ) -> Result<Measured, WriteError> {
+    measure_copies(device, &[], order, source, watch)
+}
+
+/// As [`measure`], of the drives of a mirror, by serial number, the first of which
+/// is the one that the others are compared with too.
+///
+/// # Errors
+/// As there.
+pub fn measure_copies(
+    first: &dyn Device,
+    others: &[(String, &dyn Device)],
+    order: &MeasureOrder,
+    source: &dyn ImageSource,
+    watch: &dyn Watch,
+) -> Result<Measured, WriteError> {
     let manifest = source.manifest(&order.image)?;
     check_manifest(&order.image, &manifest)?;
-    if padded(manifest.virtual_bytes) > device.size() {
-        return Err(WriteError::Unsuitable(format!(
-            "the image has {} bytes, and the drive only {}",
-            manifest.virtual_bytes,
-            device.size()
-        )));
+    for device in [first].into_iter().chain(others.iter().map(|(_, d)| *d)) {
+        check_size(device, &manifest)?;
     }
-    let found = read(device, &manifest, watch)?;
-    Ok(compared(device, &order.image, &manifest, &found))
+    let found = read(first, &manifest, watch)?;
+    let mut measured = compared(first, &order.image, &manifest, &found);
+    for (serial, device) in others {
+        let copy = read(*device, &manifest, watch)?;
+        let differ = found.iter().zip(&copy).filter(|(a, b)| a != b).count();
+        let alone = compared(*device, &order.image, &manifest, &copy);
+        measured.copies.push(MeasuredCopy {
+            drive: serial.clone(),
+            content: alone.content,
+            chunks: alone.chunks,
+            differ: differ as u64,
+        });
+    }
+    Ok(measured)
+}
+
+fn check_size(device: &dyn Device, manifest: &ImageManifest) -> Result<(), WriteError> {
+    if padded(manifest.virtual_bytes) <= device.size() {
+        return Ok(());
+    }
+    Err(WriteError::Unsuitable(format!(
+        "the image has {} bytes, and the drive only {}",
+        manifest.virtual_bytes,
+        device.size()
+    )))
 }
 
 fn read(
@@ -112,6 +146,7 @@ pub(crate) fn compared(
         bytes: manifest.virtual_bytes,
         chunks,
         parts,
+        copies: Vec::new(),
     }
 }
 

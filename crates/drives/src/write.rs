@@ -164,6 +164,9 @@ fn put(
             device, image, &manifest, &found,
         ))),
         changes: Vec::new(),
+        arrays: Vec::new(),
+        mirrors: Vec::new(),
+        mirrored: Vec::new(),
     };
     Ok(Standing {
         first: found.into_iter().next().flatten(),
@@ -245,7 +248,7 @@ fn check_size(device: &dyn Device, needed: u64) -> Result<(), WriteError> {
 }
 
 /// Whether the image can be made what was asked, on this drive.
-fn check_fit(
+pub(crate) fn check_fit(
     device: &dyn Device,
     order: &WriteOrder,
     manifest: &ImageManifest,
@@ -276,7 +279,7 @@ fn check_fit(
 
 /// Whether the image has the partition table that a seed or arguments need: its
 /// first chunk is fetched to see.
-fn check_table(
+pub(crate) fn check_table(
     device: &dyn Device,
     order: &WriteOrder,
     manifest: &ImageManifest,
@@ -337,7 +340,7 @@ fn look(image: &str, chunk: &ImageChunk, source: &dyn ImageSource) -> Result<Vec
 
 /// Says that nothing on the drive is needed. A drive that knows no discard is
 /// told in vain: what is not written is read back in any case.
-fn discard_all(device: &dyn Device, watch: &dyn Watch) -> Result<(), WriteError> {
+pub(crate) fn discard_all(device: &dyn Device, watch: &dyn Watch) -> Result<(), WriteError> {
     let mut offset = 0;
     while offset < device.size() {
         watch.may_write()?;
@@ -350,7 +353,7 @@ fn discard_all(device: &dyn Device, watch: &dyn Watch) -> Result<(), WriteError>
     Ok(())
 }
 
-fn has_table(device: &dyn Device) -> Result<bool, WriteError> {
+pub(crate) fn has_table(device: &dyn Device) -> Result<bool, WriteError> {
     let mut first = Aligned::zeroed(4096);
     device
         .read(0, &mut first)
@@ -360,7 +363,7 @@ fn has_table(device: &dyn Device) -> Result<bool, WriteError> {
 
 /// Sets kernel arguments: in boot loader entries on FAT partitions, else through
 /// the kernel. Returns where they are.
-fn kernel_args(
+pub(crate) fn kernel_args(
     device: &dyn Device,
     order: &WriteOrder,
     mounted: Mounted<'_>,
@@ -424,4 +427,4 @@ fn kernel_args(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -174,10 +174,12 @@ async fn image(control: &Control) -> Image {
             stored_bytes: 1,
             boot: BootKind::Bls,
             root_partition: Some(1),
+            storage: Default::default(),
         }),
         cloud_init: true,
         kind: billet_model::image::ImageKind::Disk,
         install: None,
+        root_mirror: false,
         created_at: control.now(),
     };
     put(control, Write::PutImage(Box::new(image.clone()))).await;

@@ -499,6 +499,7 @@ impl Making<'_> {
             Sizes {
                 cpus: self.options.cpus,
                 memory_mib: self.options.memory_mib,
+                drives: self.options.drives,
                 drive_bytes: self.options.drive_bytes,
                 gpus: self.options.gpus,
             },

@@ -35,7 +35,9 @@ pub struct LabOptions {
     pub cpus: u32,
     /// Memory of an emulated machine in MiB.
     pub memory_mib: u64,
-    /// Size of each of an emulated machine's two drives in bytes.
+    /// Drives of an emulated machine, 1 to 8.
+    pub drives: u32,
+    /// Size of each of them in bytes.
     pub drive_bytes: u64,
     /// Display devices that stand in for GPUs in an emulated machine, up to 8.
     pub gpus: u32,
@@ -96,6 +98,7 @@ impl Default for LabOptions {
             seed: None,
             cpus: 2,
             memory_mib: 1536,
+            drives: 2,
             drive_bytes: 4 * 1024 * 1024 * 1024,
             gpus: 4,
             media_bus: MediaBus::Sata,
@@ -128,6 +131,10 @@ impl LabOptions {
         check(
             (1..=8).contains(&self.gpus),
             "an emulated machine has 1 to 8 stand-ins for GPUs",
+        );
+        check(
+            (1..=8).contains(&self.drives),
+            "an emulated machine has 1 to 8 drives",
         );
         check(
             self.drive_bytes >= 64 << 20 && self.drive_bytes.is_multiple_of(1 << 20),

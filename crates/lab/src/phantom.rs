@@ -80,6 +80,8 @@ pub(crate) enum Jump {
 pub(crate) struct Contents {
     /// Canaries planted and not erased: offset and SHA-256.
     pub canaries: Vec<(u64, String)>,
+    /// The array that it is marked as one of.
+    pub array: Option<String>,
 }
 
 impl Shared {

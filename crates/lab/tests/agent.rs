@@ -188,6 +188,8 @@ impl Bench {
         Work::Write(WriteOrder {
             lease: LeaseId::from_parts(1, [7; 10]),
             image: "abc".into(),
+            arrays: Vec::new(),
+            mirror: Vec::new(),
             drive: self.drive(0),
             kernel_args: vec![],
             seed: Some(Seed {

@@ -13,6 +13,7 @@ use crate::{
     condition::Condition,
     image::{Image, ImageKind},
     inventory::{Emulation, Inventory},
+    layout::{ArrayWritten, DriveLayout, LaidOut},
     lease::{ActiveBecause, Install, LeaseMode, LeaseState, RescueAccess, Visit},
     lifecycle::{Health, Hold, Lifecycle, PowerReading, Waiting},
     measure::Measurement,
@@ -775,6 +776,9 @@ pub struct NewLease {
     /// Go through firmware, on a machine that waits warm too.
     #[serde(default)]
     pub cold: bool,
+    /// What is made of the other drives: nothing where not said.
+    #[serde(default)]
+    pub layout: DriveLayout,
     /// Tags.
     #[serde(default)]
     pub tags: BTreeMap<String, String>,
@@ -813,6 +817,11 @@ pub struct Reinstall {
     /// Leave the drives alone on which the image is not written. Else they are
     /// erased.
     pub keep_data_drives: bool,
+    /// Leave the drives of these arrays alone, by their names, and erase the
+    /// others.
+    pub keep_arrays: Vec<Name>,
+    /// Another layout; arrays that are kept are not named in it.
+    pub layout: Option<DriveLayout>,
 }
 
 /// A lease, as its tenant sees it.
@@ -859,6 +868,22 @@ pub struct LeaseView {
     /// they could not be erased, and an operator let them go.
     #[serde(default)]
     pub unerased_drives: Vec<String>,
+    /// What was asked for of the drives beside the root's.
+    #[serde(default)]
+    pub layout_wanted: DriveLayout,
+    /// Which drive is what, by serial number.
+    #[serde(default)]
+    pub layout: LaidOut,
+    /// Where the root is mirrored: which partitions are, in sentences.
+    #[serde(default)]
+    pub root_mirrored: Vec<String>,
+    /// What was put on the drives of arrays, and read back.
+    #[serde(default)]
+    pub arrays_written: Vec<ArrayWritten>,
+    /// What the machine said at its first boot of the file systems on them: `ok`,
+    /// or what went wrong.
+    #[serde(default)]
+    pub file_systems: Option<String>,
     /// What its drive was found to hold beside its image: first as it was written,
     /// then each time that the tenant asked.
     #[serde(default)]
@@ -982,6 +1007,9 @@ pub struct NewImage {
     /// It brings cloud-init.
     #[serde(default = "yes")]
     pub cloud_init: bool,
+    /// It boots with its root mirrored, where that cannot be told by looking.
+    #[serde(default)]
+    pub root_mirror: bool,
     /// What an install configuration is made of.
     #[serde(default)]
     pub install: Option<NewInstall>,

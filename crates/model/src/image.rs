@@ -39,6 +39,9 @@ pub struct Image {
     pub install: Option<InstallConfig>,
     /// Whether it brings cloud-init: without, Billet knows only that a port answers.
     pub cloud_init: bool,
+    /// Whoever added it says that it boots with its root mirrored.
+    #[serde(default)]
+    pub root_mirror: bool,
     /// When it was added.
     pub created_at: Timestamp,
 }
@@ -152,6 +155,25 @@ pub struct ImageContent {
     pub boot: BootKind,
     /// Number of the root partition, where it could be told (1-based).
     pub root_partition: Option<u32>,
+    /// What it can do with drives, as far as its root file system could be read.
+    #[serde(default)]
+    pub storage: ImageStorage,
+}
+
+/// What an image brings for drives beside the root's. What is `None` could not
+/// be told: its root file system is not one that is read at import.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct ImageStorage {
+    /// `mdadm`, and so Linux's software RAID.
+    pub mdadm: Option<bool>,
+    /// `mkfs.ext4`.
+    pub ext4: Option<bool>,
+    /// `mkfs.xfs`.
+    pub xfs: Option<bool>,
+    /// It boots with its root mirrored: `mdadm` is in its initrd, which stands on the
+    /// EFI system partition, and its file systems are mounted by UUID or label.
+    pub mirror: Option<bool>,
 }
 
 /// How an image boots, as far as can be told without running it.

@@ -10,6 +10,7 @@ use crate::{
     BootId, ImageId, LeaseId, MachineId, Name, OperationId, ProjectId,
     bmc::FirmwareSettings,
     image::{ImageKind, InstallPart},
+    layout::{DriveLayout, LaidOut},
     measure::Measurement,
     storage::RootDrive,
     warm::FirstStart,
@@ -116,6 +117,8 @@ pub struct LeaseSpec {
     pub root_drive: RootDrive,
     /// Go through firmware, on a machine that waits warm too.
     pub cold: bool,
+    /// What is made of the other drives.
+    pub layout: DriveLayout,
 }
 
 /// How far a lease is known to be up.
@@ -263,6 +266,18 @@ pub struct BeforeReinstall {
     /// How it was installed, where its image was an install configuration.
     #[serde(default)]
     pub install: Option<Install>,
+    /// What was asked for of the other drives.
+    #[serde(default)]
+    pub layout_wanted: DriveLayout,
+    /// Which drive was what.
+    #[serde(default)]
+    pub layout: Option<LaidOut>,
+    /// The drive that the image stands on.
+    #[serde(default)]
+    pub root_drive: Option<DriveRef>,
+    /// What the machine said of the file systems beside the root's.
+    #[serde(default)]
+    pub file_systems: Option<String>,
 }
 
 /// A lease.
@@ -348,6 +363,14 @@ pub struct Lease {
     /// How it is installed, where its image is an install configuration.
     #[serde(default)]
     pub install: Option<Install>,
+    /// Which drive is what, decided when the machine was granted and at each
+    /// reinstallation with another layout; `None` in leases of before.
+    #[serde(default)]
+    pub layout: Option<LaidOut>,
+    /// What the machine said at its first boot of the file systems beside the
+    /// root's: `ok`, or what went wrong.
+    #[serde(default)]
+    pub file_systems: Option<String>,
     /// Grows with every change: for optimistic concurrency.
     pub version: i64,
 }
@@ -378,6 +401,13 @@ impl Lease {
         self.written = before.written;
         self.measurements = before.measurements;
         self.install = before.install;
+        // Absent in what was kept before leases had layouts: they were not changed then.
+        if before.root_drive.is_some() {
+            self.spec.layout = before.layout_wanted;
+            self.layout = before.layout;
+            self.root_drive = before.root_drive;
+        }
+        self.file_systems = before.file_systems;
         true
     }
 

@@ -13,6 +13,7 @@ pub mod evidence;
 pub mod id;
 pub mod image;
 pub mod inventory;
+pub mod layout;
 pub mod lease;
 pub mod lifecycle;
 pub mod machine;

@@ -23,6 +23,23 @@ pub struct Measured {
     /// outside of all. A chunk that reaches into two counts for both.
     #[serde(default)]
     pub parts: Vec<MeasuredPart>,
+    /// The other drives of a mirror, read in the same way.
+    #[serde(default)]
+    pub copies: Vec<MeasuredCopy>,
+}
+
+/// Another drive of a mirror, compared with the image and with the first drive.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MeasuredCopy {
+    /// Its serial number.
+    pub drive: String,
+    /// The image's digest, made of what was read of it.
+    pub content: String,
+    /// How the image's chunks fared on it.
+    pub chunks: ChunkCount,
+    /// Chunks that are not as they are on the first drive. One at least, for each
+    /// drive has a partition table of its own; more while a mirror is not in step.
+    pub differ: u64,
 }
 
 /// Chunks, counted.
@@ -85,6 +102,9 @@ pub enum ChangeKind {
     Seed,
     /// A file with the kernel's arguments.
     KernelArguments,
+    /// What marks a drive or a partition as one of an array's (an md superblock),
+    /// with the array's map of what is yet to be brought in step.
+    ArrayMark,
 }
 
 impl std::fmt::Display for ChangeKind {
@@ -94,6 +114,7 @@ impl std::fmt::Display for ChangeKind {
             Self::BackupTable => "backup partition table",
             Self::Seed => "cloud-init's seed",
             Self::KernelArguments => "kernel arguments",
+            Self::ArrayMark => "array superblock",
         })
     }
 }

@@ -2,10 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use crate::{
-    BootId, LeaseId, TaskId,
+    BootId, LeaseId, Name, TaskId,
     inventory::Inventory,
+    layout::{ArrayWritten, Level},
     measure::{DriveChange, Measured},
     secret::Handed,
     site::Address,
@@ -149,6 +151,27 @@ pub struct WriteOrder {
     /// write, with what the preparation wrote and measured.
     #[serde(default)]
     pub prepared: bool,
+    /// Drives that get a whole copy too: with `drive` they are a mirror.
+    #[serde(default)]
+    pub mirror: Vec<DriveRef>,
+    /// What is made of other drives.
+    #[serde(default)]
+    pub arrays: Vec<ArrayOrder>,
+}
+
+/// Make these drives one array, or find that they are one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArrayOrder {
+    /// What it is called.
+    pub name: Name,
+    /// How its drives are put together.
+    pub level: Level,
+    /// Its UUID.
+    pub id: Uuid,
+    /// Its drives, in order.
+    pub drives: Vec<DriveRef>,
+    /// Write nothing to them: the tenant keeps what is there.
+    pub kept: bool,
 }
 
 /// The NoCloud seed: four files, put on a small FAT file system labelled `CIDATA`.
@@ -188,6 +211,9 @@ pub struct MeasureOrder {
     pub image: String,
     /// Which drive.
     pub drive: DriveRef,
+    /// The other drives of its mirror.
+    #[serde(default)]
+    pub mirror: Vec<DriveRef>,
 }
 
 /// Write this image to that drive, for whoever will lease the machine.
@@ -460,6 +486,25 @@ pub struct WriteReport {
     pub measured: Option<Box<Measured>>,
     /// What was put on the drive after that, read back too.
     #[serde(default)]
+    pub changes: Vec<DriveChange>,
+    /// What was put on other drives, or found there.
+    #[serde(default)]
+    pub arrays: Vec<ArrayWritten>,
+    /// What was put on the other drives of a mirror, after the image, which is on
+    /// each of them as it is on the first.
+    #[serde(default)]
+    pub mirrors: Vec<MirrorWritten>,
+    /// Which partitions are mirrored and which are plain copies, in sentences.
+    #[serde(default)]
+    pub mirrored: Vec<String>,
+}
+
+/// What was put on a further drive of a mirror.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MirrorWritten {
+    /// Serial number.
+    pub serial: String,
+    /// What was put there after the image, read back.
     pub changes: Vec<DriveChange>,
 }
 

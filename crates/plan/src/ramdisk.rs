@@ -13,6 +13,7 @@ use billet_model::{
 
 use crate::{
     decision::Draft,
+    layout,
     next::{Came, insist},
     power, procedure, settings, storage, warm, warm_start,
 };
@@ -175,6 +176,7 @@ pub(crate) fn work(draft: &Draft<'_>, kind: WorkKind) -> Result<Work, String> {
         WorkKind::Measure => Work::Measure(MeasureOrder {
             image: image(draft)?,
             drive: root(draft)?,
+            mirror: mirror(draft)?,
         }),
         WorkKind::Write => {
             let lease = draft.lease().ok_or("the lease is gone")?;
@@ -183,6 +185,8 @@ pub(crate) fn work(draft: &Draft<'_>, kind: WorkKind) -> Result<Work, String> {
                 image: image(draft)?,
                 drive: root(draft)?,
                 kernel_args: lease.spec.kernel_args.clone(),
+                mirror: mirror(draft)?,
+                arrays: layout::orders(lease),
                 // It carries a token, so it is made when the agent asks, and
                 // never stored.
                 seed: None,
@@ -210,6 +214,12 @@ pub(crate) fn image(draft: &Draft<'_>) -> Result<String, String> {
 /// The drive that the image stands on.
 pub(crate) fn root(draft: &Draft<'_>) -> Result<DriveRef, String> {
     storage::root(draft.lease().ok_or("the lease is gone")?, draft.m())
+}
+
+/// The drives that have a copy of it.
+fn mirror(draft: &Draft<'_>) -> Result<Vec<DriveRef>, String> {
+    let roots = storage::roots(draft.lease().ok_or("the lease is gone")?, draft.m())?;
+    Ok(roots.into_iter().skip(1).collect())
 }
 
 /// Power is off between erase and read-back: memory forgets, and so do caches

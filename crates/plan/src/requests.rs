@@ -13,8 +13,8 @@ use billet_model::{
 };
 
 use crate::{
-    Decision, Facts, Policy, decision::Draft, look_over, procedure, rotate, settings, shelve,
-    storage, visit, warm_start, working,
+    Decision, Facts, Policy, decision::Draft, layout, look_over, procedure, rotate, settings,
+    shelve, visit, warm_start, working,
 };
 
 /// Why a request is not carried out. Nothing was changed.
@@ -579,7 +579,16 @@ pub fn grant(facts: &Facts<'_>, grant: &Grant<'_>) -> Result<Decision, Refused> 
     if !crate::placement::is_free(facts.machine) {
         return refuse(format!("{} is not free", facts.machine.name));
     }
-    let root = storage::choose_of(&grant.lease.spec.root_drive, facts.machine).or_else(refuse)?;
+    let wanted = layout::Wanted {
+        lease: grant.lease.id,
+        root: &grant.lease.spec.root_drive,
+        layout: &grant.lease.spec.layout,
+        kept: &[],
+    };
+    let laid_out = layout::lay_out_on(&wanted, facts.machine).or_else(refuse)?;
+    let Some(root) = laid_out.root.first().cloned() else {
+        return refuse("no drive was found for the root");
+    };
     let mut draft = Draft::new(facts);
     let op = operation(
         grant.operation,
@@ -597,6 +606,7 @@ pub fn grant(facts: &Facts<'_>, grant: &Grant<'_>) -> Result<Decision, Refused> 
     let way = warm_start::way(&draft, &root, cold);
     draft.decision.lease = Some(Lease {
         root_drive: Some(root),
+        layout: Some(laid_out),
         first_start: way
             .as_ref()
             .err()

@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use billet_model::{Secret, lease::Lease, site::Address, work::Seed};
 
+use crate::file_systems;
+
 /// What the seed needs beside the lease.
 pub struct SeedFacts<'a> {
     /// The lease.
@@ -78,6 +80,7 @@ pub fn seed(facts: &SeedFacts<'_>) -> Seed {
         "growpart": { "mode": "auto", "devices": ["/"] },
         "resize_rootfs": true,
     });
+    let file_systems = file_systems::hook(lease);
     Seed {
         meta_data: meta_data.to_string(),
         user_data: lease
@@ -89,13 +92,17 @@ pub fn seed(facts: &SeedFacts<'_>) -> Seed {
             "Content-Type: multipart/mixed; boundary=\"{BOUNDARY}\"\n\
              MIME-Version: 1.0\n\n\
              --{BOUNDARY}\nContent-Type: text/cloud-config; charset=\"utf-8\"\n\n\
-             #cloud-config\n{vendor}\n\
-             --{BOUNDARY}\nContent-Type: text/cloud-boothook; charset=\"utf-8\"\n\n\
-             {}\n--{BOUNDARY}--\n",
-            hook(facts)
+             #cloud-config\n{vendor}\n{}{}--{BOUNDARY}--\n",
+            file_systems.map_or_else(String::new, |script| boothook(&script)),
+            boothook(&hook(facts))
         ),
         network_config: network_config(facts.addresses),
     }
+}
+
+/// A part of the vendor data that each boot runs early, in the order of the parts.
+fn boothook(script: &str) -> String {
+    format!("--{BOUNDARY}\nContent-Type: text/cloud-boothook; charset=\"utf-8\"\n\n{script}\n")
 }
 
 /// Between the parts of the vendor data. Nothing in them can be taken for it:
@@ -121,7 +128,7 @@ EOF
 cat >/run/billet/phone-home.cfg <<'EOF'
 {config}
 EOF
-cat >/run/systemd/system/billet-phone-home.service <<EOF
+{drives}cat >/run/systemd/system/billet-phone-home.service <<EOF
 [Unit]
 Description=Say once that the first boot is done
 After=cloud-final.service network-online.target
@@ -142,13 +149,25 @@ systemctl start --no-block billet-phone-home.service
 /// plane that is away for an hour.
 const TRIES: u32 = 1200;
 
+/// Lets the phone-home say what came of the lease's file systems.
+const DRIVES: &str = r#"sed -i "s/BILLET-DRIVES/$(cat {said} 2>/dev/null || echo unknown)/" /run/billet/phone-home.cfg
+"#;
+
 fn hook(facts: &SeedFacts<'_>) -> String {
+    let layout = facts.lease.layout.as_ref();
+    let has_arrays = layout.is_some_and(|l| !l.arrays.is_empty());
+    let drives = if has_arrays {
+        DRIVES.replace("{said}", file_systems::SAID)
+    } else {
+        String::new()
+    };
     let config = serde_json::json!({
         "phone_home": {
             "url": format!(
-                "{}/phone-home/v1/{}",
+                "{}/phone-home/v1/{}{}",
                 facts.server.trim_end_matches('/'),
-                facts.token.expose()
+                facts.token.expose(),
+                if has_arrays { "?drives=BILLET-DRIVES" } else { "" }
             ),
             "post": ["pub_key_rsa", "pub_key_ecdsa", "pub_key_ed25519", "instance_id", "hostname", "fqdn"],
             "tries": TRIES,
@@ -156,6 +175,7 @@ fn hook(facts: &SeedFacts<'_>) -> String {
     });
     HOOK.replace("{authority}", facts.authority.trim())
         .replace("{config}", &config.to_string())
+        .replace("{drives}", &drives)
 }
 
 /// cloud-init's network-config, version 2.

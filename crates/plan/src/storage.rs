@@ -8,6 +8,8 @@ use billet_model::{
     work::DriveRef,
 };
 
+use crate::layout;
+
 /// The drive that a wish is for, among a machine's own; `known` tells of their
 /// kinds and sizes.
 ///
@@ -20,11 +22,7 @@ pub fn choose(wish: &RootDrive, own: &[DriveRef], known: &[Drive]) -> Result<Dri
     if own.is_empty() {
         return Err("the machine has no drive".into());
     }
-    let about = |r: &DriveRef| {
-        known
-            .iter()
-            .find(|d| d.serial.as_deref() == Some(r.serial.as_str()))
-    };
+    let about = |r: &DriveRef| about(known, r);
     let size = |r: &&DriveRef| about(r).map_or(0, |d| d.size_bytes);
     let mut fitting = own.iter().filter(|r| {
         let named = wish.serial.as_ref().is_none_or(|s| *s == r.serial);
@@ -38,18 +36,37 @@ pub fn choose(wish: &RootDrive, own: &[DriveRef], known: &[Drive]) -> Result<Dri
         Some(Size::Largest) => fitting.min_by_key(|r| std::cmp::Reverse(size(r))),
     };
     chosen.cloned().ok_or_else(|| {
-        let there: Vec<String> = own
-            .iter()
-            .map(|r| match about(r) {
-                Some(d) => format!("{} of {} bytes", word(d.kind), d.size_bytes),
-                None => "one that nothing is known of".to_owned(),
-            })
-            .collect();
+        let there: Vec<String> = own.iter().map(|r| told(about(r))).collect();
         format!(
             "the root is wanted on {wish}, and the drives are: {}",
             there.join(", ")
         )
     })
+}
+
+/// What is known of a drive.
+pub(crate) fn about<'a>(known: &'a [Drive], drive: &DriveRef) -> Option<&'a Drive> {
+    known
+        .iter()
+        .find(|d| d.serial.as_deref() == Some(drive.serial.as_str()))
+}
+
+/// A drive in words, as far as it is known.
+pub(crate) fn told(drive: Option<&Drive>) -> String {
+    match drive {
+        Some(d) => format!("{} of {} bytes", word(d.kind), d.size_bytes),
+        None => "one that nothing is known of".to_owned(),
+    }
+}
+
+/// Drives of a kind, in words.
+pub(crate) fn plural(kind: DriveKind) -> &'static str {
+    match kind {
+        DriveKind::Nvme => "NVMe drives",
+        DriveKind::Ssd => "SSDs",
+        DriveKind::Hdd => "HDDs",
+        DriveKind::Other => "drives of another kind",
+    }
 }
 
 fn word(kind: DriveKind) -> &'static str {
@@ -67,15 +84,18 @@ fn word(kind: DriveKind) -> &'static str {
 /// As there.
 pub fn choose_of(wish: &RootDrive, machine: &Machine) -> Result<DriveRef, String> {
     let known = machine.inventory.as_ref().map_or(&[][..], |i| &i.drives);
-    // One that could not be erased does not do for a root either.
+    choose(wish, &erased(machine), known)
+}
+
+/// The machine's drives without those that could not be erased, which do for
+/// nothing that Billet makes.
+pub(crate) fn erased(machine: &Machine) -> Vec<DriveRef> {
     let unerased = &machine.upkeep.unerased;
-    let good: Vec<DriveRef> = machine
-        .drives
-        .iter()
+    let drives = machine.drives.iter();
+    drives
         .filter(|d| !unerased.iter().any(|u| u.drive.serial == d.serial))
         .cloned()
-        .collect();
-    choose(wish, &good, known)
+        .collect()
 }
 
 /// The drive that a lease's image stands on: the one that was chosen when the
@@ -96,35 +116,53 @@ pub fn root(lease: &Lease, machine: &Machine) -> Result<DriveRef, String> {
     })
 }
 
+/// The drives that a lease's image stands on: more than one where it is mirrored.
+///
+/// # Errors
+/// When one of them is not among the machine's drives any more.
+pub fn roots(lease: &Lease, machine: &Machine) -> Result<Vec<DriveRef>, String> {
+    let Some(layout) = lease.layout.as_ref().filter(|l| l.root.len() > 1) else {
+        return Ok(vec![root(lease, machine)?]);
+    };
+    let found = layout.root.iter().map(|wanted| {
+        let found = machine.drives.iter().find(|d| d.serial == wanted.serial);
+        found.cloned().ok_or_else(|| {
+            format!(
+                "drive {}, which holds a copy of the root, is not the machine's any more: reinstall the lease with another layout, or release it",
+                wanted.serial
+            )
+        })
+    });
+    found.collect()
+}
+
 /// The drives that are erased before the lease's image is written: at a new
 /// lease the one, if it is another, on which an image was put before anybody
 /// leased the machine, for firmware might boot that; at a reinstallation all but
-/// that of the root.
-///
-/// An image is written over its drive from the first block to the last. An
-/// installer finds that drive empty, and those that are not kept.
+/// those of the root, which are written anew from first to last block, and those
+/// that the tenant keeps. An installer finds the root's empty as well.
 pub fn to_wipe(lease: &Lease, machine: &Machine) -> Vec<DriveRef> {
-    let prepared = machine.warm.prepared.as_ref();
-    let is = |d: &DriveRef| prepared.is_some_and(|p| p.drive.serial == d.serial);
     let drives = match &lease.install {
         None => others(lease, machine),
         Some(_) => machine.drives.clone(),
     };
-    if lease.state == LeaseState::Deploying {
-        return drives.into_iter().filter(is).collect();
+    if lease.state != LeaseState::Deploying {
+        let kept = layout::kept_drives(lease);
+        let wiped = |d: &DriveRef| !kept.contains(&d.serial);
+        return drives.into_iter().filter(wiped).collect();
     }
-    let kept = match &lease.install {
-        None => &[],
-        Some(_) => lease.visits.last().map_or(&[][..], |v| &v.kept_drives),
-    };
-    let wiped = |d: &DriveRef| !kept.contains(&d.serial);
-    drives.into_iter().filter(wiped).collect()
+    let prepared = machine.warm.prepared.as_ref();
+    let is = |d: &DriveRef| prepared.is_some_and(|p| p.drive.serial == d.serial);
+    drives.into_iter().filter(is).collect()
 }
 
 /// The machine's drives on which the image does not stand.
 pub fn others(lease: &Lease, machine: &Machine) -> Vec<DriveRef> {
-    let root = root(lease, machine).ok();
-    let is_root = |d: &&DriveRef| root.as_ref().is_some_and(|r| r.serial == d.serial);
+    let roots = match &lease.layout {
+        Some(layout) if !layout.root.is_empty() => layout.root.clone(),
+        _ => root(lease, machine).into_iter().collect(),
+    };
+    let is_root = |d: &&DriveRef| roots.iter().any(|r| r.serial == d.serial);
     machine
         .drives
         .iter()

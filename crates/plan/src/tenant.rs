@@ -3,6 +3,7 @@
 
 use billet_model::{
     ImageId,
+    layout::DriveLayout,
     lease::{ActiveBecause, BeforeReinstall, Install, Lease, LeaseState, VisitKind},
     lifecycle::Lifecycle,
     operation::{OperationKind, OperationState},
@@ -13,9 +14,11 @@ use billet_model::{
 use crate::{
     Decision, Facts,
     decision::Draft,
-    disk, install, procedure,
+    disk, install,
+    layout::{self, Keep},
+    procedure,
     requests::{Refused, begin, refuse},
-    storage, visit,
+    visit,
 };
 
 /// A lease's drive, written anew: with what.
@@ -31,8 +34,10 @@ pub struct Reinstall {
     pub kernel_args: Vec<String>,
     /// What is served, where the image is an install configuration.
     pub install: Option<Install>,
-    /// Leave the other drives alone; else they are erased.
-    pub keep_data_drives: bool,
+    /// What is left alone of the other drives.
+    pub keep: Keep,
+    /// Another layout of them.
+    pub layout: Option<DriveLayout>,
 }
 
 /// The lease, where its machine can be worked on for it now.
@@ -106,19 +111,21 @@ fn take(draft: &mut Draft<'_>, state: LeaseState, kind: OperationKind, message: 
 /// When something else is at work on the machine, or the lease is over.
 pub fn reinstall(facts: &Facts<'_>, with: &Reinstall) -> Result<Decision, Refused> {
     let lease = own(facts, "it is reinstalled")?;
+    let relaid =
+        layout::relaid(lease, facts.machine, &with.keep, with.layout.as_ref()).or_else(refuse)?;
+    let kept = relaid.kept.clone();
     let mut draft = Draft::new(facts);
-    let others: Vec<String> = storage::others(lease, facts.machine)
-        .into_iter()
-        .map(|d| d.serial)
+    let erased: Vec<String> = facts
+        .machine
+        .drives
+        .iter()
+        .map(|d| d.serial.clone())
+        // An installer finds its drive empty; an image is written over it.
+        .filter(|serial| {
+            with.install.is_some() || !relaid.layout.root.iter().any(|r| r.serial == *serial)
+        })
+        .filter(|serial| !kept.contains(serial))
         .collect();
-    let keeps = with.keep_data_drives || others.is_empty();
-    // An installer finds its drive empty; an image is written over it.
-    let root = storage::root(lease, facts.machine).or_else(refuse)?.serial;
-    let mut erased: Vec<String> = with.install.iter().map(|_| root.clone()).collect();
-    if !keeps {
-        erased.extend(others.iter().cloned());
-    }
-    let kept = if keeps { others } else { Vec::new() };
     draft.audit(
         "lease.reinstall",
         serde_json::json!({
@@ -127,6 +134,7 @@ pub fn reinstall(facts: &Facts<'_>, with: &Reinstall) -> Result<Decision, Refuse
             "user_data": with.user_data.is_some(),
             "kept_drives": kept,
             "erased_drives": erased,
+            "layout": with.layout,
         }),
     );
     let mut done = match &with.install {
@@ -152,6 +160,10 @@ pub fn reinstall(facts: &Facts<'_>, with: &Reinstall) -> Result<Decision, Refuse
                 written: lease.written.clone(),
                 measurements: lease.measurements.clone(),
                 install: lease.install.clone(),
+                layout_wanted: lease.spec.layout.clone(),
+                layout: lease.layout.clone(),
+                root_drive: lease.root_drive.clone(),
+                file_systems: lease.file_systems.clone(),
             })
         });
         lease.before_reinstall = whole;
@@ -160,9 +172,15 @@ pub fn reinstall(facts: &Facts<'_>, with: &Reinstall) -> Result<Decision, Refuse
         lease.spec.user_data.clone_from(&with.user_data);
         lease.spec.kernel_args.clone_from(&with.kernel_args);
         lease.install.clone_from(&with.install);
+        if let Some(layout) = &with.layout {
+            lease.spec.layout.clone_from(layout);
+        }
+        lease.root_drive = relaid.layout.root.first().cloned();
+        lease.layout = Some(relaid.layout);
         // What is to stand there has never come up.
         lease.active_because = None;
         lease.host_keys.clear();
+        lease.file_systems = None;
         lease.written = None;
         lease.measurements.clear();
     });
@@ -172,7 +190,7 @@ pub fn reinstall(facts: &Facts<'_>, with: &Reinstall) -> Result<Decision, Refuse
         OperationKind::Reinstall,
         "reinstalling",
     );
-    let work = if keeps && with.install.is_none() {
+    let work = if erased.is_empty() {
         WorkKind::Write
     } else {
         WorkKind::Wipe

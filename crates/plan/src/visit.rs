@@ -150,6 +150,16 @@ pub(crate) fn measured(draft: &mut Draft<'_>, boot: BootId, found: Measured) {
             c.data_same, c.data
         ),
     );
+    for copy in &found.copies {
+        let (drive, c) = (&copy.drive, copy.chunks);
+        note(
+            draft,
+            format!(
+                "drive {drive} of its mirror too: {} of {} chunks with data as delivered, {} chunks other than on the first",
+                c.data_same, c.data, copy.differ
+            ),
+        );
+    }
     let drive = root_serial(draft);
     keep(
         draft,
@@ -178,7 +188,8 @@ pub(crate) fn root_serial(draft: &Draft<'_>) -> String {
 pub(crate) fn keep(draft: &mut Draft<'_>, measurement: Measurement) {
     draft.change_lease(|lease| {
         lease.measurements.push(measurement);
-        let first = usize::from(lease.measurements[0].when == MeasuredWhen::BeforeFirstBoot);
+        let written = |m: &&Measurement| m.when == MeasuredWhen::BeforeFirstBoot;
+        let first = lease.measurements.iter().take_while(written).count();
         let many = lease
             .measurements
             .len()

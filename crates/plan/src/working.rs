@@ -259,6 +259,10 @@ fn written(draft: &mut Draft<'_>, boot: BootId, mut report: WriteReport) {
     );
     let found = report.measured.take();
     let changes = std::mem::take(&mut report.changes);
+    let mirrors = report.mirrors.clone();
+    for said in &report.mirrored {
+        visit::note(draft, said.clone());
+    }
     draft.change_lease(|lease| {
         lease.written = Some(report);
         lease.before_reinstall = None;
@@ -277,7 +281,18 @@ fn written(draft: &mut Draft<'_>, boot: BootId, mut report: WriteReport) {
             found: *found,
             changes,
         };
-        visit::keep(draft, measurement);
+        // Each drive of a mirror was read back, and is as the first.
+        let copies: Vec<Measurement> = mirrors
+            .into_iter()
+            .map(|mirror| Measurement {
+                drive: mirror.serial,
+                changes: mirror.changes,
+                ..measurement.clone()
+            })
+            .collect();
+        for measurement in std::iter::once(measurement).chain(copies) {
+            visit::keep(draft, measurement);
+        }
     }
     let root = visit::root_serial(draft);
     let prepared = draft.m().warm.prepared.as_ref();

@@ -22,6 +22,10 @@ pub struct PhoneHome {
     pub hostname: Option<String>,
     /// Full name.
     pub fqdn: Option<String>,
+    /// What came of the file systems beside the root's: `ok`, or what went wrong.
+    /// In the address and not in the form, which is cloud-init's own.
+    #[serde(skip)]
+    pub drives: Option<String>,
 }
 
 impl PhoneHome {

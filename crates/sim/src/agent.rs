@@ -60,7 +60,19 @@ pub(crate) fn write_piece(metal: &mut Metal, task: &Task, last: bool) -> Vec<Str
             }
             let owner = Owner::Lease(order.lease);
             let mut written = Vec::new();
-            if let Some(disk) = metal.disks.first_mut() {
+            let named = |r: &DriveRef, d: &Disk| r.serial == d.serial;
+            for disk in &mut metal.disks {
+                let array = order
+                    .arrays
+                    .iter()
+                    .find(|a| !a.kept && a.drives.iter().any(|r| named(r, disk)));
+                if let Some(array) = array {
+                    disk.array = Some(array.id);
+                } else if named(&order.drive, disk) || order.mirror.iter().any(|r| named(r, disk)) {
+                    disk.array = None;
+                } else {
+                    continue;
+                }
                 disk.holds.insert(owner);
                 written.push(disk.serial.clone());
             }
@@ -133,7 +145,10 @@ pub(crate) fn write_piece(metal: &mut Metal, task: &Task, last: bool) -> Vec<Str
 
 fn erase(disk: &mut Disk) {
     match disk.temper {
-        Temper::Honest => disk.holds.clear(),
+        Temper::Honest => {
+            disk.holds.clear();
+            disk.array = None;
+        }
         Temper::Caches => disk.masked = true,
         Temper::Pretends | Temper::Dead => {}
     }
@@ -147,7 +162,8 @@ fn phone_token(vendor_data: &str) -> Option<String> {
         .filter_map(|line| serde_json::from_str(line).ok())
         .find(|value: &serde_json::Value| value.get("phone_home").is_some())?;
     let url = value.get("phone_home")?.get("url")?.as_str()?;
-    url.rsplit('/').next().map(str::to_owned)
+    let token = url.rsplit('/').next()?;
+    token.split('?').next().map(str::to_owned)
 }
 
 /// What the agent reports of a task that it has done.
@@ -214,6 +230,9 @@ fn report(image: &str) -> WriteReport {
         kernel_args: None,
         measured: Some(Box::new(measured(image))),
         changes: Vec::new(),
+        arrays: Vec::new(),
+        mirrors: Vec::new(),
+        mirrored: Vec::new(),
     }
 }
 
@@ -257,6 +276,7 @@ fn measured(image: &str) -> Measured {
         bytes: SIZE / 4,
         chunks: ChunkCount::default(),
         parts: Vec::new(),
+        copies: Vec::new(),
     }
 }
 

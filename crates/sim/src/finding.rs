@@ -124,6 +124,9 @@ pub enum Violation {
         /// Whose.
         lease: LeaseId,
     },
+    /// A system starts without the arrays that its lease has.
+    #[error("layout: {0}")]
+    NotLaidOut(String),
     /// A lease that was handed over failed, and its machine is erased.
     #[error("the tenant's own: lease {0} was handed over, and failed")]
     TakenBack(LeaseId),
@@ -160,7 +163,7 @@ impl Violation {
             Self::Stuck(_) | Self::LeaseHangs { .. } | Self::OperationHangs(_) => "converges",
             Self::Touched(_) => "enrolment only reads",
             Self::InsertedOn | Self::NotEjected(_) => "media",
-            Self::NotUp(_) => "handover",
+            Self::NotUp(_) | Self::NotLaidOut(_) => "handover",
             Self::Warm(_) => "warm",
             Self::Unkept | Self::LockedOut => "never locked out",
             Self::NotPutBack(_) => "put back",

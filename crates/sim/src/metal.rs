@@ -71,6 +71,8 @@ pub(crate) struct Disk {
     pub holds: BTreeSet<Owner>,
     /// Reads as empty for now.
     pub masked: bool,
+    /// The array that it is marked as one of.
+    pub array: Option<uuid::Uuid>,
 }
 
 impl Disk {
@@ -136,13 +138,14 @@ pub(crate) struct Metal {
 
 impl Metal {
     pub fn new(index: usize, dice: &mut Dice, broken_per_mille: u32) -> Self {
-        let count = dice.number(1, 2);
+        let count = dice.number(1, 4);
         let mut disks: Vec<Disk> = (0..count)
             .map(|d| Disk {
                 serial: format!("D{index:04}-{d}"),
                 temper: Temper::Honest,
                 holds: BTreeSet::from([Owner::Before]),
                 masked: false,
+                array: None,
             })
             .collect();
         let mut broken = false;

@@ -11,7 +11,7 @@ use billet_model::{
         WarmingStep,
     },
     upkeep::Restoration,
-    work::{WorkKind, WorkOutcome},
+    work::{ArrayOrder, Work, WorkKind, WorkOutcome},
 };
 use billet_plan::{
     AuditNote, Decision, Effect, Facts, PasswordWrite, next_step, warm_choice::Wish,
@@ -158,6 +158,16 @@ pub static ALL: &[Mutant] = &[
         "wipes-kept-drives",
         "erases drives that the tenant keeps",
         wipes_kept_drives,
+    ),
+    mutant(
+        "marks-kept-arrays",
+        "makes arrays anew that the tenant keeps",
+        marks_kept_arrays,
+    ),
+    mutant(
+        "no-arrays",
+        "hands over without the arrays that were asked for",
+        no_arrays,
     ),
     mutant(
         "rescue-that-wipes",
@@ -611,7 +621,40 @@ fn instead(facts: &Facts<'_>, of: WorkKind) -> Decision {
 }
 
 fn wipes_kept_drives(facts: &Facts<'_>) -> Decision {
-    instead(facts, WorkKind::Write)
+    let mut decision = instead(facts, WorkKind::Write);
+    let kept = facts.lease.and_then(|l| l.visits.last());
+    if let Some(record) = &mut decision.task
+        && let Work::Wipe(order) = &mut record.task.work
+        && let Some(visit) = kept
+    {
+        let drives = facts.machine.drives.iter();
+        let kept = drives.filter(|d| visit.kept_drives.contains(&d.serial));
+        order.drives.extend(kept.cloned());
+    }
+    decision
+}
+
+/// The right decision, but for what is ordered of arrays.
+fn with_arrays(facts: &Facts<'_>, change: fn(&mut Vec<ArrayOrder>)) -> Decision {
+    let mut decision = next_step(facts);
+    if let Some(record) = &mut decision.task
+        && let Work::Write(order) = &mut record.task.work
+    {
+        change(&mut order.arrays);
+    }
+    decision
+}
+
+fn marks_kept_arrays(facts: &Facts<'_>) -> Decision {
+    with_arrays(facts, |arrays| {
+        for array in arrays {
+            array.kept = false;
+        }
+    })
+}
+
+fn no_arrays(facts: &Facts<'_>) -> Decision {
+    with_arrays(facts, Vec::clear)
 }
 
 fn rescue_that_wipes(facts: &Facts<'_>) -> Decision {
@@ -635,6 +678,10 @@ fn forgets_the_writing(facts: &Facts<'_>) -> Decision {
                 written: None,
                 measurements: Vec::new(),
                 install: None,
+                layout_wanted: lease.spec.layout.clone(),
+                layout: lease.layout.clone(),
+                root_drive: lease.root_drive.clone(),
+                file_systems: None,
             }));
         }
         lease

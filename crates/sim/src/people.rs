@@ -5,6 +5,7 @@ use billet_model::{
     LeaseId, Name, Secret,
     api::{NewBmc, NewLease, NewMachine},
     bmc::PowerAction,
+    layout::{ArrayWish, Choice, DriveLayout, FileSystem, Level, RootMirror, Scratch},
     lease::{LeaseMode, LeaseState},
     lifecycle::{HoldKind, Lifecycle},
 };
@@ -409,6 +410,7 @@ impl Sim {
             .dice
             .per_mille(400)
             .then(|| u64::try_from(self.dice.seconds(600, 5400).as_secs()).unwrap_or(600));
+        let layout = self.layout(image);
         Some(Call::Create {
             project: Box::new(project),
             new: Box::new(NewLease {
@@ -427,10 +429,44 @@ impl Sim {
                 kernel_args: Vec::new(),
                 root_drive: billet_model::storage::RootDrive::default(),
                 cold: self.dice.per_mille(150),
+                layout,
                 tags: std::collections::BTreeMap::new(),
                 term_seconds,
             }),
         })
+    }
+
+    /// What is wanted of the other drives: most ask for nothing, and some for more
+    /// than there is.
+    fn layout(&mut self, image: &str) -> DriveLayout {
+        let kind = self.dice.number(0, 99);
+        let array = |name: &str, level| ArrayWish {
+            name: name.parse().unwrap_or_else(|_| unreachable!("a name")),
+            level,
+            drives: Choice::default(),
+            file_system: FileSystem::default(),
+            mount: None,
+        };
+        let mut layout = DriveLayout::default();
+        if image != "debian" || kind >= 50 {
+            return layout;
+        }
+        match kind {
+            0..8 => {
+                layout.root_mirror = Some(RootMirror {
+                    drives: 2,
+                    serials: Vec::new(),
+                })
+            }
+            8..20 => layout.scratch = Some(Scratch::default()),
+            20..30 => layout.arrays.push(array("data", Level::Raid1)),
+            30..40 => {
+                layout.arrays.push(array("data", Level::Single));
+                layout.scratch = Some(Scratch::default());
+            }
+            _ => layout.arrays.push(array("data", Level::Single)),
+        }
+        layout
     }
 
     /// What a tenant wants of its lease.

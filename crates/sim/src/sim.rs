@@ -320,10 +320,15 @@ impl Sim {
                     stored_bytes: 1 << 18,
                     boot: BootKind::Bls,
                     root_partition: Some(1),
+                    storage: billet_model::image::ImageStorage {
+                        mirror: Some(true),
+                        ..Default::default()
+                    },
                 }),
                 cloud_init,
                 kind: ImageKind::Disk,
                 install: None,
+                root_mirror: false,
                 created_at: self.now,
             })));
         }
@@ -359,6 +364,7 @@ impl Sim {
                 digest: Some("installer".into()),
             }),
             cloud_init: false,
+            root_mirror: false,
             created_at: self.now,
         })
     }

@@ -71,6 +71,8 @@ mutants! {
     no_power_break "no-power-break";
     sleepy "sleepy";
     wipes_kept_drives "wipes-kept-drives";
+    marks_kept_arrays "marks-kept-arrays";
+    no_arrays "no-arrays";
     rescue_that_wipes "rescue-that-wipes";
     measure_that_wipes "measure-that-wipes";
     no_way_back "no-way-back";

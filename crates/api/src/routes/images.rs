@@ -137,6 +137,7 @@ async fn create_image(
         content: None,
         cloud_init: new.cloud_init && install.is_none(),
         install,
+        root_mirror: new.root_mirror,
         created_at: app.now(),
     };
     let row = app

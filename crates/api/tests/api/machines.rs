@@ -343,6 +343,8 @@ async fn an_agent_reads_the_image_that_it_is_to_write_and_no_other() {
         work: Work::Write(WriteOrder {
             lease: site.control.new_id(),
             image: digest.to_owned(),
+            arrays: Vec::new(),
+            mirror: Vec::new(),
             drive: machine.drives[0].clone(),
             kernel_args: Vec::new(),
             seed: None,

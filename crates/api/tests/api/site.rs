@@ -291,10 +291,12 @@ impl Site {
                 stored_bytes: 1,
                 boot: BootKind::Bls,
                 root_partition: Some(1),
+                storage: Default::default(),
             }),
             cloud_init: true,
             kind: billet_model::image::ImageKind::Disk,
             install: None,
+            root_mirror: false,
             created_at: self.control.now(),
         };
         let write = Write::PutImage(Box::new(image));

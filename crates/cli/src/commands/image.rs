@@ -6,7 +6,7 @@ use billet_client::Client;
 use billet_model::{
     Name,
     api::{ImageStarted, NewImage, Page},
-    image::{BootKind, Image as Img, ImageKind, ImageState},
+    image::{BootKind, Image as Img, ImageKind, ImageState, ImageStorage},
 };
 use clap::{Args, Subcommand};
 use std::sync::{Arc, Mutex};
@@ -114,6 +114,10 @@ pub struct About {
     /// It does not bring cloud-init: a lease is active when its port answers, and no more is known.
     #[arg(long)]
     pub no_cloud_init: bool,
+    /// It boots with its root mirrored (`lease create --root-mirror`), where that cannot be told by
+    /// looking: its initrd has mdadm, and it mounts file systems by UUID or label.
+    #[arg(long)]
+    pub root_mirror: bool,
 }
 
 impl Image {
@@ -218,6 +222,7 @@ fn new(name: Name, url: Option<String>, about: About) -> NewImage {
         checksum: about.checksum,
         cloud_init: !about.no_cloud_init,
         install: None,
+        root_mirror: about.root_mirror,
     }
 }
 
@@ -328,6 +333,26 @@ fn boot(kind: BootKind) -> &'static str {
     }
 }
 
+/// What an image brings for drives beside the root's.
+fn storage(brings: &ImageStorage, declared: bool) -> String {
+    let word = |known: Option<bool>| match known {
+        Some(true) => "yes",
+        Some(false) => "no",
+        None => "not known",
+    };
+    format!(
+        "software RAID: {}, root mirrored: {}, ext4: {}, XFS: {}",
+        word(brings.mdadm),
+        if declared {
+            "yes, said who added it"
+        } else {
+            word(brings.mirror)
+        },
+        word(brings.ext4),
+        word(brings.xfs)
+    )
+}
+
 fn show(i: &Img) -> String {
     let content = i.content.as_ref();
     card([
@@ -374,6 +399,12 @@ fn show(i: &Img) -> String {
         (
             "cloud-init",
             if i.cloud_init { "yes" } else { "no" }.to_owned(),
+        ),
+        (
+            "drives",
+            content
+                .map(|c| storage(&c.storage, i.root_mirror))
+                .unwrap_or_default(),
         ),
         (
             "for",

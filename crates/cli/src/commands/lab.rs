@@ -65,7 +65,10 @@ pub struct Up {
     /// Memory of an emulated machine.
     #[arg(long, value_name = "SIZE", value_parser = human::parse_bytes)]
     memory: Option<u64>,
-    /// Size of each of an emulated machine's two drives.
+    /// Drives of an emulated machine, 1 to 8; 2 where absent.
+    #[arg(long, value_name = "COUNT")]
+    drives: Option<u32>,
+    /// Size of each of them.
     #[arg(long, value_name = "SIZE", value_parser = human::parse_bytes)]
     drive: Option<u64>,
     /// Stand-ins for GPUs in an emulated machine, 1 to 8.
@@ -97,6 +100,7 @@ impl Up {
         }
         options.cpus = self.cpus.unwrap_or(options.cpus);
         options.memory_mib = self.memory.map_or(options.memory_mib, |bytes| bytes >> 20);
+        options.drives = self.drives.unwrap_or(options.drives);
         options.drive_bytes = self.drive.unwrap_or(options.drive_bytes);
         options.gpus = self.gpus.unwrap_or(options.gpus);
         Ok(options)

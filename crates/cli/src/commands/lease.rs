@@ -16,6 +16,7 @@ use super::{
     certificate::{first_start, visit},
     console::View,
     keys_given,
+    layout::{self, Drives},
     machine::{PowerWord, Wait, mark, sure},
     measured::{installation, measurements},
 };
@@ -294,6 +295,8 @@ pub enum Lease {
 #[command(after_help = "Examples:
   billet lease create --type h100-sxm5-80g.8x --image debian-12
   billet lease create --type h100-sxm5-80g.8x --image debian-12 --root-drive smallest-nvme
+  billet lease create --type h100-sxm5-80g.8x --image debian-12 --root-drive smallest-nvme \\
+      --array data,level=5,drives=4,of=largest-nvme,mount=/data --scratch
   billet lease create --name train-1 --type cpu.2s --image noble --ssh-key ~/.ssh/id_ed25519.pub \\
       --user-data cloud.yaml --kernel-args 'iommu=pt hugepages=64' --tag team=vision --term 3d")]
 pub struct Create {
@@ -332,6 +335,8 @@ pub struct Create {
     /// and the kernel of the image, which kexec passes by.
     #[arg(long)]
     cold: bool,
+    #[command(flatten)]
+    drives: Drives,
     /// A tag; may be repeated.
     #[arg(long, value_name = "KEY=VALUE", value_parser = human::parse_pair)]
     tag: Vec<(String, String)>,
@@ -351,13 +356,15 @@ pub struct Create {
 /// Write a lease's drive anew, with another image or the same.
 ///
 /// The lease keeps its id, its machine and its addresses; what is not given here stays as it was.
-/// The other drives of the machine are erased, unless --keep-data-drives is given. The lease is
-/// active again when the machine itself says that its first boot is done. If that fails, the lease
+/// The other drives of the machine are erased, unless --keep-data-drives is given, or --keep for
+/// some. Arrays that are kept are mounted again, with what is in them; the others are made anew, as
+/// they were or as another layout has them. The lease is active again when the machine itself says that its first boot is done. If that fails, the lease
 /// is `broken`: the machine is off, and still yours to reinstall, rescue or release.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   billet lease reinstall train-1
   billet lease reinstall train-1 --image debian-12 --keep-data-drives
+  billet lease reinstall train-1 --keep data --scratch=each
   billet lease reinstall train-1 --user-data cloud.yaml --kernel-args 'iommu=pt' --yes")]
 pub struct Again {
     /// Its name or id.
@@ -381,6 +388,11 @@ pub struct Again {
     /// Leave the drives alone on which the image is not written.
     #[arg(long)]
     keep_data_drives: bool,
+    /// Leave the drives of this array alone, and erase the others; may be repeated.
+    #[arg(long, value_name = "ARRAY", conflicts_with = "keep_data_drives")]
+    keep: Vec<Name>,
+    #[command(flatten)]
+    drives: Drives,
     /// Do not ask.
     #[arg(long, short)]
     yes: bool,
@@ -409,11 +421,19 @@ impl Again {
             },
             kernel_args: (!self.kernel_args.is_empty()).then_some(kernel_args),
             keep_data_drives: self.keep_data_drives,
+            keep_arrays: self.keep.clone(),
+            layout: self.drives.layout()?,
         };
+        let kept: Vec<&str> = self.keep.iter().map(Name::as_str).collect();
         let lost = if self.keep_data_drives {
-            "what is on its first drive"
+            "what is on the drives of its root".to_owned()
+        } else if kept.is_empty() {
+            "what is on all of its drives".to_owned()
         } else {
-            "what is on all of its drives"
+            format!(
+                "what is on all of its drives but those of {}",
+                kept.join(", ")
+            )
         };
         let name = &self.name;
         sure(
@@ -462,6 +482,7 @@ impl Create {
                 .collect(),
             root_drive: self.root_drive,
             cold: self.cold,
+            layout: self.drives.layout()?.unwrap_or_default(),
             tags: self.tag.into_iter().collect(),
             term_seconds: self.term,
         };
@@ -708,7 +729,7 @@ fn show(l: &LeaseView) -> String {
             l.power.map(|r| r.power.to_string()).unwrap_or_default(),
         ),
         ("address", addresses.join("\n")),
-        ("root drive", maybe(l.root_drive.as_ref())),
+        ("drives", layout::drives(l)),
         (
             "not erased",
             l.unerased_drives

@@ -102,6 +102,15 @@ fn one(m: &Measurement) -> String {
             ));
         }
     }
+    for copy in &found.copies {
+        lines.push(format!(
+            "  drive {} of its mirror: {} as delivered, {}; {} chunks other than on the first",
+            copy.drive,
+            share(copy.chunks),
+            counts(copy.chunks),
+            copy.differ
+        ));
+    }
     for change in &m.changes {
         lines.push(format!(
             "  then put there: {}, {}, {}, SHA-256 {}",
@@ -158,6 +167,7 @@ mod tests {
                 content: "sha256:a".into(),
                 bytes: 4 << 20,
                 chunks: same,
+                copies: Vec::new(),
                 parts: vec![MeasuredPart {
                     partition: Some(1),
                     chunks: same,

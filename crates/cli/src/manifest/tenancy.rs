@@ -7,6 +7,7 @@ use billet_model::{
     Name,
     api::{NewImage, NewLease, NewProject},
     image::ImageKind,
+    layout::DriveLayout,
     lease::LeaseMode,
 };
 
@@ -135,6 +136,7 @@ pub fn image(source: &Source<'_>, reader: &Reader<'_, '_>) -> Option<ImageEntry>
             Err(why) => reader.wrong(reader.line, why),
         }
     }
+    let root_mirror = reader.truth("root_mirror").unwrap_or(false);
     match (&url, &file) {
         _ if kernel.is_some() || ipxe.is_some() => {}
         (Some(_), None) => {}
@@ -171,6 +173,7 @@ pub fn image(source: &Source<'_>, reader: &Reader<'_, '_>) -> Option<ImageEntry>
             checksum,
             cloud_init,
             install,
+            root_mirror,
         },
         file,
         parts,
@@ -233,6 +236,17 @@ pub fn lease(source: &Source<'_>, reader: &Reader<'_, '_>) -> Option<LeaseEntry>
     let term_seconds = reader.length("term");
     let root_drive = reader.parsed("root_drive").unwrap_or_default();
     let cold = reader.flag("cold").unwrap_or_default();
+    let mut layout = DriveLayout {
+        root_mirror: reader.parsed("root_mirror"),
+        arrays: Vec::new(),
+        scratch: reader.parsed("scratch"),
+    };
+    for array in reader.texts("arrays").unwrap_or_default() {
+        match array.parse() {
+            Ok(array) => layout.arrays.push(array),
+            Err(error) => reader.wrong(reader.line_at("arrays"), format!("\"arrays\": {error}")),
+        }
+    }
     let (name, project) = (name?, project?);
     Some(LeaseEntry {
         new: NewLease {
@@ -247,6 +261,7 @@ pub fn lease(source: &Source<'_>, reader: &Reader<'_, '_>) -> Option<LeaseEntry>
             kernel_args,
             root_drive,
             cold,
+            layout,
             tags,
             term_seconds,
         },

@@ -10,6 +10,7 @@ use billet_model::{
     },
     image::{ImageState, InstallConfig},
     inventory::Inventory,
+    layout::DriveLayout,
     lifecycle::Lifecycle,
     site::Network,
     warm::WarmPolicy,
@@ -546,6 +547,12 @@ fn lease(lease: &At<LeaseEntry>, present: &Present, plan: &mut Plan, troubles: &
         let (from, to) = (there.kernel_args.join(" "), new.kernel_args.join(" "));
         anew.push(changed("kernel arguments", from, to));
     }
+    let relaid = there.layout_wanted != new.layout;
+    if relaid {
+        let told = |layout: &DriveLayout| serde_json::to_string(layout).unwrap_or_default();
+        let (from, to) = (told(&there.layout_wanted), told(&new.layout));
+        anew.push(changed("layout of drives", from, to));
+    }
     let tags = there.tags != new.tags;
     if tags {
         let changes = vec![changed("tags", words(&there.tags), words(&new.tags))];
@@ -560,6 +567,7 @@ fn lease(lease: &At<LeaseEntry>, present: &Present, plan: &mut Plan, troubles: &
         let with = Reinstall {
             image: Some(new.image.clone()),
             kernel_args: Some(new.kernel_args.clone()),
+            layout: relaid.then(|| new.layout.clone()),
             ..Reinstall::default()
         };
         let step = Step::Reinstall(there.id, Box::new(with));

@@ -6,7 +6,7 @@ use std::{path::Path, time::Duration};
 use serde_json::Value;
 use tokio::process::Child;
 
-use crate::support::Home;
+use crate::support::{Home, Ran};
 
 /// A program that runs beside the test, and is ended with it.
 pub struct Beside {
@@ -97,6 +97,8 @@ async fn a_phantom_lives_its_whole_life() {
     ];
     home.run_with(&login, &token).await.good();
     wait_for(&home.path("lab.out")).await;
+
+    home.write("layout.json", "{}");
 
     // The operator brings machines in. Given again, the manifest changes nothing.
     let enroll = ["machine", "enroll", "-f", "lab.toml", "-o", "json"];
@@ -206,6 +208,14 @@ async fn a_phantom_lives_its_whole_life() {
     let said = "the root is wanted on the drive with serial number none";
     assert!(none.stderr.contains(said), "{}", none.stderr);
     assert_ne!(none.code, 0);
+    let many = [&create[..], &["--array", "data,level=6,drives=40"]].concat();
+    let many = run(&many).await;
+    assert!(
+        many.stderr.contains("array data (raid6) needs 40 drives"),
+        "{}",
+        many.stderr
+    );
+    assert_ne!(many.code, 0);
     let create = [&create[..], &["--root-drive", "largest"]].concat();
     let created = run(&create).await.good();
     assert!(
@@ -266,6 +276,8 @@ async fn a_phantom_lives_its_whole_life() {
     }
     assert_ne!(again["operation"]["id"], before["operation"]);
     assert_eq!(again["lease"]["visits"][0]["kind"], "reinstall");
+
+    layouts(&run).await;
 
     // The ramdisk lets the tenant in, and the drive boots again.
     let rescue = run(&["lease", "rescue", "first", "-o", "json"])
@@ -540,4 +552,63 @@ async fn users_and_quotas(home: &Home, machine_type: &str) {
     ))
     .await
     .good();
+}
+
+/// Drives beside the root's: made, kept, made anew, each where the tenant said so.
+async fn layouts(run: &impl AsyncFn(&[&str]) -> Ran) {
+    let again = ["lease", "reinstall", "first", "--yes", "-o", "json"];
+    let none = [&again[..], &["--array", "data", "--scratch"]].concat();
+    let none = run(&none).await;
+    assert!(
+        none.stderr.contains("no drive is left for scratch"),
+        "{}",
+        none.stderr
+    );
+    let first = [&again[..], &["--array", "data,mount=/srv/data"]].concat();
+    let made = run(&first).await.good().json();
+    let arrays = |lease: &Value| lease["lease"]["layout"]["arrays"].clone();
+    let data = arrays(&made)[0].clone();
+    assert_eq!(data["name"], "data");
+    assert_eq!(data["mount"], "/srv/data");
+    let written = &made["lease"]["arrays_written"];
+    assert_eq!(written[0]["kept"], false, "{written}");
+    assert!(written[0]["bytes"].as_u64().is_some_and(|b| b > 1 << 30));
+
+    // All is kept, and bears its mark still.
+    let kept = run(&[&again[..], &["--keep-data-drives"]].concat()).await;
+    let kept = kept.good().json();
+    assert_eq!(arrays(&kept), arrays(&made));
+    assert_eq!(
+        kept["lease"]["arrays_written"][0]["drives"][0]["marked"],
+        true
+    );
+    let visits = kept["lease"]["visits"].as_array().expect("visits");
+    let drives = visits.last().expect("a visit")["kept_drives"].clone();
+    assert!(
+        drives
+            .as_array()
+            .is_some_and(|d| d.contains(&data["drives"][0]["serial"]))
+    );
+
+    // One is kept by its name, and a layout that has it too is refused.
+    let none = run(&[&again[..], &["--keep", "date"]].concat()).await;
+    assert!(
+        none.stderr
+            .contains("there is no array date to keep; there is: data"),
+        "{}",
+        none.stderr
+    );
+    let twice = run(&[&again[..], &["--keep", "data", "--array", "data"]].concat()).await;
+    assert!(
+        twice.stderr.contains("would be there twice"),
+        "{}",
+        twice.stderr
+    );
+    let file = [&again[..], &["--keep", "data", "--layout", "layout.json"]].concat();
+    let file = run(&file).await.good().json();
+    assert_eq!(arrays(&file), serde_json::json!([data]));
+    let shown = run(&["lease", "show", "first"]).await.good().stdout;
+    assert!(shown.contains("data: single of"), "{shown}");
+    assert!(shown.contains("kept as it was"), "{shown}");
+    assert!(shown.contains("nothing is mounted on a phantom"), "{shown}");
 }

@@ -21,7 +21,7 @@ use crate::{
 const CHUNK: u64 = 64 << 10;
 
 /// An image in memory, given out by a source that breaks.
-struct Store {
+pub(crate) struct Store {
     manifest: ImageManifest,
     blob: Vec<u8>,
     /// After so many bytes of each answer the stream breaks; taken in turn.
@@ -30,7 +30,7 @@ struct Store {
 }
 
 impl Store {
-    fn new(disk: &[u8], boot: BootKind, root: Option<u32>) -> Self {
+    pub fn new(disk: &[u8], boot: BootKind, root: Option<u32>) -> Self {
         let mut blob = Vec::new();
         let mut chunks = Vec::new();
         for (index, plain) in (0..).zip(disk.chunks(CHUNK as usize)) {
@@ -61,14 +61,16 @@ impl Store {
         }
     }
 
-    fn digest(&self) -> String {
+    pub fn digest(&self) -> String {
         sha256(&self.manifest.canonical())
     }
 
-    fn order(&self) -> WriteOrder {
+    pub fn order(&self) -> WriteOrder {
         WriteOrder {
             lease: LeaseId::from_parts(0, [0; 10]),
             image: self.digest(),
+            arrays: Vec::new(),
+            mirror: Vec::new(),
             drive: DriveRef {
                 serial: "S".into(),
                 wwn: None,
@@ -104,7 +106,7 @@ fn write(fake: &Fake, order: &WriteOrder, store: &Store) -> Result<WriteReport, 
 }
 
 /// A disk image with an ESP that has a boot entry, and a root partition behind it.
-fn bootable() -> Vec<u8> {
+pub(crate) fn bootable() -> Vec<u8> {
     let (esp, root) = ((2048, 2048 + 8191), (10240, 12287));
     let mut disk = gpt::sample(
         8 << 20,
@@ -282,6 +284,7 @@ fn a_written_drive_is_measured_and_what_differs_is_told_by_partition() {
     let measured = |fake: &Fake| {
         let order = MeasureOrder {
             image: order.image.clone(),
+            mirror: Vec::new(),
             drive: order.drive.clone(),
         };
         // A watch that never lets anything be written.
@@ -313,6 +316,7 @@ fn a_written_drive_is_measured_and_what_differs_is_told_by_partition() {
     fake.fail_reads.store(true, Ordering::Relaxed);
     let order = MeasureOrder {
         image: order.image.clone(),
+        mirror: Vec::new(),
         drive: order.drive.clone(),
     };
     let error = measure::measure(&fake, &order, &store, &Allow::always());

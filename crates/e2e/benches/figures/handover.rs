@@ -51,7 +51,7 @@ const SETTLE_S: f64 = 20.0;
 
 /// Measures both on one machine.
 pub async fn measure(report: &mut Report) {
-    let Some((site, image)) = Site::of_emulated("the handover", 1).await else {
+    let Some((site, image)) = Site::of_emulated("the handover", 1, 2).await else {
         return report.absent("a handover", "it needs QEMU, a ramdisk and an image");
     };
     let machine = Bare::of(&site.machines[0]);

@@ -181,6 +181,8 @@ pub fn child(arguments: &[String]) {
     let order = WriteOrder {
         lease: LeaseId::from_parts(0, [0; 10]),
         image: digest.clone(),
+        arrays: Vec::new(),
+        mirror: Vec::new(),
         drive: DriveRef {
             serial: "bench".into(),
             wwn: None,

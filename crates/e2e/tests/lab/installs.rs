@@ -237,7 +237,7 @@ impl Site {
 #[tokio::test]
 async fn real_firmware_runs_a_tenants_installer() {
     let title = "an installer in QEMU";
-    let Some((site, _)) = Site::of_emulated(title, 1).await else {
+    let Some((site, _)) = Site::of_emulated(title, 1, 2).await else {
         return;
     };
     let ramdisk = crate::support::given("BILLET_RAMDISK", title).expect("as before");

@@ -18,7 +18,7 @@ const FIRMWARE: &str = "BdsDxe: starting";
 #[tokio::test]
 async fn a_warm_machine_boots_its_image_by_kexec() {
     let title = "a warm machine in QEMU";
-    let Some((site, image)) = Site::of_emulated(title, 1).await else {
+    let Some((site, image)) = Site::of_emulated(title, 1, 2).await else {
         return;
     };
     let key = key(site.home.path("id_ed25519").as_path()).await;

@@ -47,8 +47,13 @@ impl Site {
         Some(Self::start(title, home, &ramdisk, &lab, "127.0.0.1").await)
     }
 
-    /// A site of machines in QEMU and a phantom after them, and the image to write on them.
-    pub async fn of_emulated(title: &'static str, count: u32) -> Option<(Self, PathBuf)> {
+    /// A site of machines in QEMU with so many drives each, and a phantom after them, and the
+    /// image to write on them.
+    pub async fn of_emulated(
+        title: &'static str,
+        count: u32,
+        drives: u32,
+    ) -> Option<(Self, PathBuf)> {
         use crate::support::given;
         if std::env::var("BILLET_TEST_QEMU").as_deref() != Ok("1") {
             say(&format!("skipped: {title}: BILLET_TEST_QEMU=1 is not set"));
@@ -58,10 +63,11 @@ impl Site {
         let ramdisk = given("BILLET_RAMDISK", title)?;
         let image = given("BILLET_IMAGE", title)?;
         let home = Home::new(program);
-        let count = count.to_string();
+        let (count, drives) = (count.to_string(), drives.to_string());
         // The lab's machines know the host's loopback under this address.
         let phantom = ["--phantom", "1", "--phantom-model", "cpu"];
-        let lab = [&["--machines", &count][..], &phantom].concat();
+        let machines = ["--machines", &count, "--drives", &drives];
+        let lab = [&machines[..], &phantom].concat();
         Some((
             Self::start(title, home, &ramdisk, &lab, "10.88.0.1").await,
             image,

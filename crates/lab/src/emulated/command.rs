@@ -58,12 +58,13 @@ struct Order {
     nic: Option<u32>,
 }
 
+/// Media come first or after all drives, of which there are eight at most.
 fn order(first: BootTarget) -> Order {
     let (cd, usb, drive, nic) = match first {
-        BootTarget::Cd => (0, 4, 1, None),
-        BootTarget::Usb => (4, 0, 1, None),
-        BootTarget::Pxe | BootTarget::UefiHttp => (3, 4, 1, Some(0)),
-        BootTarget::None | BootTarget::Hdd => (3, 4, 1, None),
+        BootTarget::Cd => (0, 21, 1, None),
+        BootTarget::Usb => (21, 0, 1, None),
+        BootTarget::Pxe | BootTarget::UefiHttp => (20, 21, 1, Some(0)),
+        BootTarget::None | BootTarget::Hdd => (20, 21, 1, None),
     };
     Order {
         cd,

@@ -9,11 +9,12 @@ use super::command::node_bus;
 pub(crate) struct Sizes {
     pub cpus: u32,
     pub memory_mib: u64,
+    pub drives: u32,
     pub drive_bytes: u64,
     pub gpus: u32,
 }
 
-/// A machine with two NUMA nodes and two drives, and display devices that stand in for GPUs.
+/// A machine with two NUMA nodes, NVMe drives, and display devices that stand in for GPUs.
 pub(crate) fn parts(maker: &Maker, sizes: Sizes) -> Facts {
     let nodes = 2;
     let cpus = (0..nodes)
@@ -25,7 +26,7 @@ pub(crate) fn parts(maker: &Maker, sizes: Sizes) -> Facts {
             max_mhz: 2000,
         })
         .collect();
-    let drives = (0..2)
+    let drives = (0..sizes.drives)
         .map(|n| Drive {
             manufacturer: "QEMU".into(),
             model: "QEMU NVMe Ctrl".into(),
@@ -86,7 +87,8 @@ pub(crate) fn parts(maker: &Maker, sizes: Sizes) -> Facts {
             mac: maker.mac("nic0"),
             speed_mbps: 10_000,
             link_up: true,
-            pci: "0000:03:00.0".into(),
+            // Its root port comes behind those of the drives.
+            pci: format!("0000:{:02x}:00.0", sizes.drives + 1),
             numa: 0,
             vendor_id: 0x1af4,
             device_id: 0x1041,

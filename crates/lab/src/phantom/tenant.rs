@@ -147,7 +147,9 @@ pub(super) fn host_key(shared: &Shared, whose: &str) -> String {
 }
 
 async fn phone_home(shared: &Arc<Shared>, installed: &Installed, seed: &Seed) {
-    let Some(url) = address(seed).and_then(|u| reach(shared, &u)) else {
+    // A phantom mounts nothing, and says so where it is asked.
+    let said = |url: String| url.replace("BILLET-DRIVES", "nothing+is+mounted+on+a+phantom");
+    let Some(url) = address(seed).map(said).and_then(|u| reach(shared, &u)) else {
         return;
     };
     let form = PhoneHome {
@@ -157,6 +159,7 @@ async fn phone_home(shared: &Arc<Shared>, installed: &Installed, seed: &Seed) {
         instance_id: value_of(&seed.meta_data, "instance-id"),
         hostname: Some(host_name(installed)),
         fqdn: Some(host_name(installed)),
+        drives: None,
     };
     let Ok(client) = shared.clients.careless() else {
         return;

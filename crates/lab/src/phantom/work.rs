@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use billet_model::{
     image::ImageManifest,
-    measure::{ChunkCount, Measured},
+    layout::{ArrayWritten, MemberWritten},
+    measure::{ChunkCount, Measured, MeasuredCopy},
     work::{
         Canary, DriveErase, DriveRef, DriveVerify, EraseMethod, EraseOrder, MeasureOrder,
-        PrepareOrder, StartReport, Task, TestResult, TpmClear, Verdict, VerifyOrder, Work,
-        WorkFailure, WorkOutcome, WriteOrder, WriteReport,
+        MirrorWritten, PrepareOrder, StartReport, Task, TestResult, TpmClear, Verdict, VerifyOrder,
+        Work, WorkFailure, WorkOutcome, WriteOrder, WriteReport,
     },
 };
 use billet_protocol::boot::BootRecord;
@@ -20,7 +21,7 @@ use crate::faults::{FaultKind, Point};
 
 /// How work ended.
 pub(super) enum Done {
-    Outcome(WorkOutcome),
+    Outcome(Box<WorkOutcome>),
     /// The same, and once it is acknowledged another kernel runs.
     Jump(StartReport, Jump),
     /// The agent says nothing any more.
@@ -48,15 +49,17 @@ pub(super) async fn carry_out(shared: &Arc<Shared>, channel: &Channel<'_>, task:
             return Done::PowerCut;
         }
         Some(FaultKind::DriveErrors { serial }) => {
-            return Done::Outcome(failing(shared, &task.work, serial.as_deref()));
+            return Done::Outcome(Box::new(failing(shared, &task.work, serial.as_deref())));
         }
-        Some(FaultKind::KexecRefused) => return Done::Outcome(no_kexec("a fault was asked for")),
+        Some(FaultKind::KexecRefused) => {
+            return Done::Outcome(Box::new(no_kexec("a fault was asked for")));
+        }
         Some(FaultKind::KexecHangs) => {
             return Done::Jump(starting("a kernel that does not come up"), Jump::Nowhere);
         }
         _ => {}
     }
-    Done::Outcome(match &task.work {
+    Done::Outcome(Box::new(match &task.work {
         Work::Inspect => WorkOutcome::Inspected {
             inventory: Box::new(inventory::inventory(&shared.facts)),
         },
@@ -97,7 +100,7 @@ pub(super) async fn carry_out(shared: &Arc<Shared>, channel: &Channel<'_>, task:
                 detail: "the ramdisk cannot be had".into(),
             },
         },
-    })
+    }))
 }
 
 fn no_kexec(why: &str) -> WorkOutcome {
@@ -165,6 +168,8 @@ fn tests(shared: &Shared) -> Vec<TestResult> {
 async fn prepare(shared: &Shared, channel: &Channel<'_>, order: &PrepareOrder) -> WorkOutcome {
     let whole = WriteOrder {
         lease: billet_model::LeaseId(uuid::Uuid::nil()),
+        mirror: Vec::new(),
+        arrays: Vec::new(),
         image: order.image.clone(),
         drive: order.drive.clone(),
         kernel_args: Vec::new(),
@@ -216,6 +221,14 @@ async fn write(shared: &Shared, channel: &Channel<'_>, order: &WriteOrder) -> Wo
             ),
         };
     }
+    let there = |r: &&DriveRef| shared.facts.drives.iter().any(|d| d.serial == r.serial);
+    if let Some(gone) = order.mirror.iter().find(|r| !there(r)) {
+        return missing(gone);
+    }
+    let arrays = match arrays(shared, order) {
+        Ok(arrays) => arrays,
+        Err(drive) => return missing(&drive),
+    };
     let data: u64 = manifest
         .chunks
         .iter()
@@ -240,6 +253,16 @@ async fn write(shared: &Shared, channel: &Channel<'_>, order: &WriteOrder) -> Wo
         kernel_args: (!order.kernel_args.is_empty()).then(|| "nowhere: a phantom".into()),
         measured: Some(Box::new(measured(&order.image, &manifest))),
         changes: vec![],
+        arrays,
+        mirrors: order
+            .mirror
+            .iter()
+            .map(|drive| MirrorWritten {
+                serial: drive.serial.clone(),
+                changes: vec![],
+            })
+            .collect(),
+        mirrored: Vec::new(),
     })
 }
 
@@ -249,6 +272,49 @@ fn stands(shared: &Shared, order: &WriteOrder) -> bool {
     state.prepared.as_ref().is_some_and(|p| {
         p.image == order.image && p.drive == order.drive.serial && p.boot == state.boots
     })
+}
+
+/// Marks drives as those of arrays, or looks whether they are.
+fn arrays(shared: &Shared, order: &WriteOrder) -> Result<Vec<ArrayWritten>, DriveRef> {
+    let size = |wanted: &DriveRef| {
+        let drives = &shared.facts.drives;
+        let found = drives.iter().find(|d| d.serial == wanted.serial);
+        found.map(|d| d.bytes).ok_or_else(|| wanted.clone())
+    };
+    let mut state = shared.state();
+    for root in std::iter::once(&order.drive).chain(&order.mirror) {
+        if let Some(held) = state.drives.get_mut(&root.serial) {
+            held.array = None;
+        }
+    }
+    let mut written = Vec::new();
+    for array in &order.arrays {
+        let mut sizes = Vec::new();
+        let mut drives = Vec::new();
+        for drive in &array.drives {
+            sizes.push(size(drive)?);
+            let held = state.drives.entry(drive.serial.clone()).or_default();
+            if !array.kept {
+                held.array = Some(array.id.to_string());
+            }
+            drives.push(MemberWritten {
+                serial: drive.serial.clone(),
+                marked: array.kept.then(|| held.array == Some(array.id.to_string())),
+                changes: vec![],
+            });
+        }
+        written.push(ArrayWritten {
+            name: array.name.clone(),
+            kept: array.kept,
+            bytes: if array.kept {
+                0
+            } else {
+                array.level.bytes(&sizes)
+            },
+            drives,
+        });
+    }
+    Ok(written)
 }
 
 /// A phantom's drive holds what it was given, and nothing ever ran from it.
@@ -262,7 +328,17 @@ async fn measure(shared: &Shared, channel: &Channel<'_>, order: &MeasureOrder) -
         return missing(&order.drive);
     }
     match channel.manifest(&order.image).await {
-        Some(manifest) => WorkOutcome::Measured(measured(&order.image, &manifest)),
+        Some(manifest) => {
+            let mut found = measured(&order.image, &manifest);
+            let copies = order.mirror.iter().map(|drive| MeasuredCopy {
+                drive: drive.serial.clone(),
+                content: found.content.clone(),
+                chunks: found.chunks,
+                differ: 1,
+            });
+            found.copies = copies.collect();
+            WorkOutcome::Measured(found)
+        }
         None => WorkOutcome::Failed {
             kind: WorkFailure::Network,
             detail: format!("the manifest of image {} cannot be had", order.image),
@@ -285,6 +361,7 @@ fn measured(image: &str, manifest: &ImageManifest) -> Measured {
             empty_same: empty,
         },
         parts: vec![],
+        copies: Vec::new(),
     }
 }
 
@@ -314,9 +391,13 @@ fn erase(shared: &Shared, order: &EraseOrder, failing: Option<Option<&str>>) -> 
                 .map(|c| (c.offset, c.sha256.clone()))
                 .collect();
             if fails {
-                state
-                    .drives
-                    .insert(wanted.serial.clone(), Contents { canaries: planted });
+                state.drives.insert(
+                    wanted.serial.clone(),
+                    Contents {
+                        canaries: planted,
+                        array: None,
+                    },
+                );
                 return failed(wanted, found.bytes, "input/output error");
             }
             state

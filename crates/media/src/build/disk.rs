@@ -44,6 +44,8 @@ pub struct Layout {
     pub root: Extent,
     /// The root file system's UUID.
     pub root_fs: Uuid,
+    /// The system partition's volume id.
+    esp_fs: u32,
     disk: Uuid,
     esp_part: Uuid,
     root_part: Uuid,
@@ -66,17 +68,21 @@ impl Layout {
                 len: size - start - ALIGNMENT,
             },
             root_fs: Uuid::new_v4(),
+            esp_fs: Uuid::new_v4().as_fields().0,
             disk: Uuid::new_v4(),
             esp_part: Uuid::new_v4(),
             root_part: Uuid::new_v4(),
         }
     }
 
-    /// The image's `/etc/fstab`.
+    /// The image's `/etc/fstab`. By file systems and not by partitions: so it holds
+    /// where partitions are mirrored too.
     pub fn fstab(&self) -> String {
         format!(
-            "PARTUUID={} / ext4 defaults,errors=remount-ro 0 1\nPARTUUID={} /boot/efi vfat umask=0077,nofail,noauto,x-systemd.automount,x-systemd.idle-timeout=60 0 0\n",
-            self.root_part, self.esp_part
+            "UUID={} / ext4 defaults,errors=remount-ro 0 1\nUUID={:04X}-{:04X} /boot/efi vfat umask=0077,nofail,noauto,x-systemd.automount,x-systemd.idle-timeout=60 0 0\n",
+            self.root_fs,
+            self.esp_fs >> 16,
+            self.esp_fs & 0xffff
         )
     }
 }
@@ -138,12 +144,14 @@ fn write_esp(
     path: &Path,
 ) -> io::Result<()> {
     let file = File::options().read(true).write(true).open(path)?;
-    let mut window = Window::new(file, layout.esp.start, layout.esp.len);
+    // What is left free at its end is for the superblock of a mirror.
+    let mut window = Window::new(file, layout.esp.start, layout.esp.len - ALIGNMENT);
     fatfs::format_volume(
         &mut window,
         FormatVolumeOptions::new()
             .fat_type(FatType::Fat32)
             .bytes_per_cluster(1024)
+            .volume_id(layout.esp_fs)
             .volume_label(*b"ESP        "),
     )?;
     let volume = FileSystem::new(window, FsOptions::new())?;
@@ -194,9 +202,9 @@ fn entry(recipe: &Recipe, layout: &Layout, release: &str) -> String {
         "title      {title}\n\
          version    {release}\n\
          sort-key   {token}\n\
-         options    root=PARTUUID={root} {cmdline}\n\
+         options    root=UUID={root} {cmdline}\n\
          linux      /{token}/{release}/linux\n\
          initrd     /{token}/{release}/initrd.img\n",
-        root = layout.root_part
+        root = layout.root_fs
     )
 }

@@ -61,6 +61,7 @@ const DEBIAN_12: Recipe = Recipe {
         "cloud-guest-utils",
         "fdisk",
         "e2fsprogs",
+        "mdadm",
         "dosfstools",
         "openssh-server",
         "python3",
@@ -89,7 +90,10 @@ const DEBIAN_12: Recipe = Recipe {
              [ \"$1\" = prereqs ] && exit 0\n\
              . /usr/share/initramfs-tools/hook-functions\n\
              manual_add_modules nvme ahci sd_mod vmd virtio_pci virtio_blk virtio_scsi \\\n\
-             \x20   megaraid_sas mpt3sas smartpqi ext4 crc32c_generic crc32c_intel\n",
+             \x20   megaraid_sas mpt3sas smartpqi ext4 crc32c_generic crc32c_intel raid1\n\
+             # Of software RAID only what the root may be on is loaded at once: the others\n\
+             # time themselves for a second.\n\
+             sed -i -E '/^(linear|multipath|raid[04-9][0-9]*|raid10)$/d' \"$DESTDIR/conf/modules\"\n",
         ),
     ],
     after: &[

@@ -6,7 +6,7 @@
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use billet_model::image::BootKind;
+use billet_model::image::{BootKind, ImageStorage};
 use ext4_view::{Ext4, Ext4Read};
 use fatfs::{FileSystem, FsOptions};
 use gpt::disk::LogicalBlockSize;
@@ -32,6 +32,10 @@ pub struct Facts {
     pub system: Option<String>,
     /// Whether cloud-init is installed; `None` where the root file system cannot be read.
     pub cloud_init: Option<bool>,
+    /// What it brings for drives beside the root's.
+    pub storage: ImageStorage,
+    /// Whether boot entries name the root by its file system's UUID or label.
+    pub root_by_file_system: bool,
 }
 
 const SECTOR: u64 = 512;
@@ -39,6 +43,8 @@ const SECTOR: u64 = 512;
 const BUDGET: u64 = 100_000;
 /// Entries looked at in any one directory.
 const ENTRIES: usize = 1000;
+/// Bytes of a boot entry that are looked at.
+const ENTRY_BYTES: u64 = 64 << 10;
 /// More partitions than any real table has.
 const PARTITIONS: u32 = 1024;
 /// The fewest blocks that a group of ext4's may have.
@@ -101,7 +107,8 @@ fn partitions(image: &ImageReader, facts: &mut Facts) {
         .map(|(number, _)| *number);
     if let Some((start, len)) = facts.esp.and_then(extent) {
         let disk = image.disk().with_budget(BUDGET);
-        facts.boot = boot_kind(Window::new(disk, start, len)).unwrap_or_default();
+        (facts.boot, facts.root_by_file_system) =
+            boot_kind(Window::new(disk, start, len)).unwrap_or_default();
     }
     if let Some((start, len)) = facts.root_partition.and_then(extent) {
         look_at_root(image, start, len, facts);
@@ -129,14 +136,28 @@ fn table_end(disk: &mut ImageDisk) -> Option<u64> {
         .flatten()
 }
 
-fn boot_kind(esp: Window<ImageDisk>) -> io::Result<BootKind> {
+/// How it boots, and whether its entries name the root by its file system.
+fn boot_kind(esp: Window<ImageDisk>) -> io::Result<(BootKind, bool)> {
     let volume = FileSystem::new(esp, FsOptions::new().update_accessed_date(false))?;
     let root = volume.root_dir();
     if let Ok(entries) = root.open_dir("loader/entries") {
+        let (mut any, mut by_file_system) = (false, true);
         for entry in entries.iter().take(ENTRIES) {
-            if entry?.file_name().to_ascii_lowercase().ends_with(".conf") {
-                return Ok(BootKind::Bls);
+            let entry = entry?;
+            if !entry.file_name().to_ascii_lowercase().ends_with(".conf") {
+                continue;
             }
+            any = true;
+            let mut text = String::new();
+            let read = entry.to_file().take(ENTRY_BYTES).read_to_string(&mut text);
+            by_file_system &= read.is_ok()
+                && text
+                    .split_whitespace()
+                    .filter_map(|word| word.strip_prefix("root="))
+                    .all(|root| root.starts_with("UUID=") || root.starts_with("LABEL="));
+        }
+        if any {
+            return Ok((BootKind::Bls, by_file_system));
         }
     }
     if let Ok(vendors) = root.open_dir("EFI") {
@@ -146,11 +167,11 @@ fn boot_kind(esp: Window<ImageDisk>) -> io::Result<BootKind> {
                 && !vendor.file_name().starts_with('.')
                 && vendor.to_dir().open_file("grub.cfg").is_ok()
             {
-                return Ok(BootKind::Grub);
+                return Ok((BootKind::Grub, false));
             }
         }
     }
-    Ok(BootKind::Unknown)
+    Ok((BootKind::Unknown, false))
 }
 
 fn look_at_root(image: &ImageReader, start: u64, len: u64, facts: &mut Facts) {
@@ -166,6 +187,32 @@ fn look_at_root(image: &ImageReader, start: u64, len: u64, facts: &mut Facts) {
         return;
     };
     facts.cloud_init = root.exists("/usr/bin/cloud-init").ok();
+    // Where `/usr` is merged the one is the other.
+    let brings = |name: &str| {
+        let found = ["/usr/sbin", "/sbin", "/usr/bin"]
+            .map(|directory| root.exists(format!("{directory}/{name}").as_str()).ok());
+        found
+            .into_iter()
+            .try_fold(false, |any, here| Some(any || here?))
+    };
+    facts.storage = ImageStorage {
+        mdadm: brings("mdadm"),
+        ext4: brings("mkfs.ext4"),
+        xfs: brings("mkfs.xfs"),
+        mirror: None,
+    };
+    // Only where the initrd is put together by what is known to take mdadm along,
+    // and stands where nothing of the root has to be read before the array is up.
+    let hook = root.exists("/usr/share/initramfs-tools/hooks/mdadm").ok();
+    let fstab = root.read_to_string("/etc/fstab").ok();
+    facts.storage.mirror = match (hook, fstab, facts.boot) {
+        (Some(hook), Some(fstab), BootKind::Bls) => Some(
+            hook && facts.storage.mdadm == Some(true)
+                && mounts_by_file_system(&fstab)
+                && facts.root_by_file_system,
+        ),
+        _ => None,
+    };
     facts.system = ["/etc/os-release", "/usr/lib/os-release"]
         .iter()
         .filter(|path| {
@@ -202,6 +249,20 @@ fn is_sized_right(
         .checked_mul(block_bytes)
         .is_some_and(|all| all <= len);
     Ok(block_bytes > 0 && fits && word(0x20) >= GROUP_BLOCKS)
+}
+
+/// Whether all that is mounted is told by what is in the file system: a name by
+/// partition would be that of a member of the mirror.
+fn mounts_by_file_system(fstab: &str) -> bool {
+    let lines = fstab.lines().map(str::trim);
+    let mut devices = lines
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .filter_map(|line| line.split_whitespace().next());
+    devices.all(|device| {
+        !(device.starts_with("PARTUUID=")
+            || device.starts_with("PARTLABEL=")
+            || device.starts_with("/dev/"))
+    })
 }
 
 /// A partition for the ext4 reader.

@@ -227,6 +227,7 @@ fn store(
             data_bytes: chunks.data_bytes,
             stored_bytes: chunks.stored_bytes,
             boot: facts.boot,
+            storage: facts.storage,
             root_partition: facts.root_partition,
         },
         facts,

@@ -11,6 +11,7 @@ use billet_model::{
     work::{Work, WorkKind},
 };
 use billet_plan::{
+    layout::Keep,
     next_step, requests,
     tenant::{self, Reinstall},
 };
@@ -87,7 +88,12 @@ fn with(install: Option<Install>, keep_data_drives: bool) -> Reinstall {
         user_data: None,
         kernel_args: vec![],
         install,
-        keep_data_drives,
+        keep: if keep_data_drives {
+            Keep::All
+        } else {
+            Keep::Nothing
+        },
+        layout: None,
     }
 }
 

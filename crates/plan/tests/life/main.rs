@@ -4,6 +4,7 @@
 mod choice;
 mod condition;
 mod install;
+mod layout;
 mod life;
 mod tenant;
 mod upkeep;

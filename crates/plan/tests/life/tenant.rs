@@ -10,6 +10,7 @@ use billet_model::{
     work::{Work, WorkKind},
 };
 use billet_plan::{
+    layout::Keep,
     next_step, requests,
     tenant::{self, Reinstall},
 };
@@ -37,7 +38,12 @@ fn with(keep_data_drives: bool) -> Reinstall {
         user_data: None,
         kernel_args: vec!["quiet".into()],
         install: None,
-        keep_data_drives,
+        keep: if keep_data_drives {
+            Keep::All
+        } else {
+            Keep::Nothing
+        },
+        layout: None,
     }
 }
 

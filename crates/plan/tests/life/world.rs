@@ -12,6 +12,7 @@ use billet_model::{
     evidence::EraseCertificate,
     image::{BootKind, Image, ImageContent, ImageState},
     inventory::{Drive, Emulation, Inventory, Nic},
+    layout::DriveLayout,
     lease::{ActiveBecause, Install, Lease, LeaseMode, LeaseSpec, LeaseState},
     lifecycle::{Health, Lifecycle, Power},
     machine::Machine,
@@ -74,6 +75,7 @@ pub struct World {
     pub works: Vec<Work>,
     /// Which drive a lease wants its root on.
     pub root_drive: RootDrive,
+    pub layout: DriveLayout,
     /// Work that fails, once.
     pub fails: Option<WorkKind>,
     /// A drive that is not erased any more, by its serial.
@@ -203,10 +205,12 @@ impl World {
                 stored_bytes: 1 << 20,
                 boot: BootKind::Bls,
                 root_partition: Some(2),
+                storage: Default::default(),
             }),
             cloud_init: true,
             kind: billet_model::image::ImageKind::Disk,
             install: None,
+            root_mirror: false,
             created_at: now,
         };
         Self {
@@ -238,6 +242,7 @@ impl World {
             lifecycles: vec![Lifecycle::Enrolled],
             works: vec![],
             root_drive: RootDrive::default(),
+            layout: DriveLayout::default(),
             fails: None,
             untouched: false,
             cold: None,
@@ -660,6 +665,7 @@ impl World {
             spec: LeaseSpec {
                 ssh_keys: vec!["ssh-ed25519 AAAA".into()],
                 root_drive: self.root_drive.clone(),
+                layout: self.layout.clone(),
                 ..LeaseSpec::default()
             },
             tags: BTreeMap::new(),
@@ -683,6 +689,8 @@ impl World {
             first_start: None,
             begun_anew: 0,
             install: self.install.clone(),
+            layout: None,
+            file_systems: None,
             version: 0,
         };
         let cold = self.cold.clone();
@@ -719,6 +727,9 @@ fn report(image: &str) -> WriteReport {
         kernel_args: None,
         measured: Some(Box::new(measured(image, 3))),
         changes: vec![],
+        arrays: Vec::new(),
+        mirrors: Vec::new(),
+        mirrored: Vec::new(),
     }
 }
 
@@ -735,5 +746,6 @@ fn measured(image: &str, same: u64) -> Measured {
             empty_same: 0,
         },
         parts: vec![],
+        copies: Vec::new(),
     }
 }

@@ -1,8 +1,10 @@
 //! Nothing handed on: whose bytes are on which drive, against what is said of
 //! them and signed.
 
+use std::collections::BTreeSet;
+
 use billet_evidence::{TrustedKeys, erase, verify_file};
-use billet_model::{evidence::Evidence, lifecycle::Lifecycle, machine::Machine};
+use billet_model::{evidence::Evidence, lease::Lease, lifecycle::Lifecycle, machine::Machine};
 use jiff::SignedDuration;
 
 use super::{Checker, Findings, Seen};
@@ -76,6 +78,24 @@ fn whose(metal: &Metal) -> Option<String> {
     ))
 }
 
+/// What a system misses of its lease's layout, unless its tenant kept what was there.
+fn unlaid(metal: &Metal, lease: &Lease) -> Option<String> {
+    let kept = lease.visits.iter().flat_map(|v| &v.kept_drives);
+    let kept: BTreeSet<&String> = kept.collect();
+    let layout = lease.layout.as_ref()?;
+    layout.arrays.iter().find_map(|array| {
+        let drive = array.drives.iter().find(|drive| {
+            let disk = metal.disks.iter().find(|d| d.serial == drive.serial);
+            let marked = disk.is_some_and(|d| d.array == Some(array.id));
+            !marked && !kept.contains(&drive.serial)
+        })?;
+        Some(format!(
+            "lease {}'s system starts, and drive {} is not of array {}",
+            lease.id, drive.serial, array.name
+        ))
+    })
+}
+
 impl Checker for NothingHandedOn {
     fn see(&mut self, _: usize, seen: &Seen<'_>, findings: &mut Findings<'_>) {
         match seen {
@@ -126,7 +146,13 @@ impl Checker for NothingHandedOn {
                     )));
                 }
             }
-            Seen::System { metal, .. } => {
+            Seen::System { metal, lease, .. } => {
+                if let Running::System(Owner::Lease(id)) = metal.running
+                    && let Some(lease) = lease.filter(|l| l.id == id)
+                    && let Some(why) = unlaid(metal, lease)
+                {
+                    findings.add(Violation::NotLaidOut(why));
+                }
                 if let Running::System(owner @ Owner::Lease(id)) = metal.running
                     && let Some((disk, other)) = metal.stranger(owner)
                 {

@@ -104,6 +104,7 @@ pub(crate) fn image(project: Option<ProjectId>, called: &str) -> Image {
         cloud_init: true,
         kind: billet_model::image::ImageKind::Disk,
         install: None,
+        root_mirror: false,
         created_at: at(2),
     }
 }
@@ -315,6 +316,8 @@ pub(crate) fn lease(ground: &Ground, machine: MachineId, called: &str) -> Lease 
         first_start: None,
         begun_anew: 0,
         install: None,
+        layout: None,
+        file_systems: None,
         version: 0,
     }
 }
