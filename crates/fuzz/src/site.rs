@@ -232,7 +232,11 @@ async fn working(control: &Control, machine: &Machine) -> (Machine, BootId) {
     };
     let record = self::boot(boot, &machine);
     put(control, Write::PutBoot(Box::new(record))).await;
-    let record = self::task(task, &machine, boot, Work::Inspect);
+    // The store takes one of version 0 as new.
+    let record = TaskRecord {
+        version: 0,
+        ..self::task(task, &machine, boot, Work::Inspect)
+    };
     put(control, Write::PutTask(Box::new(record))).await;
     put(control, Write::PutMachine(Box::new(machine.clone()))).await;
     (machine, boot)

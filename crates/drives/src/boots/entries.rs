@@ -1,5 +1,5 @@
 //! Boot loader entries, and which of them boots by itself: what systemd-boot
-//! does (https://uapi-group.org/specifications/specs/boot_loader_specification/).
+//! does (<https://uapi-group.org/specifications/specs/boot_loader_specification/>).
 
 use std::cmp::Ordering;
 

@@ -1,5 +1,5 @@
 //! Unified kernel images: kernel, initrd and command line as sections of one
-//! UEFI program (https://uapi-group.org/specifications/specs/unified_kernel_image/).
+//! UEFI program (<https://uapi-group.org/specifications/specs/unified_kernel_image/>).
 
 use object::{Object as _, ObjectSection as _, read::pe::PeFile64};
 

@@ -1,5 +1,5 @@
 //! Comparing versions as the UAPI group's version format says, which boot
-//! loaders sort by (https://uapi-group.org/specifications/specs/version_format_specification/).
+//! loaders sort by (<https://uapi-group.org/specifications/specs/version_format_specification/>).
 
 use std::cmp::Ordering;
 
