@@ -137,11 +137,7 @@ impl Images {
             .with(Write::PutImage(Box::new(image.clone())))
             .with(Write::PutOperation(Box::new(operation.clone())))
             .audited(row);
-        control
-            .store()
-            .commit(batch)
-            .await
-            .map_err(NotBegun::Store)?;
+        control.commit(batch).await.map_err(NotBegun::Store)?;
         Ok(Job {
             images: self.clone(),
             image,
@@ -259,7 +255,7 @@ impl Images {
             }
         }
         batch = batch.with(Write::PutImage(Box::new(image)));
-        let done = control.store().commit(batch).await;
+        let done = control.commit(batch).await;
         done.map_err(|e| e.to_string())
     }
 

@@ -18,6 +18,8 @@ use billet_model::{
     step::{InstallStep, Step},
 };
 
+use billet_store::MachineInShort;
+
 use crate::{
     app::{App, of_store},
     problem::Failure,
@@ -77,25 +79,37 @@ impl<'a> Views<'a> {
     }
 
     async fn machine_of(&self, id: MachineId) -> Result<Option<Machine>, Failure> {
-        let machine = self.app.store().machine(id).await;
+        let machine = self.app.store().machine_in_short(id).await;
         machine.map_err(|e| of_store("looking for a lease's machine", e))
     }
 
-    /// A machine, for operators and auditors of everything.
-    pub(crate) async fn machine(
-        &mut self,
-        machine: Machine,
-        whole: bool,
-    ) -> Result<MachineView, Failure> {
-        let site = self.site(machine.site).await?;
+    /// A machine with all that was found in it, for operators and auditors of everything.
+    pub(crate) async fn machine(&mut self, machine: Machine) -> Result<MachineView, Failure> {
+        let found = machine.inventory.as_ref();
+        let serial = found.and_then(|inventory| inventory.system.serial.clone());
         let units = machine.units();
+        self.machine_in_short(MachineInShort {
+            machine,
+            serial,
+            units,
+        })
+        .await
+    }
+
+    /// The same as far as it is given.
+    pub(crate) async fn machine_in_short(
+        &mut self,
+        short: MachineInShort,
+    ) -> Result<MachineView, Failure> {
+        let MachineInShort {
+            machine,
+            serial,
+            units,
+        } = short;
+        let site = self.site(machine.site).await?;
         let doing = doing(&machine);
         let warm = warmth(&machine);
-        let serial = machine
-            .inventory
-            .as_ref()
-            .and_then(|inventory| inventory.system.serial.clone())
-            .or_else(|| machine.expected_serial.clone());
+        let serial = serial.or_else(|| machine.expected_serial.clone());
         Ok(MachineView {
             id: machine.id,
             name: machine.name,
@@ -124,7 +138,7 @@ impl<'a> Views<'a> {
             drives: machine.drives,
             differences: machine.differences,
             settings_left: machine.upkeep.left,
-            settings: machine.firmware.filter(|_| whole),
+            settings: machine.firmware,
             bmc_password: BmcPasswordState {
                 after_each_lease: machine.upkeep.rotate,
                 rotated_at: machine.upkeep.rotated_at,
@@ -135,7 +149,7 @@ impl<'a> Views<'a> {
             let_go: machine.upkeep.let_go,
             unerased: machine.upkeep.unerased,
             tests: machine.tests,
-            inventory: machine.inventory.filter(|_| whole),
+            inventory: machine.inventory,
             created_at: machine.created_at,
             version: machine.version,
         })

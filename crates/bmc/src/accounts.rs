@@ -12,7 +12,7 @@ use crate::value::{Resource, text, yes};
 impl Service {
     /// All accounts that have a name, with their resources: all or none.
     pub async fn accounts(&self) -> Result<Vec<(BmcAccount, Resource)>, BmcError> {
-        let root = &self.root().await?.resource;
+        let root = self.root().await?.resource();
         let link = root.link("/AccountService").ok_or_else(|| {
             BmcError::refused("read the BMC's accounts", "it shows no account service")
         })?;

@@ -16,7 +16,7 @@ use crate::http::{Call, Lost};
 use crate::link;
 use crate::messages;
 use crate::service::Service;
-use crate::value::{Resource, list, text};
+use crate::value::{Resource, text};
 
 /// The most pages and members that one collection is believed to have.
 const MOST_PAGES: usize = 50;
@@ -155,10 +155,14 @@ impl Reader<'_> {
         }
         for (parent, _) in parents.into_iter().filter(|(_, n)| *n >= WORTH_IT) {
             if let Some(collection) = self.with_members(&parent).await {
-                for member in list(&collection.body, "/Members") {
-                    let path = link::target(&collection.path, member);
-                    if let Some(path) = path.filter(|_| is_whole(member)) {
-                        self.keep_member(path, member.clone());
+                let path = collection.path.clone();
+                let Ok(members) = members_of(collection) else {
+                    continue;
+                };
+                for member in members {
+                    let path = link::target(&path, &member);
+                    if let Some(path) = path.filter(|_| is_whole(&member)) {
+                        self.keep_member(path, member);
                     }
                 }
             }
@@ -384,20 +388,13 @@ impl Reader<'_> {
             if at == 0 {
                 base.clone_from(&read.path);
             }
-            match read.body.get("Members") {
-                Some(Value::Array(listed)) => members.extend(listed.iter().cloned().map(Ok)),
-                other => members.push(Err(BmcError::malformed(
-                    format!("GET {page}"),
-                    match other {
-                        Some(Value::Null) => "its members are null",
-                        Some(_) => "its members are no list",
-                        None => "it has no members",
-                    },
-                ))),
-            }
             let next = text(&read.body, "/Members@odata.nextLink")
                 .or_else(|| text(&read.body, "/@odata.nextLink"))
                 .and_then(|l| link::resolve(&base, &l));
+            match members_of(read) {
+                Ok(listed) => members.extend(listed.into_iter().map(Ok)),
+                Err(why) => members.push(Err(BmcError::malformed(format!("GET {page}"), why))),
+            }
             at += 1;
             if let Some(next) = next
                 && !pages.contains(&next)
@@ -449,6 +446,22 @@ impl Reader<'_> {
             (true, Some(error)) => Err(error),
             _ => Ok(good),
         }
+    }
+}
+
+/// The members that a collection lists, taken out of it where nobody else has it; or why
+/// there are none.
+fn members_of(collection: Resource) -> Result<Vec<Value>, &'static str> {
+    let mut body = collection.body;
+    let listed = match Arc::get_mut(&mut body) {
+        Some(Value::Object(own)) => own.remove("Members"),
+        _ => body.get("Members").cloned(),
+    };
+    match listed {
+        Some(Value::Array(listed)) => Ok(listed),
+        Some(Value::Null) => Err("its members are null"),
+        Some(_) => Err("its members are no list"),
+        None => Err("it has no members"),
     }
 }
 

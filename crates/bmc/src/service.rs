@@ -29,13 +29,26 @@ pub(crate) struct Service {
     pub hides_boot: AtomicBool,
 }
 
-/// What the service root says.
+/// What the service root says. It is kept for as long as the client is, as text: there may
+/// be a thousand of them, and it is looked at again in a discovery only.
 #[derive(Debug)]
 pub(crate) struct Root {
-    pub resource: Resource,
+    path: String,
+    text: Box<[u8]>,
     pub vendor: Vendor,
     pub expand: Expand,
     sessions: String,
+}
+
+impl Root {
+    /// All that it says.
+    pub fn resource(&self) -> Resource {
+        Resource {
+            path: self.path.clone(),
+            etag: None,
+            body: Arc::new(serde_json::from_slice(&self.text).unwrap_or_default()),
+        }
+    }
 }
 
 impl Service {
@@ -71,7 +84,8 @@ impl Service {
                 Ok(Root {
                     vendor: Vendor::of(&resource.body, None),
                     expand: Expand::announced(&resource.body),
-                    resource,
+                    text: resource.body.to_string().into_bytes().into(),
+                    path: resource.path,
                     sessions,
                 })
             })
@@ -177,7 +191,7 @@ impl Service {
     /// All systems that can be read. Fails only where none can.
     pub async fn systems(&self) -> Result<Vec<Resource>, BmcError> {
         let root = self.root().await?;
-        let path = root.resource.link("/Systems");
+        let path = root.resource().link("/Systems");
         let path = path.unwrap_or_else(|| "/redfish/v1/Systems".into());
         self.members_or_error(&path).await
     }
@@ -199,7 +213,7 @@ impl Service {
         let Ok(root) = self.root().await else {
             return Vec::new();
         };
-        let path = root.resource.link("/Managers");
+        let path = root.resource().link("/Managers");
         let path = path.unwrap_or_else(|| "/redfish/v1/Managers".into());
         self.members_or_error(&path).await.unwrap_or_default()
     }
@@ -208,7 +222,10 @@ impl Service {
     pub async fn vendor(&self, system: &Resource) -> Vendor {
         match self.root().await {
             Ok(root) if root.vendor != Vendor::Other => root.vendor,
-            Ok(root) => Vendor::of(&root.resource.body, system.text("/Manufacturer").as_deref()),
+            Ok(root) => Vendor::of(
+                &root.resource().body,
+                system.text("/Manufacturer").as_deref(),
+            ),
             Err(_) => Vendor::Other,
         }
     }

@@ -20,7 +20,7 @@ pub(crate) struct Resource {
 impl Resource {
     /// The path of a link given by this resource, by JSON pointer.
     pub fn link(&self, pointer: &str) -> Option<String> {
-        crate::link::target(&self.path, self.body.pointer(pointer)?)
+        crate::link::target(&self.path, at(&self.body, pointer)?)
     }
 
     /// The paths in a list of links given by this resource.
@@ -55,22 +55,37 @@ pub(crate) fn absent(value: &Value) -> bool {
     text(value, "/Status/State").is_some_and(|s| s.eq_ignore_ascii_case("absent"))
 }
 
+/// What stands at a JSON pointer that has no escapes in it: a discovery looks at
+/// thousands, and `Value::pointer` copies each word of each.
+pub(crate) fn at<'a>(value: &'a Value, pointer: &str) -> Option<&'a Value> {
+    if pointer.is_empty() {
+        return Some(value);
+    }
+    let words = pointer.strip_prefix('/')?.split('/');
+    words
+        .into_iter()
+        .try_fold(value, |value, word| match value {
+            Value::Object(map) => map.get(word),
+            Value::Array(list) => list.get(word.parse::<usize>().ok()?),
+            _ => None,
+        })
+}
+
 /// Text that says something. Numbers count as text too.
 pub(crate) fn text(value: &Value, pointer: &str) -> Option<String> {
-    let text = match value.pointer(pointer)? {
-        Value::String(s) => s.trim().to_owned(),
-        Value::Number(n) => n.to_string(),
+    let text = match at(value, pointer)? {
+        Value::String(s) => s.trim(),
+        Value::Number(n) => return Some(n.to_string()),
         _ => return None,
     };
-    let empty = text.is_empty()
-        || ["n/a", "null", "none", "not available", "unknown"]
-            .contains(&text.to_ascii_lowercase().as_str());
-    (!empty).then_some(text)
+    let nothing = ["", "n/a", "null", "none", "not available", "unknown"];
+    let empty = nothing.iter().any(|n| text.eq_ignore_ascii_case(n));
+    (!empty).then(|| text.to_owned())
 }
 
 /// A whole number, also where it comes as text or as a float.
 pub(crate) fn whole(value: &Value, pointer: &str) -> Option<u64> {
-    match value.pointer(pointer)? {
+    match at(value, pointer)? {
         Value::Number(n) => n.as_u64().or_else(|| {
             let f = n.as_f64()?;
             (f >= 0.0 && f < u64::MAX as f64).then_some(f as u64)
@@ -87,7 +102,7 @@ pub(crate) fn small(value: &Value, pointer: &str) -> Option<u32> {
 
 /// A measured number.
 pub(crate) fn real(value: &Value, pointer: &str) -> Option<f64> {
-    match value.pointer(pointer)? {
+    match at(value, pointer)? {
         Value::Number(n) => n.as_f64(),
         Value::String(s) => s.trim().parse().ok(),
         _ => None,
@@ -97,7 +112,7 @@ pub(crate) fn real(value: &Value, pointer: &str) -> Option<f64> {
 
 /// Yes or no, also as text.
 pub(crate) fn yes(value: &Value, pointer: &str) -> Option<bool> {
-    match value.pointer(pointer)? {
+    match at(value, pointer)? {
         Value::Bool(b) => Some(*b),
         Value::String(s) if s.eq_ignore_ascii_case("true") => Some(true),
         Value::String(s) if s.eq_ignore_ascii_case("false") => Some(false),
@@ -160,6 +175,20 @@ mod tests {
         assert_eq!(whole(&v, "/g"), Some(3));
         assert_eq!(whole(&v, "/d"), None);
         assert!(list(&v, "/b").is_empty());
+        let deep = json!({"a": [{"#b.C": 1}], "": 2});
+        for pointer in [
+            "",
+            "/a",
+            "/a/0/#b.C",
+            "/a/1",
+            "/a/x",
+            "/b",
+            "/",
+            "/a/0/#b.C/d",
+            "a",
+        ] {
+            assert_eq!(at(&deep, pointer), deep.pointer(pointer), "{pointer:?}");
+        }
     }
 
     #[test]

@@ -138,7 +138,7 @@ impl Vendor {
     pub fn of(root: &Value, manufacturer: Option<&str>) -> Self {
         let mut names: Vec<String> = ["/Vendor", "/Product", "/Name"]
             .iter()
-            .filter_map(|p| root.pointer(p)?.as_str())
+            .filter_map(|p| crate::value::at(root, p)?.as_str())
             .map(str::to_lowercase)
             .collect();
         if let Some(oem) = root.get("Oem").and_then(Value::as_object) {

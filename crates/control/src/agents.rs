@@ -166,6 +166,8 @@ impl Core {
     /// A batch that has the loop look at the machine now.
     pub(crate) fn waking(&self, mut machine: Machine) -> Batch {
         machine.wake_at = self.now();
+        // It stays as it is.
+        (machine.inventory, machine.firmware) = (None, None);
         Batch::new().with(Write::PutMachine(Box::new(machine)))
     }
 

@@ -267,18 +267,18 @@ impl Control {
         let mut after = None;
         loop {
             let filter = billet_store::MachineFilter::default();
-            let machines = match self.store().machines(&filter, after, 500).await {
+            let machines = match self.store().machines_in_short(&filter, after, 500).await {
                 Ok(machines) => machines,
                 Err(error) => {
                     tracing::error!(%error, "looking for consoles");
                     return;
                 }
             };
-            for machine in machines.iter().filter(|m| is_wanted(m)) {
-                self.keep(machine.id);
+            for short in machines.iter().filter(|m| is_wanted(&m.machine)) {
+                self.keep(short.machine.id);
             }
             match machines.last() {
-                Some(last) if machines.len() == 500 => after = Some(last.id),
+                Some(last) if machines.len() == 500 => after = Some(last.machine.id),
                 _ => return,
             }
         }

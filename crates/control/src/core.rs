@@ -10,11 +10,19 @@ use billet_model::{
     evidence::{ERASE_PREDICATE, EraseCertificate, Evidence},
     machine::Machine,
     people::Actor,
+    step::Step,
 };
 use billet_plan::{Decision, Effect, Facts, Fresh, Policy};
 use billet_store::{Batch, Store, StoreError, Write};
 
-use crate::{World, facts::Gathered, keys::Keys, warm::WarmChoices, world::NewId};
+use crate::{
+    World,
+    facts::Gathered,
+    keys::Keys,
+    operations::{self, Followers},
+    warm::WarmChoices,
+    world::NewId,
+};
 
 /// The control plane but for time, chance and the outside.
 pub struct Core {
@@ -38,6 +46,8 @@ pub struct Core {
     pub warm: WarmChoices,
     /// Rung at every commit: there may be something to do.
     pub changed: tokio::sync::Notify,
+    /// Who waits for an operation to change.
+    pub followers: Followers,
 }
 
 /// What is new for a machine.
@@ -51,6 +61,22 @@ pub struct Input {
     pub probed: Option<bool>,
 }
 
+/// A machine as it last was on record, with a question to its BMC that is under way: for
+/// the step that comes next, and read again only where somebody else changed it since.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OnRecord {
+    machine: Box<Machine>,
+    /// With what was found in it.
+    whole: bool,
+}
+
+impl OnRecord {
+    /// The machine; what was found in it may be left out.
+    pub fn machine(&self) -> &Machine {
+        &self.machine
+    }
+}
+
 /// A step that was taken and committed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stepped {
@@ -60,47 +86,98 @@ pub struct Stepped {
     pub wake_at: Time,
     /// The step is on record; whether anything changed.
     pub changed: bool,
+    /// The machine as it is on record now.
+    pub known: OnRecord,
 }
 
 /// How often a step is decided again when someone else's change came between.
 const TRIES: u32 = 16;
 
 impl Core {
-    /// Takes a machine one step on; `None` when there is no such machine.
+    /// Takes a machine one step on; `None` when there is no such machine. `known` is what
+    /// the step before left; it is an error of nobody's if it is not true any more.
     ///
     /// # Errors
     /// When the store fails. Nothing was changed then, as far as is known.
     pub async fn step(
         &self,
         machine: MachineId,
+        mut known: Option<OnRecord>,
         input: &Input,
     ) -> Result<Option<Stepped>, StoreError> {
         let mut tries = 0;
         loop {
-            let Some(machine) = self.store.machine(machine).await? else {
+            let known_before = known.is_some();
+            let Some(OnRecord { machine, whole }) = self.on_record(machine, known.take()).await?
+            else {
                 return Ok(None);
             };
-            let gathered = Gathered::read(self, machine).await?;
+            let gathered = Gathered::read(self, *machine).await?;
             let facts = gathered.facts(&self.policy, self.now(), input, self.fresh());
             let decision = (self.decide)(&facts);
             let effect = decision.effect.clone();
-            let wake_at = decision.machine.wake_at;
-            let lasting = effect.is_some() || gathered.machine.step != decision.machine.step;
+            let mut machine = decision.machine.clone();
+            if only_asks(&gathered.machine, &decision) {
+                return Ok(Some(Stepped {
+                    effect,
+                    wake_at: machine.wake_at,
+                    changed: false,
+                    known: OnRecord {
+                        machine: Box::new(machine),
+                        whole,
+                    },
+                }));
+            }
+            let lasting = effect.is_some() || gathered.machine.step != machine.step;
             let mut batch = self.batch(&gathered.machine, decision, &Actor::Billet)?;
             batch.readings_only = !lasting && batch.is_machine_only();
             let changed = !batch.is_empty();
+            if !changed && known_before {
+                // No commit says whether it is true still.
+                continue;
+            }
+            if machine != gathered.machine {
+                machine.version += 1;
+            }
             match self.commit(batch).await {
                 Ok(()) => {
                     return Ok(Some(Stepped {
                         effect,
-                        wake_at,
+                        wake_at: machine.wake_at,
                         changed,
+                        known: OnRecord {
+                            machine: Box::new(machine),
+                            whole,
+                        },
                     }));
                 }
                 Err(StoreError::Conflict { .. }) if tries < TRIES => tries += 1,
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// A machine with as much of it as its next step looks at.
+    async fn on_record(
+        &self,
+        id: MachineId,
+        known: Option<OnRecord>,
+    ) -> Result<Option<OnRecord>, StoreError> {
+        let machine = match known {
+            Some(known) if known.whole => return Ok(Some(known)),
+            Some(known) => Some(*known.machine),
+            None => self.store.machine_in_short(id).await?,
+        };
+        let (machine, whole) = match machine {
+            Some(machine) if billet_plan::looks_inside(&machine) => {
+                (self.store.machine(id).await?, true)
+            }
+            short => (short, false),
+        };
+        Ok(machine.map(|machine| OnRecord {
+            machine: Box::new(machine),
+            whole,
+        }))
     }
 
     /// What a decision writes, in the order that the store wants.
@@ -132,7 +209,7 @@ impl Core {
             });
         }
         if machine != before {
-            batch = batch.with(Write::PutMachine(Box::new(machine.clone())));
+            batch = batch.with(put(before, machine.clone()));
         }
         if let Some(lease) = decision.lease {
             batch = batch.with(Write::PutLease(Box::new(lease)));
@@ -192,12 +269,21 @@ impl Core {
     }
 
     /// Commits, unless there is nothing to commit.
-    pub(crate) async fn commit(&self, batch: Batch) -> Result<(), StoreError> {
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub async fn commit(&self, batch: Batch) -> Result<(), StoreError> {
         if batch.is_empty() {
             return Ok(());
         }
+        // What was read of a machine gives nobody else anything to do.
+        let rings = !batch.readings_only;
+        let operations = operations::written(&batch);
         self.store.commit(batch).await?;
-        self.changed.notify_one();
+        self.followers.ring(&operations);
+        if rings {
+            self.changed.notify_one();
+        }
         Ok(())
     }
 
@@ -239,4 +325,35 @@ impl Core {
             detail,
         }
     }
+}
+
+/// Whether a decision only asks the BMC of a machine at rest what it can be asked again:
+/// that need not be on record before the answer is. The record is as it was until then,
+/// and whoever changes it meanwhile makes the answer one to nobody's question.
+fn only_asks(before: &Machine, decision: &Decision) -> bool {
+    let Some(Effect::Ask(pending)) = &decision.effect else {
+        return false;
+    };
+    let rests = before.step == Step::Rest && before.pending.is_none();
+    if pending.request.is_change() || !rests || !decision.is_of_machine_only() {
+        return false;
+    }
+    let machine = &decision.machine;
+    let mut asking = before.clone();
+    asking.pending.clone_from(&machine.pending);
+    asking.requests = machine.requests;
+    asking.notes.asked_at = machine.notes.asked_at;
+    asking.wake_at = machine.wake_at;
+    asking == *machine
+}
+
+/// Puts a machine in place of what it was; what was found in it only where that changed.
+pub(crate) fn put(before: &Machine, mut after: Machine) -> Write {
+    if after.inventory == before.inventory {
+        after.inventory = None;
+    }
+    if after.firmware == before.firmware {
+        after.firmware = None;
+    }
+    Write::PutMachine(Box::new(after))
 }

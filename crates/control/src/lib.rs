@@ -27,9 +27,10 @@ mod warm;
 mod world;
 
 pub use agents::AgentError;
-pub use core::{Core, Input, Stepped};
+pub use core::{Core, Input, OnRecord, Stepped};
 pub use instance::Instance;
 pub use open::{Control, OpenError, Settings};
+pub use operations::Followers;
 pub use refusal::{Refusal, RefusalKind};
 pub use requests::MachineCommand;
 pub use user_data::check as check_user_data;

@@ -159,28 +159,23 @@ impl Control {
             orphaned: true,
             ..Input::default()
         };
+        let mut known = None;
         for _ in 0..MOST_STEPS {
-            let Some(stepped) = self.step(machine, &input).await? else {
+            let Some(stepped) = self.step(machine, known.take(), &input).await? else {
                 return Ok(());
             };
             input = Input::default();
+            let record = stepped.known.machine();
             match stepped.effect {
                 Some(Effect::Ask(pending)) => {
-                    let Some(record) = self.store().machine(machine).await? else {
-                        return Ok(());
-                    };
-                    self.consoles().seen(&record);
-                    let reply = self.asked(&record, &pending).await;
+                    self.consoles().seen(record);
+                    let reply = self.asked(record, &pending).await;
                     input.reply = Some((pending.number, reply));
+                    known = Some(stepped.known);
                 }
-                Some(Effect::Probe) => {
-                    let Some(record) = self.store().machine(machine).await? else {
-                        return Ok(());
-                    };
-                    input.probed = Some(probe(&record).await);
-                }
+                Some(Effect::Probe) => input.probed = Some(probe(record).await),
                 None if stepped.wake_at > self.now() => return Ok(()),
-                None => {}
+                None => known = Some(stepped.known),
             }
         }
         tracing::warn!(%machine, "a machine takes step after step without a pause");

@@ -90,6 +90,11 @@ impl Inventory {
         )
     }
 
+    /// Units that leases hold: each GPU, or the processors of a machine without GPUs.
+    pub fn units(&self) -> u32 {
+        u32::try_from(self.gpus.len()).unwrap_or(u32::MAX).max(1)
+    }
+
     /// The drives that belong to the machine: not remote, not removable, and
     /// not a medium of the BMC's.
     pub fn own_drives(&self) -> impl Iterator<Item = &Drive> {

@@ -56,7 +56,7 @@ pub struct Machine {
     pub unconfirmed: bool,
     /// Emulated?
     pub emulation: Emulation,
-    /// What was found in it.
+    /// What was found in it; once known, it is never unknown again.
     pub inventory: Option<Inventory>,
     /// What differs from what was expected, in sentences.
     pub differences: Vec<String>,
@@ -66,7 +66,7 @@ pub struct Machine {
     /// The last tests.
     pub tests: Vec<TestResult>,
     /// Accounts, settings and firmware at the take-over, and at the last reading
-    /// while nobody's after that.
+    /// while nobody's after that; once known, it is never unknown again.
     pub firmware: Option<FirmwareSettings>,
     /// The lease that holds it, until its erase is accepted.
     pub lease: Option<LeaseId>,
@@ -107,7 +107,6 @@ pub struct Machine {
 impl Machine {
     /// Units that leases hold: each GPU, or the processors of a machine without GPUs.
     pub fn units(&self) -> u32 {
-        let gpus = self.inventory.as_ref().map_or(0, |i| i.gpus.len());
-        u32::try_from(gpus).unwrap_or(u32::MAX).max(1)
+        self.inventory.as_ref().map_or(1, Inventory::units)
     }
 }

@@ -39,6 +39,19 @@ pub struct Decision {
     pub effect: Option<Effect>,
 }
 
+impl Decision {
+    /// Whether there is nothing to save but the machine.
+    pub fn is_of_machine_only(&self) -> bool {
+        self.lease.is_none()
+            && self.operations.is_empty()
+            && self.boot.is_none()
+            && self.task.is_none()
+            && self.certificate.is_none()
+            && self.password.is_none()
+            && self.audit.is_empty()
+    }
+}
+
 /// What becomes of the BMC's passwords that are kept, encrypted. A password
 /// follows from the master key, the machine, the number and the form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

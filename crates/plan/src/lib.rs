@@ -61,5 +61,5 @@ mod working;
 
 pub use decision::{AuditNote, Decision, Effect, PasswordWrite};
 pub use facts::{Facts, Fresh};
-pub use next::next_step;
+pub use next::{looks_inside, next_step};
 pub use policy::Policy;

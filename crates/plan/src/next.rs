@@ -3,6 +3,7 @@
 use billet_model::{
     bmc::{BmcFact, BmcFailure, BmcReply, BmcRequest, BmcTrouble},
     lifecycle::{HoldKind, Lifecycle, PowerReading},
+    machine::Machine,
     step::{AfterRotation, Goal, InstallStep, Step},
 };
 
@@ -48,6 +49,12 @@ pub fn next_step(facts: &Facts<'_>) -> Decision {
         step(&mut draft, &came);
     }
     draft.decision
+}
+
+/// Whether a machine's next step may depend on what was found in it: else its inventory
+/// and firmware can be left out, which is most of its record.
+pub fn looks_inside(machine: &Machine) -> bool {
+    machine.step != Step::Rest
 }
 
 fn step(draft: &mut Draft<'_>, came: &Came<'_>) {

@@ -1,7 +1,7 @@
 //! Calls into the core, as data: so that one can come between another's
 //! reading and its commit, or be made twice, or late.
 
-use billet_control::{AgentError, Core, Input, MachineCommand, Refusal, Stepped};
+use billet_control::{AgentError, Core, Input, MachineCommand, OnRecord, Refusal, Stepped};
 use billet_model::{
     LeaseId, MachineId, TaskId,
     api::{NewLease, NewMachine},
@@ -19,6 +19,8 @@ use billet_store::StoreError;
 pub(crate) enum Call {
     Step {
         machine: MachineId,
+        /// What the step before left.
+        known: Option<Box<OnRecord>>,
         input: Input,
     },
     Hello {
@@ -145,7 +147,11 @@ fn actor() -> Actor {
 /// Makes a call.
 pub(crate) async fn perform(core: &Core, call: Call) -> Answer {
     match call {
-        Call::Step { machine, input } => Answer::Stepped(core.step(machine, &input).await),
+        Call::Step {
+            machine,
+            known,
+            input,
+        } => Answer::Stepped(core.step(machine, known.map(|k| *k), &input).await),
         Call::Hello { token, hello } => {
             Answer::Hello(core.agent_hello(&token, &hello).await.map(drop))
         }

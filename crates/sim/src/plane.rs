@@ -199,6 +199,7 @@ impl Sim {
             return Ok(());
         }
         one.busy = true;
+        one.known = None;
         one.steps = 0;
         let input = Input {
             orphaned: true,
@@ -237,10 +238,12 @@ impl Sim {
                 return Ok(());
             };
             let run = self.run;
+            let known = self.machines[m].known.take();
             let answer = self.call(
                 Some(m),
                 Call::Step {
                     machine,
+                    known,
                     input: input.clone(),
                 },
             )?;
@@ -271,6 +274,8 @@ impl Sim {
             if let Some((_, reply)) = told.take() {
                 self.see(m, &Seen::Replied { reply: &reply });
             }
+            let probes = stepped.effect == Some(Effect::Probe);
+            self.machines[m].known = (!probes).then(|| Box::new(stepped.known.clone()));
             if self.acts(m, stepped) {
                 return Ok(());
             }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use billet_control::{Core, keys::Keys};
+use billet_control::{Core, OnRecord, keys::Keys};
 use billet_evidence::{Keyring, SiteKey};
 use billet_model::{
     EventId, LeaseId, MachineId, Name, Time,
@@ -110,6 +110,8 @@ pub(crate) struct One {
     pub lease: Option<Lease>,
     /// The control plane works on it, and waits for something.
     pub busy: bool,
+    /// What the step before left of it, while it is busy.
+    pub known: Option<Box<OnRecord>>,
     /// Something rang meanwhile.
     pub rang: bool,
     pub work_at: Option<Time>,
@@ -223,6 +225,7 @@ impl Sim {
             ramdisk: Some("sha256:ramdisk".into()),
             warm: billet_control::WarmChoices::default(),
             changed: tokio::sync::Notify::new(),
+            followers: Default::default(),
         });
         let mut dice = Dice::new(options.seed);
         let machines: Vec<One> = (0..options.machines)
@@ -521,6 +524,7 @@ impl One {
             stored: None,
             lease: None,
             busy: false,
+            known: None,
             rang: false,
             work_at: None,
             steps: 0,

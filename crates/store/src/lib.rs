@@ -29,8 +29,8 @@ pub use batch::{Batch, PutWebhook, Write};
 pub use engine::EngineKind;
 pub use error::{Result, StoreError};
 pub use read::{
-    AuditFilter, CallFilter, EvidenceFilter, ImageFilter, LeaseFilter, MachineFilter, OfferCount,
-    OperationFilter, StoredReply, WebhookFilter,
+    AuditFilter, CallFilter, EvidenceFilter, ImageFilter, LeaseFilter, MachineFilter,
+    MachineInShort, OfferCount, OperationFilter, StoredReply, WebhookFilter,
 };
 pub use seal::AuditHead;
 pub use store::Store;

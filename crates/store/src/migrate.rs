@@ -65,6 +65,12 @@ const MIGRATIONS: &[Migration] = &[
         sqlite: "",
         postgres: "",
     },
+    Migration {
+        version: 8,
+        sql: include_str!("migrations/0008_parts.sql"),
+        sqlite: include_str!("migrations/0008_parts.sqlite.sql"),
+        postgres: include_str!("migrations/0008_parts.postgres.sql"),
+    },
 ];
 
 /// The newest version of the schema that this Billet knows.

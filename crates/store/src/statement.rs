@@ -211,6 +211,12 @@ impl Statement {
         self
     }
 
+    /// Binds text, or that there is none.
+    pub fn bind_text(mut self, value: Option<String>) -> Self {
+        self.args.push(value.map_or(Value::NoText, Value::Text));
+        self
+    }
+
     /// Binds bytes, or that there are none.
     pub fn bind_bytes(mut self, value: Option<Vec<u8>>) -> Self {
         self.args.push(value.map_or(Value::NoBlob, Value::Blob));

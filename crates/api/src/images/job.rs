@@ -124,7 +124,6 @@ impl Job {
             .images
             .inner
             .control
-            .store()
             .commit(Batch::new().with(write))
             .await;
         if let Err(error) = kept {
@@ -170,7 +169,7 @@ impl Job {
             .with(Write::PutImage(Box::new(self.image.clone())))
             .with(Write::PutOperation(Box::new(self.operation.clone())))
             .audited(row);
-        if let Err(error) = control.store().commit(batch).await {
+        if let Err(error) = control.commit(batch).await {
             tracing::error!(%error, image = %self.image.name, "an import's end could not be kept");
         }
     }

@@ -49,7 +49,7 @@ pub(super) async fn carry_out(
     } else {
         StatusCode::OK
     };
-    let machine = Views::new(app).machine(machine, true).await?;
+    let machine = Views::new(app).machine(machine).await?;
     let version = Some(machine.version);
     let changed = MachineChanged { machine, operation };
     respond::changed(status, &changed, version, None)

@@ -82,14 +82,14 @@ async fn list_machines(
     };
     let read = app
         .store()
-        .machines(&filter, asked.after, asked.read())
+        .machines_in_short(&filter, asked.after, asked.read())
         .await;
     let mut read = see("machines", read)?;
-    let next = asked.cut(&mut read, |m| m.id.to_string());
+    let next = asked.cut(&mut read, |m| m.machine.id.to_string());
     let mut views = Views::new(&app);
     let mut items = Vec::with_capacity(read.len());
     for machine in read {
-        items.push(views.machine(machine, false).await?);
+        items.push(views.machine_in_short(machine).await?);
     }
     Ok(Json(Page { items, next }))
 }
@@ -103,7 +103,7 @@ async fn show_machine(
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     let machine = lookup::machine(&app, &text).await?;
-    let view = Views::new(&app).machine(machine, true).await?;
+    let view = Views::new(&app).machine(machine).await?;
     respond::one(&headers, &view, Some(view.version))
 }
 
@@ -119,7 +119,7 @@ async fn enroll_machine(
 ) -> Result<Response, Failure> {
     let (machine, operation) = app.control().enroll(&bearer.actor(), new).await?;
     let location = format!("/v1/machines/{}", machine.id);
-    let machine = Views::new(&app).machine(machine, true).await?;
+    let machine = Views::new(&app).machine(machine).await?;
     let started = MachineStarted { machine, operation };
     let version = Some(started.machine.version);
     respond::changed(StatusCode::ACCEPTED, &started, version, Some(location))
@@ -150,7 +150,7 @@ async fn take_over_machine(
             version,
         )
         .await?;
-    let machine = Views::new(&app).machine(machine, true).await?;
+    let machine = Views::new(&app).machine(machine).await?;
     let started = MachineStarted { machine, operation };
     let version = Some(started.machine.version);
     respond::changed(StatusCode::ACCEPTED, &started, version, None)

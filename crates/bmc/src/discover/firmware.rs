@@ -92,7 +92,7 @@ pub(crate) async fn firmware(reader: &Reader<'_>, system: &Resource) -> Found {
 }
 
 async fn listed(reader: &Reader<'_>) -> Result<Vec<crate::read::Member>, BmcError> {
-    let root = &reader.service.root().await?.resource;
+    let root = reader.service.root().await?.resource();
     let Some(update) = root.link("/UpdateService") else {
         return Ok(Vec::new());
     };

@@ -114,16 +114,16 @@ pub struct MediaSlot {
 /// Reads everything.
 pub(crate) async fn discover(service: &Service) -> Result<Discovery, BmcError> {
     let deadline = Instant::now() + service.http.timeouts.discover;
-    let root = service.root().await?;
+    let root = service.root().await?.resource();
     let system = service.system().await?;
     let quirks = service.vendor(&system).await.quirks();
     let walk = Walk::new(service, deadline, quirks);
     let managers = service.managers(&system).await;
     if managers.is_empty() {
         walk.note("no manager could be read");
-        walk.collection(root.resource.link("/Managers")).await;
+        walk.collection(root.link("/Managers")).await;
     }
-    let chassis = chassis::all(&walk, &root.resource).await;
+    let chassis = chassis::all(&walk, &root).await;
     let others = other_systems(&walk, &system).await;
     for other in others.iter().filter(|o| crate::service::host_score(o) >= 4) {
         walk.note(format!(
@@ -168,9 +168,9 @@ pub(crate) async fn discover(service: &Service) -> Result<Discovery, BmcError> {
     Ok(Discovery {
         fingerprint: service.http.fingerprint().unwrap_or_default(),
         service: ServiceFacts {
-            vendor: root.resource.text("/Vendor"),
-            product: root.resource.text("/Product"),
-            redfish: root.resource.text("/RedfishVersion"),
+            vendor: root.text("/Vendor"),
+            product: root.text("/Product"),
+            redfish: root.text("/RedfishVersion"),
             managers: managers.iter().map(manager_words).collect(),
             system: system.path.clone(),
             reset_types,
@@ -237,7 +237,7 @@ fn tpm(system: &Resource) -> Option<Tpm> {
 /// baseboard has a system of its own.
 async fn other_systems(walk: &Walk<'_>, machine: &Resource) -> Vec<Resource> {
     let systems = match walk.service().root().await {
-        Ok(root) => walk.collection(root.resource.link("/Systems")).await,
+        Ok(root) => walk.collection(root.resource().link("/Systems")).await,
         Err(_) => Vec::new(),
     };
     systems

@@ -44,7 +44,7 @@ pub(super) async fn keep(control: Control, id: MachineId, line: Arc<Line>) {
     }
     line.set_state(state);
     loop {
-        let machine = match control.store().machine(id).await {
+        let machine = match control.store().machine_in_short(id).await {
             Ok(Some(machine)) if is_wanted(&machine) => machine,
             Ok(_) => return lost(&control, &line, "the machine was off, and nobody's".into()),
             Err(error) => {
@@ -217,7 +217,7 @@ async fn record(
                         return failed(error);
                     }
                 }
-                match control.store().machine(id).await {
+                match control.store().machine_in_short(id).await {
                     Ok(Some(machine)) if is_wanted(&machine) => {}
                     Ok(_) => return "the machine is off, and nobody's".into(),
                     Err(_) => {}

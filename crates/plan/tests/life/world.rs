@@ -28,7 +28,8 @@ use billet_model::{
     },
 };
 use billet_plan::{
-    Decision, Effect, Facts, Fresh, PasswordWrite, Policy, next_step, requests, warm_choice::Wish,
+    Decision, Effect, Facts, Fresh, PasswordWrite, Policy, looks_inside, next_step, requests,
+    warm_choice::Wish,
 };
 use jiff::SignedDuration;
 
@@ -297,6 +298,22 @@ impl World {
             again.machine, decision.machine,
             "decided twice, decided alike"
         );
+        if !looks_inside(&machine) {
+            let mut short = machine.clone();
+            (short.inventory, short.firmware) = (None, None);
+            let seeing = next_step(&facts);
+            let mut blind = next_step(&Facts {
+                machine: &short,
+                ..facts.clone()
+            });
+            blind.machine.inventory.clone_from(&machine.inventory);
+            blind.machine.firmware.clone_from(&machine.firmware);
+            assert_eq!(
+                format!("{blind:?}"),
+                format!("{seeing:?}"),
+                "what is inside made a difference"
+            );
+        }
         if decision.machine.lifecycle != machine.lifecycle {
             assert!(
                 decision

@@ -6,10 +6,12 @@ use billet_model::{
     LeaseId, MachineId, Name, NetworkId, SiteId, lifecycle::Lifecycle, machine::Machine,
 };
 use jiff::Timestamp;
+use serde::de::DeserializeOwned;
+use sqlx::any::AnyRow;
 
 use crate::{
     Store,
-    error::Result,
+    error::{Result, StoreError},
     select::{Select, column, noun, parsed, time},
     statement::Statement,
 };
@@ -51,6 +53,22 @@ pub struct OfferCount {
 
 const WHAT: &str = "machine";
 
+/// A machine with all that was found in it.
+const WHOLE: &str = "SELECT doc, inventory, firmware FROM machines \
+     LEFT JOIN machine_parts ON machine_parts.machine = machines.id";
+
+/// A machine without what was found in it, which is most of its record and seldom looked
+/// at. It can be put back: what is not in it stays as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MachineInShort {
+    /// The machine, without inventory and firmware.
+    pub machine: Machine,
+    /// The serial number that was found in it.
+    pub serial: Option<String>,
+    /// Units that leases hold.
+    pub units: u32,
+}
+
 impl Store {
     /// A machine.
     ///
@@ -58,9 +76,20 @@ impl Store {
     /// When the database fails, as for every reading.
     pub async fn machine(&self, id: MachineId) -> Result<Option<Machine>> {
         let rows = self
+            .fetch(Statement::read(format!("{WHOLE} WHERE id = $1"), WHAT).bind(id))
+            .await?;
+        rows.first().map(whole).transpose()
+    }
+
+    /// A machine without what was found in it.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn machine_in_short(&self, id: MachineId) -> Result<Option<Machine>> {
+        let rows = self
             .fetch(Statement::read("SELECT doc FROM machines WHERE id = $1", WHAT).bind(id))
             .await?;
-        rows.first().map(|row| noun(WHAT, row)).transpose()
+        rows.first().map(short).transpose()
     }
 
     /// The machine of this name: of several, the one that is not retired, or
@@ -72,14 +101,16 @@ impl Store {
         let rows = self
             .fetch(
                 Statement::read(
-                    "SELECT doc FROM machines WHERE name = $1 \
-                     ORDER BY CASE lifecycle WHEN 'retired' THEN 1 ELSE 0 END, id DESC LIMIT 1",
+                    format!(
+                        "{WHOLE} WHERE name = $1 \
+                         ORDER BY CASE lifecycle WHEN 'retired' THEN 1 ELSE 0 END, id DESC LIMIT 1"
+                    ),
                     WHAT,
                 )
                 .bind(name),
             )
             .await?;
-        rows.first().map(|row| noun(WHAT, row)).transpose()
+        rows.first().map(whole).transpose()
     }
 
     /// Machines that have this address, on whichever network: two at most, for
@@ -91,15 +122,17 @@ impl Store {
         let rows = self
             .fetch(
                 Statement::read(
-                    "SELECT doc FROM machines WHERE id IN \
-                     (SELECT machine FROM addresses WHERE ip = $1) \
-                     AND lifecycle <> 'retired' ORDER BY id LIMIT 2",
+                    format!(
+                        "{WHOLE} WHERE id IN \
+                         (SELECT machine FROM addresses WHERE ip = $1) \
+                         AND lifecycle <> 'retired' ORDER BY id LIMIT 2"
+                    ),
                     WHAT,
                 )
                 .bind(address.to_string()),
             )
             .await?;
-        rows.iter().map(|row| noun(WHAT, row)).collect()
+        rows.iter().map(whole).collect()
     }
 
     /// Machines in order of their ids, those after `after`.
@@ -112,17 +145,32 @@ impl Store {
         after: Option<MachineId>,
         limit: usize,
     ) -> Result<Vec<Machine>> {
-        let select = Select::new(WHAT, "SELECT doc FROM machines")
-            .when_some("name = ?", filter.name.as_ref())
-            .when_some("lifecycle = ?", filter.lifecycle.map(Lifecycle::as_str))
-            .when_some("site = ?", filter.site)
-            .when_some("machine_type = ?", filter.machine_type.as_ref())
-            .when_some("lease = ?", filter.lease)
-            .when_some("cordoned = ?", filter.cordoned)
-            .when_some("unconfirmed = ?", filter.unconfirmed)
-            .when_some("id > ?", after)
-            .order_limit("id", limit);
-        self.nouns(WHAT, select).await
+        let rows = self.fetch(filter.select(WHOLE, after, limit)).await?;
+        rows.iter().map(whole).collect()
+    }
+
+    /// The same without what was found in them.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn machines_in_short(
+        &self,
+        filter: &MachineFilter,
+        after: Option<MachineId>,
+        limit: usize,
+    ) -> Result<Vec<MachineInShort>> {
+        let from = "SELECT doc, serial, units FROM machines";
+        let rows = self.fetch(filter.select(from, after, limit)).await?;
+        rows.iter()
+            .map(|row| {
+                let units: i64 = column(WHAT, row, 2)?;
+                Ok(MachineInShort {
+                    machine: short(row)?,
+                    serial: column(WHAT, row, 1)?,
+                    units: u32::try_from(units).unwrap_or(u32::MAX),
+                })
+            })
+            .collect()
     }
 
     /// Machines that the loop should look at now, longest due first. Retired ones never are.
@@ -335,4 +383,48 @@ impl Store {
             })
             .collect()
     }
+}
+
+impl MachineFilter {
+    fn select(&self, from: &str, after: Option<MachineId>, limit: usize) -> Statement {
+        Select::new(WHAT, from)
+            .when_some("name = ?", self.name.as_ref())
+            .when_some("lifecycle = ?", self.lifecycle.map(Lifecycle::as_str))
+            .when_some("site = ?", self.site)
+            .when_some("machine_type = ?", self.machine_type.as_ref())
+            .when_some("lease = ?", self.lease)
+            .when_some("cordoned = ?", self.cordoned)
+            .when_some("unconfirmed = ?", self.unconfirmed)
+            .when_some("id > ?", after)
+            .order_limit("id", limit)
+    }
+}
+
+/// A machine of a row that has inventory and firmware behind it.
+fn whole(row: &AnyRow) -> Result<Machine> {
+    let mut machine: Machine = noun(WHAT, row)?;
+    // Before they had a table of their own they stood in the machine itself.
+    if let Some(inventory) = part("inventory", row, 1)? {
+        machine.inventory = Some(inventory);
+    }
+    if let Some(firmware) = part("firmware", row, 2)? {
+        machine.firmware = Some(firmware);
+    }
+    Ok(machine)
+}
+
+fn part<T: DeserializeOwned>(what: &'static str, row: &AnyRow, index: usize) -> Result<Option<T>> {
+    let doc: Option<String> = column(what, row, index)?;
+    let parsed = doc.map(|doc| serde_json::from_str(&doc)).transpose();
+    parsed.map_err(|e| StoreError::Corrupt {
+        what,
+        why: e.to_string(),
+    })
+}
+
+/// A machine without them.
+fn short(row: &AnyRow) -> Result<Machine> {
+    let mut machine: Machine = noun(WHAT, row)?;
+    (machine.inventory, machine.firmware) = (None, None);
+    Ok(machine)
 }

@@ -39,6 +39,7 @@ async fn older(world: &World, version: i64) -> Option<(StoreUrl, Store)> {
 }
 
 pub(super) async fn older_data_is_brought_along(world: World) {
+    let mut ground = ground(&world.store).await;
     for version in 1..migrate::newest() {
         let Some((url, old)) = older(&world, version).await else {
             // A database in memory is never older than the program.
@@ -59,6 +60,33 @@ pub(super) async fn older_data_is_brought_along(world: World) {
             .transact(&statements, Flush::Now)
             .await
             .expect("kept");
+        // A machine as it was written when its parts stood within it.
+        ground.site = site.id;
+        ground.machine_type = kind.name.clone();
+        let mut machine = machine(&ground, 1);
+        machine.addresses.clear();
+        let inventory = machine.inventory.as_mut().expect("an inventory");
+        inventory.system.serial = Some("SN1".into());
+        machine.version = 1;
+        let within = version < 8;
+        let insert = Statement::new(
+            "INSERT INTO machines (id, name, site, machine_type, bmc_address, lifecycle, \
+             may_hold_data, cordoned, unconfirmed, wake_at, version, doc) \
+             VALUES ($1, $2, $3, $4, $5, 'enrolled', 1, 0, 0, 0, 1, $6)",
+            "machine",
+            "old",
+        );
+        let insert = insert
+            .bind(machine.id)
+            .bind(&machine.name)
+            .bind(machine.site)
+            .bind(&machine.machine_type)
+            .bind("https://192.0.2.1")
+            .bind(serde_json::to_string(&machine).expect("JSON"));
+        if within {
+            old.execute(insert).await.expect("kept");
+        }
+
         // A token as it was written before there were users and scopes.
         let token = token(None, "old");
         let doc = serde_json::json!({
@@ -88,6 +116,15 @@ pub(super) async fn older_data_is_brought_along(world: World) {
         );
         let found = new.machine_type_by_name(&kind.name).await;
         assert_eq!(found.expect("read"), Some(kind));
+        if within {
+            let found = new.machine(machine.id).await.expect("read");
+            assert_eq!(found.as_ref(), Some(&machine), "from version {version}");
+            let filter = crate::MachineFilter::default();
+            let short = new.machines_in_short(&filter, None, 10).await;
+            let short = short.expect("read");
+            assert_eq!(short[0].serial.as_deref(), Some("SN1"));
+            assert_eq!((short[0].units, &short[0].machine.inventory), (8, &None));
+        }
         let found = new.token_by_hash(&[5; 32], at(0)).await;
         assert_eq!(found.expect("read"), Some(token));
         new.commit(Batch::new().audited(row("test.later")))

@@ -89,7 +89,7 @@ macro_rules! suite {
 }
 
 suite! {
-    nouns: machines_round_trip leases_round_trip work_round_trips people_round_trip
+    nouns: machines_round_trip parts_stay_as_they_are leases_round_trip work_round_trips people_round_trip
         places_round_trip images_round_trip evidence_round_trips secrets_and_settings_round_trip;
     rules: never_available_while_it_may_hold_data machines_are_unique addresses_are_unique
         live_leases_names_are_unique images_names_are_unique other_names_are_unique

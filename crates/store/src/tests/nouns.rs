@@ -4,8 +4,11 @@ use std::net::Ipv4Addr;
 
 use billet_model::{
     BootId, TaskId,
+    bmc::FirmwareSettings,
+    inventory::Inventory,
     lease::LeaseState,
     lifecycle::{Hold, HoldKind, Lifecycle, Waiting},
+    machine::Machine,
     operation::{Operation, OperationKind, OperationState},
     step::{Boot, Pending, Step, TaskRecord},
     work::{Progress, Task, Work},
@@ -80,6 +83,52 @@ pub(super) async fn machines_round_trip(world: World) {
         store.machine_by_name(&name("nobody")).await.expect("read"),
         None
     );
+}
+
+pub(super) async fn parts_stay_as_they_are(world: World) {
+    let store = &world.store;
+    let ground = ground(store).await;
+    let mut whole = enrolled(store, &ground, 1).await;
+    let inventory = whole.inventory.as_mut().expect("an inventory");
+    inventory.system.serial = Some("SN1".into());
+    whole.firmware = Some(FirmwareSettings::default());
+    let write = Write::PutMachine(Box::new(whole.clone()));
+    store.commit(put(write)).await.expect("it is changed");
+    whole.version = 2;
+    let read = store.machine(whole.id).await.expect("read");
+    assert_eq!(read.as_ref(), Some(&whole));
+
+    let short = store.machine_in_short(whole.id).await.expect("read");
+    let mut short = short.expect("there");
+    let without = Machine {
+        inventory: None,
+        firmware: None,
+        ..whole.clone()
+    };
+    assert_eq!(short, without);
+    short.rack = Some("r2".into());
+    let batch = Batch::new().with(Write::PutMachine(Box::new(short)));
+    store.commit(batch).await.expect("it is put back");
+    whole.rack = Some("r2".into());
+    whole.version = 3;
+    let read = store.machine(whole.id).await.expect("read");
+    assert_eq!(read.as_ref(), Some(&whole), "its parts are still there");
+    let filter = MachineFilter::default();
+    let all = store.machines_in_short(&filter, None, 10);
+    let all = all.await.expect("read");
+    assert_eq!(all.len(), 1);
+    assert_eq!(all[0].serial.as_deref(), Some("SN1"));
+    assert_eq!(all[0].units, 8);
+    assert_eq!(all[0].machine.inventory, None);
+
+    // Found anew, and without a serial number this time.
+    whole.inventory = Some(Inventory::default());
+    let write = Write::PutMachine(Box::new(whole.clone()));
+    store.commit(put(write)).await.expect("it is changed");
+    let filter = MachineFilter::default();
+    let all = store.machines_in_short(&filter, None, 10);
+    let all = all.await.expect("read");
+    assert_eq!((all[0].serial.as_deref(), all[0].units), (None, 1));
 }
 
 pub(super) async fn leases_round_trip(world: World) {

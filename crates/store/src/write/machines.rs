@@ -1,6 +1,6 @@
-//! A machine, with its addresses.
+//! A machine, with its addresses; and, in a row of its own, what was found in it.
 
-use billet_model::machine::Machine;
+use billet_model::{bmc::FirmwareSettings, inventory::Inventory, machine::Machine};
 
 use super::{doc, off_record};
 use crate::{
@@ -50,8 +50,8 @@ pub(super) fn machine(mut m: Machine, recorded: bool, out: &mut Vec<Statement>) 
         }
         Statement::new(
             "INSERT INTO machines (id, name, site, machine_type, bmc_address, lifecycle, \
-             may_hold_data, cordoned, unconfirmed, lease, wake_at, version, doc) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) \
+             may_hold_data, cordoned, unconfirmed, lease, wake_at, version, doc, serial, units) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) \
              ON CONFLICT (id) DO NOTHING",
             "machine",
             &m.name,
@@ -61,7 +61,8 @@ pub(super) fn machine(mut m: Machine, recorded: bool, out: &mut Vec<Statement>) 
         Statement::new(
             "UPDATE machines SET name = $2, site = $3, machine_type = $4, bmc_address = $5, \
              lifecycle = $6, may_hold_data = $7, cordoned = $8, unconfirmed = $9, lease = $10, \
-             wake_at = $11, version = $12, doc = $13 WHERE id = $1 AND version = $12 - 1",
+             wake_at = $11, version = $12, doc = $13, serial = CASE WHEN $15 IS NULL THEN serial ELSE $14 END, \
+             units = COALESCE($15, units) WHERE id = $1 AND version = $12 - 1",
             "machine",
             &m.name,
         )
@@ -69,7 +70,8 @@ pub(super) fn machine(mut m: Machine, recorded: bool, out: &mut Vec<Statement>) 
     } else {
         Statement::new(
             "UPDATE machines SET name = $2, site = $3, machine_type = $4, bmc_address = $5, \
-             wake_at = $11, version = $12, doc = $13 WHERE id = $1 AND version = $12 - 1 \
+             wake_at = $11, version = $12, doc = $13, serial = CASE WHEN $15 IS NULL THEN serial ELSE $14 END, \
+             units = COALESCE($15, units) WHERE id = $1 AND version = $12 - 1 \
              AND lifecycle = $6 AND may_hold_data = $7 AND cordoned = $8 \
              AND unconfirmed = $9 AND COALESCE(lease, '') = COALESCE($10, '')",
             "machine",
@@ -77,6 +79,11 @@ pub(super) fn machine(mut m: Machine, recorded: bool, out: &mut Vec<Statement>) 
         )
         .no_row(NoRow::MachineOffRecord { version: given })
     };
+    // They are large and change seldom: a row with them in it would be written anew
+    // with every look at the machine.
+    let (inventory, firmware) = (m.inventory.take(), m.firmware.take());
+    let serial = inventory.as_ref().and_then(|i| i.system.serial.clone());
+    let units = inventory.as_ref().map(|i| i64::from(i.units()));
     let mut statement = statement
         .bind(m.id)
         .bind(&m.name)
@@ -91,11 +98,35 @@ pub(super) fn machine(mut m: Machine, recorded: bool, out: &mut Vec<Statement>) 
         .bind(micros_up(m.wake_at))
         .bind(m.version)
         .bind(doc("machine", &m)?)
+        .bind_text(serial)
+        .bind_int(units)
         .unique(MACHINE_UNIQUE);
     statement.id = m.name.to_string();
     out.push(statement);
+    if inventory.is_some() || firmware.is_some() {
+        out.push(parts(&m, inventory.as_ref(), firmware.as_ref())?);
+    }
     addresses(&m, given == 0, out);
     Ok(())
+}
+
+/// What was found in a machine. What is not given stays as it was: it is never unknown again.
+fn parts(
+    m: &Machine,
+    inventory: Option<&Inventory>,
+    firmware: Option<&FirmwareSettings>,
+) -> Result<Statement> {
+    Ok(Statement::new(
+        "INSERT INTO machine_parts (machine, inventory, firmware) VALUES ($1, $2, $3) \
+         ON CONFLICT (machine) DO UPDATE SET \
+         inventory = COALESCE(excluded.inventory, machine_parts.inventory), \
+         firmware = COALESCE(excluded.firmware, machine_parts.firmware)",
+        "parts of machine",
+        &m.name,
+    )
+    .bind(m.id)
+    .bind_text(inventory.map(|i| doc("inventory", i)).transpose()?)
+    .bind_text(firmware.map(|f| doc("firmware", f)).transpose()?))
 }
 
 /// Keeps the table of addresses in step with the machine's own list.
