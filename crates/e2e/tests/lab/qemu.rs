@@ -180,6 +180,33 @@ async fn machines_outlive_kills_and_a_power_cut() {
     assert!(up.starts_with("left by the user data\n"), "{up}");
     site.note("the first lease was rescued, and is as it was");
 
+    // What its serial line said since it was leased is its tenant's to read.
+    let console = ["lease", "console", "first", "--log", "--search", "login:"];
+    let said = site.by("acme", &console).await.good().stdout;
+    assert!(said.contains("first login:"), "{said}");
+
+    // Both drives of the mirror, read beside the image that they were written with.
+    let measure = ["lease", "measure", "first"];
+    site.by("acme", &measure).await.good();
+    let lease = site.ask_by("acme", &["lease", "show", "first"]).await;
+    let measured = lease["measurements"].as_array().and_then(|m| m.last());
+    let measured = measured.expect("a measurement");
+    assert_eq!(measured["when"], "since", "{measured:#}");
+    let first = &measured["found"]["chunks"];
+    let second = &measured["found"]["copies"][0]["chunks"];
+    for (drive, chunks) in [("first", first), ("second", second)] {
+        let (data, same) = (chunks["data"].as_u64(), chunks["data_same"].as_u64());
+        let (data, same) = (data.expect("a number"), same.expect("a number"));
+        // It was used since; most of it is what was delivered all the same.
+        assert!(
+            same < data && same > data / 2,
+            "{drive} drive: {same} of {data} chunks"
+        );
+    }
+    let up = ssh_once_up(&site, "acme", "first", "cat /root/left").await;
+    assert!(up.starts_with("left by the user data\n"), "{up}");
+    site.note("the first lease was measured, and is as it was");
+
     // Given back; the control plane is killed in the erase, and in its read-back.
     let release = ["lease", "release", "first", "--no-wait"];
     site.ask_by("acme", &release).await;
