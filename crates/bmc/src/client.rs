@@ -176,6 +176,11 @@ impl BmcClient {
         &self.service
     }
 
+    /// Closes the connections: nothing is asked for a while. The session stays.
+    pub fn rest(&self) {
+        self.service.http.rest();
+    }
+
     /// Closes the session, best effort. The client can be used again.
     pub async fn close(&self) {
         self.service.close().await;

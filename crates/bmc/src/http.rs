@@ -4,8 +4,8 @@
 //! may be dead, and a request written to a dead connection cannot be told from
 //! one whose answer was lost.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use billet_model::bmc::BmcEndpoint;
@@ -22,12 +22,16 @@ use crate::stand_in::{StandIn, answered};
 const LARGEST: usize = 8 << 20;
 /// Requests to one BMC at a time: they are small computers.
 const AT_ONCE: usize = 4;
+/// How long a connection is kept for the next request. A kept one is 30 KiB of buffers.
+const IDLE: Duration = Duration::from_secs(5);
 
 /// The connection to one BMC.
 pub(crate) struct Http {
     endpoint: Url,
-    reads: reqwest::Client,
-    changes: reqwest::Client,
+    /// Sessions of it can be resumed by whichever client is made of it.
+    tls: rustls::ClientConfig,
+    /// What reads, with its connections, as long as there is something to read.
+    reads: Mutex<Option<reqwest::Client>>,
     /// Whoever answers in the network's place.
     stand_in: Option<Arc<dyn StandIn>>,
     pin: Arc<Pin>,
@@ -117,22 +121,11 @@ impl Http {
         // One host and a few connections: the default keeps room for 256 hosts,
         // which a thousand BMCs would have it keep a thousand times.
         tls.resumption = rustls::client::Resumption::in_memory_sessions(2);
-        let client = |idle: usize| {
-            reqwest::Client::builder()
-                .tls_backend_preconfigured(tls.clone())
-                .connect_timeout(timeouts.connect)
-                .redirect(reqwest::redirect::Policy::none())
-                .retry(reqwest::retry::never())
-                .pool_max_idle_per_host(idle)
-                .http1_only()
-                .no_proxy()
-                .user_agent(concat!("billet/", env!("CARGO_PKG_VERSION")))
-                .build()
-                .map_err(|e| BmcError::malformed(what(), e.to_string()))
-        };
+        // What is made of it later is made in the same way.
+        client(&tls, &timeouts, 0).map_err(|e| BmcError::malformed(what(), e.to_string()))?;
         Ok(Self {
-            reads: client(AT_ONCE)?,
-            changes: client(0)?,
+            tls,
+            reads: Mutex::default(),
             stand_in: None,
             endpoint: url,
             pin,
@@ -161,6 +154,27 @@ impl Http {
         self.met.load(Ordering::Relaxed)
     }
 
+    /// Closes the connections that are kept, and frees what goes with them: nothing is asked
+    /// for a while. A thousand machines at rest would keep four thousand.
+    pub fn rest(&self) {
+        let mut reads = self.reads.lock().unwrap_or_else(PoisonError::into_inner);
+        *reads = None;
+    }
+
+    /// What sends a request of this method.
+    fn client(&self, method: &Method) -> Result<reqwest::Client, reqwest::Error> {
+        if *method != Method::GET {
+            return client(&self.tls, &self.timeouts, 0);
+        }
+        let mut reads = self.reads.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(reads) = &*reads {
+            return Ok(reads.clone());
+        }
+        let made = client(&self.tls, &self.timeouts, AT_ONCE)?;
+        *reads = Some(made.clone());
+        Ok(made)
+    }
+
     /// Sends one request and reads its answer.
     pub async fn exchange(&self, call: Call<'_>) -> Result<Answer, Lost> {
         let what = format!("{} {}", call.method, call.path);
@@ -172,9 +186,13 @@ impl Http {
         let _slot = self.slots.acquire().await;
         // A change's connection has its own, shorter limit, which must strike
         // first: it is what tells "never sent" from "maybe sent".
-        let (client, timeout) = match call.method {
-            Method::GET => (&self.reads, call.timeout),
-            _ => (&self.changes, call.timeout + self.timeouts.connect),
+        let timeout = match call.method {
+            Method::GET => call.timeout,
+            _ => call.timeout + self.timeouts.connect,
+        };
+        let client = match self.client(&call.method) {
+            Ok(client) => client,
+            Err(error) => return Err(self.lost(what, &error)),
         };
         let mut request = client
             .request(call.method.clone(), url)
@@ -231,6 +249,25 @@ impl Http {
         }
         Lost::MaybeSent(detail)
     }
+}
+
+/// A client that keeps so many idle connections.
+fn client(
+    tls: &rustls::ClientConfig,
+    timeouts: &Timeouts,
+    idle: usize,
+) -> Result<reqwest::Client, reqwest::Error> {
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(tls.clone())
+        .connect_timeout(timeouts.connect)
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .pool_max_idle_per_host(idle)
+        .pool_idle_timeout(IDLE)
+        .http1_only()
+        .no_proxy()
+        .user_agent(concat!("billet/", env!("CARGO_PKG_VERSION")))
+        .build()
 }
 
 /// An error with all its causes, which is where reqwest keeps what happened.

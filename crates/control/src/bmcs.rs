@@ -111,6 +111,15 @@ impl Control {
         client.carry_out(&pending.request, url.as_deref()).await
     }
 
+    /// Closes the connections to the BMC of a machine that is left alone for a while.
+    pub(crate) fn rest(&self, machine: MachineId) {
+        let clients = self.bmcs().clients.lock();
+        let clients = clients.unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = clients.get(&machine) {
+            known.client.rest();
+        }
+    }
+
     pub(crate) async fn client(&self, machine: &Machine) -> Result<BmcClient, String> {
         let sealed = self
             .store()

@@ -26,6 +26,8 @@ const CLAIM: SignedDuration = SignedDuration::from_secs(60);
 const RENEW: Duration = Duration::from_secs(15);
 /// How often the database is asked when nothing rings.
 const POLL: Duration = Duration::from_millis(500);
+/// A pause for which connections to a BMC are not kept.
+const REST: SignedDuration = SignedDuration::from_secs(5);
 /// Steps without a pause after which something is thought to be wrong.
 const MOST_STEPS: u32 = 200;
 
@@ -174,7 +176,12 @@ impl Control {
                     known = Some(stepped.known);
                 }
                 Some(Effect::Probe) => input.probed = Some(probe(record).await),
-                None if stepped.wake_at > self.now() => return Ok(()),
+                None if stepped.wake_at > self.now() => {
+                    if stepped.wake_at.duration_since(self.now()) > REST {
+                        self.rest(machine);
+                    }
+                    return Ok(());
+                }
                 None => known = Some(stepped.known),
             }
         }
