@@ -232,6 +232,10 @@ impl Device for BlockDevice {
             None => Err("this drive has no such command".into()),
         }
     }
+
+    fn hidden(&self) -> Option<String> {
+        self.controller.as_ref().and_then(Controller::hidden)
+    }
 }
 
 /// The controller of an NVMe block device, and all block devices of that

@@ -52,4 +52,10 @@ pub trait Device: Send + Sync {
     /// # Errors
     /// A sentence: the drive's refusal, or that it has no such method.
     fn command(&self, method: EraseMethod, progress: &dyn Fn(u16)) -> Result<(), String>;
+
+    /// What of the drive its blocks do not reach, so that writing all of them does not erase
+    /// all of it, in a sentence; `None` where they reach everything.
+    fn hidden(&self) -> Option<String> {
+        None
+    }
 }

@@ -159,6 +159,11 @@ fn erase_drive(
     let mut report = failed(wanted, size, String::new());
     for method in methods(&drive.erase) {
         watch.may_write()?;
+        let by_blocks = matches!(method, EraseMethod::WriteZeroes | EraseMethod::Overwrite);
+        if let Some(reason) = device.hidden().filter(|_| by_blocks) {
+            report.tried.push(MethodTried { method, reason });
+            continue;
+        }
         report.canaries = match canary::plant(device, canaries.max(1)) {
             Ok(planted) => planted,
             Err(error) => {
@@ -180,7 +185,10 @@ fn erase_drive(
             Err(NotThis::Reason(reason)) => report.tried.push(MethodTried { method, reason }),
         }
     }
-    report.failure = Some("no method erased it".into());
+    report.failure = Some(match device.hidden() {
+        Some(hidden) => format!("no method erased all of it: {hidden}"),
+        None => "no method erased it".into(),
+    });
     Ok(report)
 }
 

@@ -41,6 +41,8 @@ pub(crate) struct Fake {
     pub commands: Mutex<Vec<EraseMethod>>,
     pub discarded: AtomicUsize,
     pub fail_reads: AtomicBool,
+    /// What its blocks do not reach.
+    pub hidden: Option<String>,
 }
 
 impl Fake {
@@ -54,6 +56,7 @@ impl Fake {
             commands: Mutex::default(),
             discarded: AtomicUsize::new(0),
             fail_reads: AtomicBool::new(false),
+            hidden: None,
         }
     }
 
@@ -128,6 +131,10 @@ impl Device for Fake {
             EraseMethod::WriteZeroes,
             offset as usize..(offset + length) as usize,
         )
+    }
+
+    fn hidden(&self) -> Option<String> {
+        self.hidden.clone()
     }
 
     fn command(&self, method: EraseMethod, progress: &dyn Fn(u16)) -> Result<(), String> {

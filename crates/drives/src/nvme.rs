@@ -50,22 +50,33 @@ impl Controller {
         }
     }
 
-    /// Formats every namespace, keeping its block format.
-    fn format(&self, device: &File, erase: u32, progress: &dyn Fn(u16)) -> Result<(), String> {
-        let mut identify = vec![0; 4096];
-        query(device, 0, 1, &mut identify)?;
-        // FNA bits 0 and 1: a format, or its erase, is of all namespaces at once.
-        let all_at_once = identify[524] & 0b11 != 0;
+    /// What neither a block device nor a format of one namespace reaches: whoever has root can
+    /// detach a namespace with what is in it, and attach it again on another day.
+    pub fn hidden(&self) -> Option<String> {
+        if self.allocated.is_empty() {
+            return Some("which namespaces it has could not be read".into());
+        }
         let inactive: Vec<u32> = self
             .allocated
             .iter()
             .filter(|n| !self.namespaces.contains(n))
             .map(|n| n.0)
             .collect();
-        if !all_at_once && !inactive.is_empty() {
-            return Err(format!(
-                "namespaces {inactive:?} are allocated and not attached: a format does not reach them"
-            ));
+        (!inactive.is_empty()).then(|| {
+            format!(
+                "namespaces {inactive:?} are allocated and not attached, which this does not reach"
+            )
+        })
+    }
+
+    /// Formats every namespace, keeping its block format.
+    fn format(&self, device: &File, erase: u32, progress: &dyn Fn(u16)) -> Result<(), String> {
+        let mut identify = vec![0; 4096];
+        query(device, 0, 1, &mut identify)?;
+        // FNA bits 0 and 1: a format, or its erase, is of all namespaces at once.
+        let all_at_once = identify[524] & 0b11 != 0;
+        if let Some(hidden) = self.hidden().filter(|_| !all_at_once) {
+            return Err(hidden);
         }
         for (done, namespace) in self.namespaces.iter().enumerate() {
             query(device, namespace.0, 0, &mut identify)?;
@@ -149,6 +160,22 @@ fn sanitize(device: &File, action: u32, progress: &dyn Fn(u16)) -> Result<(), St
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_namespace_that_is_not_attached_is_hidden() {
+        let of = |attached: &[u32], allocated: &[u32]| {
+            let all = |ids: &[u32]| ids.iter().copied().map(Namespace).collect();
+            let controller = Controller {
+                path: PathBuf::new(),
+                namespaces: all(attached),
+                allocated: all(allocated),
+            };
+            controller.hidden()
+        };
+        assert_eq!(of(&[1, 2], &[1, 2]), None);
+        assert!(of(&[1], &[1, 2]).is_some_and(|why| why.contains("[2]")));
+        assert!(of(&[1], &[]).is_some_and(|why| why.contains("could not be read")));
+    }
 
     #[test]
     fn a_format_keeps_the_block_format() {

@@ -116,10 +116,18 @@ fn nvme_drive(
         Ok(identify) => {
             drive.erase = nvme::capabilities(&identify);
             let allocated = nvme::manages_namespaces(&identify);
-            drive.namespaces = probe
-                .namespace_list(controller, allocated)
-                .map(|list| nvme::listed(&list))
-                .unwrap_or_default();
+            let listed = probe.namespace_list(controller, allocated);
+            drive.namespaces = match listed {
+                Ok(list) => nvme::listed(&list),
+                // It can have no other, and may be too old to list it.
+                Err(_) if nvme::has_one_namespace(&identify) => vec![1],
+                Err(error) => {
+                    notes.push(format!(
+                        "{controller}: its namespaces cannot be listed ({error}): only its own methods erase it"
+                    ));
+                    Vec::new()
+                }
+            };
         }
         Err(error) => notes.push(format!(
             "{controller}: Identify Controller failed ({error}): erase capabilities are not known"

@@ -108,6 +108,11 @@ pub(crate) fn manages_namespaces(controller: &[u8]) -> bool {
     u16_at(controller, 256) & (1 << 3) != 0
 }
 
+/// Whether the controller can have one namespace and no more (NN).
+pub(crate) fn has_one_namespace(controller: &[u8]) -> bool {
+    u32_at(controller, 516) == 1
+}
+
 /// The namespaces in a namespace list: it ends at the first zero.
 pub(crate) fn listed(list: &[u8]) -> Vec<u32> {
     list.chunks_exact(4)

@@ -1,6 +1,8 @@
 //! What a lease may leave behind in a machine beside its drives: what its BMC
 //! and firmware are set to, what was put back, and which drives left the building.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -187,6 +189,9 @@ pub struct Upkeep {
     pub let_go: Vec<UnerasedDrive>,
     /// Drives that were let go without an erase, and are in the machine still.
     pub unerased: Vec<UnerasedDrive>,
+    /// The most bytes that the ramdisk found each drive to have, by serial number. One that has
+    /// fewer hides the rest, and an erase of what is left of it is not one of the drive.
+    pub sizes: BTreeMap<String, u64>,
 }
 
 impl Upkeep {

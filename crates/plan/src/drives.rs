@@ -89,6 +89,7 @@ pub fn change(facts: &Facts<'_>, change: &DriveChange) -> Result<Decision, Refus
             let upkeep = &mut draft.machine().upkeep;
             upkeep.let_go.retain(|u| u.drive != drive);
             upkeep.unerased.retain(|u| u.drive != drive);
+            upkeep.sizes.remove(&drive.serial);
             // What was erased already left nothing.
             if machine.may_hold_data {
                 draft.machine().upkeep.struck.push(StruckDrive {

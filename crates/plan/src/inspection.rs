@@ -1,5 +1,7 @@
 //! The hardware found, against the hardware expected.
 
+use std::collections::BTreeMap;
+
 use billet_model::{
     inventory::Inventory,
     site::{Address, ExpectedParts},
@@ -109,6 +111,16 @@ pub fn drives(confirmed: &[DriveRef], found: &Inventory) -> Drives {
         Drives::AsConfirmed(found)
     } else {
         Drives::Missing(missing)
+    }
+}
+
+/// Notes the size of each drive, where it had no larger one before.
+pub fn note_sizes(sizes: &mut BTreeMap<String, u64>, found: &Inventory) {
+    for drive in found.own_drives() {
+        if let Some(serial) = &drive.serial {
+            let had = sizes.entry(serial.clone()).or_default();
+            *had = drive.size_bytes.max(*had);
+        }
     }
 }
 

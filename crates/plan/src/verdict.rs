@@ -1,5 +1,7 @@
 //! Whether an erase is accepted, and the certificate that says so.
 
+use std::collections::BTreeMap;
+
 use billet_model::{
     Time,
     evidence::{DriveCertificate, EarlierVisits, EraseCertificate, MachineSubject, MemoryCleared},
@@ -11,9 +13,11 @@ use billet_model::{
 };
 
 /// Why an erase is not accepted, if it is not: each drive that may be erased
-/// must have been, wholly, and no drive of the machine's may be left over.
+/// must have been, wholly, and no drive of the machine's may be left over. `sizes`
+/// are those that the drives had before, in bytes by serial number.
 pub fn erase_failure(
     ordered: &[DriveRef],
+    sizes: &BTreeMap<String, u64>,
     erased: &[DriveErase],
     unordered: &[DriveRef],
 ) -> Option<String> {
@@ -37,6 +41,16 @@ pub fn erase_failure(
             return Some(format!(
                 "drive {}: {} of {} bytes were erased",
                 drive.serial, erase.bytes, erase.size_bytes
+            ));
+        }
+        // A namespace made smaller, a protected area: by whoever had root.
+        let had = sizes.get(&drive.serial).copied().unwrap_or_default();
+        if erase.size_bytes < had {
+            return Some(format!(
+                "drive {serial}: it shows {} bytes, and had {had}: what it hides was not erased; \
+                 give it its whole size again, or strike it from the list and add it anew",
+                erase.size_bytes,
+                serial = drive.serial,
             ));
         }
         if erase.canaries.is_empty() {
@@ -85,7 +99,12 @@ pub struct EraseFacts<'a> {
 pub fn certificate(facts: EraseFacts<'_>) -> Result<EraseCertificate, String> {
     let machine = facts.machine;
     let record = machine.erase.clone().unwrap_or_default();
-    if let Some(failure) = erase_failure(&to_erase(machine), &record.drives, &[]) {
+    if let Some(failure) = erase_failure(
+        &to_erase(machine),
+        &machine.upkeep.sizes,
+        &record.drives,
+        &[],
+    ) {
         return Err(failure);
     }
     if machine.drives.is_empty() {
@@ -220,7 +239,12 @@ pub fn certificate(facts: EraseFacts<'_>) -> Result<EraseCertificate, String> {
 fn drive(facts: &EraseFacts<'_>, erase: &DriveErase) -> Result<DriveCertificate, String> {
     let serial = &erase.drive.serial;
     let alone = std::slice::from_ref(erase);
-    if let Some(failure) = erase_failure(std::slice::from_ref(&erase.drive), alone, &[]) {
+    if let Some(failure) = erase_failure(
+        std::slice::from_ref(&erase.drive),
+        &facts.machine.upkeep.sizes,
+        alone,
+        &[],
+    ) {
         return Err(failure);
     }
     let read = facts

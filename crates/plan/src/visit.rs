@@ -78,7 +78,7 @@ pub(crate) fn wiped(draft: &mut Draft<'_>, boot: BootId, drives: &[DriveErase]) 
     let ordered = draft
         .lease()
         .map_or_else(Vec::new, |l| storage::to_wipe(l, draft.m()));
-    if let Some(failure) = verdict::erase_failure(&ordered, drives, &[]) {
+    if let Some(failure) = verdict::erase_failure(&ordered, &draft.m().upkeep.sizes, drives, &[]) {
         procedure::cannot_deploy(draft, &format!("wipe failed: {failure}"));
         return;
     }

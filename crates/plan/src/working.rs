@@ -140,6 +140,9 @@ fn inspected(draft: &mut Draft<'_>, boot: BootId, inventory: Inventory) {
     machine.emulation = inventory.emulation();
     machine.differences.clone_from(&differences);
     inspection::bind_addresses(&mut machine.addresses, &inventory);
+    if let inspection::Drives::AsConfirmed(_) = check {
+        inspection::note_sizes(&mut machine.upkeep.sizes, &inventory);
+    }
     machine.inventory = Some(inventory);
     match check {
         inspection::Drives::AsConfirmed(drives) => draft.machine().drives = drives,
@@ -309,8 +312,12 @@ fn written(draft: &mut Draft<'_>, boot: BootId, mut report: WriteReport) {
 }
 
 fn erased(draft: &mut Draft<'_>, drives: Vec<DriveErase>, unordered: &[DriveRef]) {
-    if let Some(failure) = verdict::erase_failure(&verdict::to_erase(draft.m()), &drives, unordered)
-    {
+    if let Some(failure) = verdict::erase_failure(
+        &verdict::to_erase(draft.m()),
+        &draft.m().upkeep.sizes,
+        &drives,
+        unordered,
+    ) {
         draft.hold(HoldKind::EraseFailed, &failure);
         return;
     }

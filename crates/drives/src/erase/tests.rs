@@ -39,6 +39,9 @@ impl Device for Shared {
     fn command(&self, method: EraseMethod, progress: &dyn Fn(u16)) -> Result<(), String> {
         self.0.command(method, progress)
     }
+    fn hidden(&self) -> Option<String> {
+        self.0.hidden()
+    }
 }
 
 fn drive(serial: &str, can: EraseCapabilities) -> Drive {
@@ -96,6 +99,40 @@ fn what_capability_bits_do_not_offer_is_never_tried() {
     assert_eq!(report.method, Some(EraseMethod::Overwrite));
     assert!(report.tried.is_empty());
     assert!(fake.commands.lock().expect("the lock").is_empty());
+}
+
+#[test]
+fn what_blocks_do_not_reach_is_not_erased_by_writing_them() {
+    let hides = || {
+        let mut fake = Fake::new(SIZE, 0xaa);
+        fake.hidden = Some("namespaces [2] are not attached".into());
+        fake
+    };
+    let can = EraseCapabilities {
+        write_zeroes: true,
+        ..EraseCapabilities::default()
+    };
+    let fake = Arc::new(hides());
+    let report = run(&drive("S", can.clone()), &fake);
+    assert_eq!((report.method, report.bytes), (None, 0));
+    assert_eq!(report.tried.len(), 2, "writing zeroes, and overwriting");
+    assert!(
+        report
+            .failure
+            .expect("not erased")
+            .contains("namespaces [2]")
+    );
+    // A method of the whole drive's reaches it.
+    let can = EraseCapabilities {
+        sanitize_block: true,
+        ..can
+    };
+    let mut fake = hides();
+    fake.behaviour
+        .insert(EraseMethod::SanitizeBlock, Behaviour::Honest);
+    let report = run(&drive("S", can), &Arc::new(fake));
+    assert_eq!(report.method, Some(EraseMethod::SanitizeBlock));
+    assert_eq!(report.failure, None);
 }
 
 #[test]

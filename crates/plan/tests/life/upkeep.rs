@@ -484,6 +484,42 @@ fn a_list_of_drives_is_not_emptied_nor_doubled() {
     assert_eq!(left(&mut world, &strike("D1")), 1, "the last one stays");
 }
 
+/// A drive of which root made less than it was is not wholly erased by what is left of it.
+#[test]
+fn a_drive_that_shows_less_than_it_had_is_not_erased() {
+    let mut world = leased();
+    let sizes = &mut world.machine.upkeep.sizes;
+    assert_eq!(sizes.get("D2"), Some(&(1 << 30)), "noted by its inspection");
+    sizes.insert("D2".into(), 2 << 30);
+    world.release();
+    assert_eq!(world.machine.lifecycle, Lifecycle::Quarantined);
+    let held = world.machine.hold.clone().expect("held");
+    assert_eq!(held.kind, HoldKind::EraseFailed);
+    assert!(
+        held.detail.contains("drive D2: it shows"),
+        "{}",
+        held.detail
+    );
+    assert!(world.machine.may_hold_data);
+    // Whoever added it anew said that this is all of it.
+    for what in [
+        DriveChange::Strike {
+            serial: "D2".into(),
+            reason: "made smaller on purpose".into(),
+        },
+        DriveChange::Add {
+            serial: "D2".into(),
+        },
+    ] {
+        world.decide(None, false, |facts| {
+            drives::change(facts, &what).expect("taken")
+        });
+    }
+    ask(&mut world, &MachineRequest::Repair);
+    assert_eq!(world.machine.lifecycle, Lifecycle::Available);
+    assert_eq!(world.machine.upkeep.sizes.get("D2"), Some(&(1 << 30)));
+}
+
 /// A drive that cannot be erased holds its machine, until an operator lets it go:
 /// that is on record, on the certificate, on the machine, and for one erase only.
 #[test]
