@@ -16,7 +16,7 @@ use billet_model::{
     api::{
         BmcChange, LeaseChange, LeaseView, MachineTypeChange, MachineView, NewImage, NewLease,
         NewMachine, NewMachineType, NewNetwork, NewOrganisation, NewProject, NewSite, QuotaChange,
-        QuotaView, Reinstall,
+        QuotaView, Reinstall, SiteChange,
     },
     image::Image,
     people::{Organisation, Project},
@@ -108,6 +108,8 @@ pub enum Step {
     Project(NewProject),
     /// Make a site.
     Site(NewSite),
+    /// Change a site.
+    SiteChange(String, SiteChange),
     /// Make a network.
     Network(NewNetwork),
     /// Make a machine type.

@@ -237,6 +237,7 @@ async fn carry_out(app: &App, client: &Client, plan: &Plan) -> Result<(), Failur
             Step::Organisation(new) => client.create_organisation(new).await.map(drop),
             Step::Project(new) => client.create_project(new).await.map(drop),
             Step::Site(new) => client.create_site(new).await.map(drop),
+            Step::SiteChange(name, change) => client.change_site(name, change).await.map(drop),
             Step::Network(new) => client.create_network(new).await.map(drop),
             Step::MachineType(new) => client.create_machine_type(new).await.map(drop),
             Step::MachineTypeChange(name, change) => {

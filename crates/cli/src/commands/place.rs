@@ -261,7 +261,10 @@ pub enum Type {
         after_help = "Examples:\n  billet type create h100-sxm5-80g.8x --gpus 8 --gpu-model H100 --min-memory 2TiB"
     )]
     Create(Box<TypeCreate>),
-    /// Change a machine type: how many of its machines wait warm, and with what.
+    /// Change a machine type: what is expected of its machines, and how many wait warm.
+    ///
+    /// What is expected is compared when a machine is next inspected; `none` in the place of a value
+    /// has it compared no longer, and what is not given stays.
     ///
     /// A machine that waits warm is powered, in Billet's ramdisk, tested, and has an image on its
     /// drive already: a lease starts there in seconds, by kexec and without a pass through firmware.
@@ -269,6 +272,7 @@ pub enum Type {
     /// is tried on each machine before; where that fails it waits cold. Leases that there are, are
     /// left alone.
     #[command(after_help = "Examples:
+  billet type set h100-sxm5-80g.8x --gpus 8 --min-memory 1TiB --gpu-model none
   billet type set h100-sxm5-80g.8x --warm 2 --warm-image debian-12 --warm-image noble
   billet type set h100-sxm5-80g.8x --warm 2 --most-asked
   billet type set h100-sxm5-80g.8x --warm 0
@@ -323,14 +327,84 @@ struct TypeChanges {
     /// What it is, in a line.
     #[arg(long)]
     description: Option<String>,
+    /// How many GPUs.
+    #[arg(long, value_name = "COUNT|none", value_parser = Part::count)]
+    gpus: Option<Part<u32>>,
+    /// Text that each GPU's model contains.
+    #[arg(long, value_name = "TEXT|none", value_parser = Part::text)]
+    gpu_model: Option<Part<String>>,
+    /// How many drives of its own.
+    #[arg(long, value_name = "COUNT|none", value_parser = Part::count)]
+    drives: Option<Part<u32>>,
+    /// At least so many hardware threads.
+    #[arg(long, value_name = "COUNT|none", value_parser = Part::count)]
+    min_threads: Option<Part<u32>>,
+    /// At least so much memory, as 2TiB.
+    #[arg(long, value_name = "SIZE|none", value_parser = Part::bytes)]
+    min_memory: Option<Part<u64>>,
+    /// At least so many network interfaces.
+    #[arg(long, value_name = "COUNT|none", value_parser = Part::count)]
+    min_nics: Option<Part<u32>>,
+}
+
+/// What a part is expected to be from now on; `none` has it compared no longer.
+#[derive(Clone, Debug)]
+struct Part<T>(Option<T>);
+
+impl<T> Part<T> {
+    fn read(text: &str, read: impl FnOnce(&str) -> Result<T, String>) -> Result<Self, String> {
+        match text {
+            "none" => Ok(Self(None)),
+            text => read(text).map(|value| Self(Some(value))),
+        }
+    }
+}
+
+impl Part<u32> {
+    fn count(text: &str) -> Result<Self, String> {
+        let wrong = |_| format!("{text:?} is neither a count nor none");
+        Self::read(text, |text| text.parse().map_err(wrong))
+    }
+}
+
+impl Part<u64> {
+    fn bytes(text: &str) -> Result<Self, String> {
+        Self::read(text, human::parse_bytes)
+    }
+}
+
+impl Part<String> {
+    fn text(text: &str) -> Result<Self, String> {
+        Self::read(text, |text| Ok(text.to_owned()))
+    }
 }
 
 impl TypeChanges {
-    fn change(self) -> MachineTypeChange {
+    /// What is expected from now on, where any of it was said.
+    fn expected(&self, is: &ExpectedParts) -> ExpectedParts {
+        let count = |said: &Option<Part<u32>>, is| said.as_ref().map_or(is, |part| part.0);
+        ExpectedParts {
+            gpus: count(&self.gpus, is.gpus),
+            gpu_model: match &self.gpu_model {
+                Some(part) => part.0.clone(),
+                None => is.gpu_model.clone(),
+            },
+            drives: count(&self.drives, is.drives),
+            min_threads: count(&self.min_threads, is.min_threads),
+            min_memory_bytes: self
+                .min_memory
+                .as_ref()
+                .map_or(is.min_memory_bytes, |part| part.0),
+            min_nics: count(&self.min_nics, is.min_nics),
+        }
+    }
+
+    fn change(self, is: &ExpectedParts) -> MachineTypeChange {
         let images = self.most_asked || !self.warm_images.is_empty();
+        let expected = self.expected(is);
         MachineTypeChange {
             description: self.description,
-            expected: None,
+            expected: (expected != *is).then_some(expected),
             warm: self.warm,
             warm_images: images.then_some(self.warm_images),
             cold: (self.cold || self.no_cold).then_some(self.cold),
@@ -405,7 +479,9 @@ impl Type {
                     .result(&client.create_machine_type(&new).await?, machine_type)
             }
             Self::Set(set) => {
-                let change = set.change.change();
+                // The API takes what is expected whole.
+                let there = client.machine_type(&set.name).await?;
+                let change = set.change.change(&there.expected);
                 let changed = client.change_machine_type(&set.name, &change).await?;
                 app.output.result(&changed, machine_type)
             }

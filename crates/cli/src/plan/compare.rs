@@ -6,13 +6,13 @@ use billet_model::{
     Name,
     api::{
         BmcChange, LeaseChange, MachineTypeChange, MachineView, NewInstall, NewMachineType,
-        NewPart, QuotaChange, Reinstall,
+        NewPart, QuotaChange, Reinstall, SiteChange,
     },
     image::{ImageState, InstallConfig},
     inventory::Inventory,
     layout::DriveLayout,
     lifecycle::Lifecycle,
-    site::Network,
+    site::{ExpectedParts, MachineType, Network},
     warm::WarmPolicy,
 };
 
@@ -88,10 +88,33 @@ fn places(manifest: &Manifest, present: &Present, plan: &mut Plan, troubles: &mu
         let who = format!("site \"{}\"", new.name);
         match present.sites.iter().find(|s| s.name == new.name) {
             None => plan.push("site", &new.name, Action::Create, Step::Site(new.clone())),
-            Some(there) => {
-                let (is, wanted) = (&there.jurisdiction, &new.jurisdiction);
-                troubles.fixed(*line, &who, "jurisdiction", is, wanted, RENAME);
+            Some(there) if there.jurisdiction == new.jurisdiction => {
                 plan.unchanged("site", &new.name);
+            }
+            Some(there) => {
+                let (from, to) = (there.jurisdiction.clone(), new.jurisdiction.clone());
+                let leases: Vec<&str> = present
+                    .leases
+                    .iter()
+                    .filter(|lease| lease.site == new.name)
+                    .map(|lease| lease.name.as_str())
+                    .collect();
+                if !leases.is_empty() {
+                    let text = format!(
+                        "{who}: its jurisdiction is {from:?} and the file says {to:?}, which was promised otherwise to the tenants of {}: wait until no lease holds a machine there",
+                        leases.join(", ")
+                    );
+                    troubles.add(*line, text);
+                    continue;
+                }
+                let change = SiteChange {
+                    jurisdiction: Some(to.clone()),
+                    ..SiteChange::default()
+                };
+                let field = "jurisdiction";
+                let changes = vec![Changed { field, from, to }];
+                let step = Step::SiteChange(new.name.to_string(), change);
+                plan.change("site", &new.name, changes, step);
             }
         }
     }
@@ -120,8 +143,7 @@ fn places(manifest: &Manifest, present: &Present, plan: &mut Plan, troubles: &mu
             }
         }
     }
-    for At { line, value: new } in &manifest.machine_types {
-        let who = format!("machine type \"{}\"", new.name);
+    for At { value: new, .. } in &manifest.machine_types {
         match present.machine_types.iter().find(|t| t.name == new.name) {
             None => plan.push(
                 "machine type",
@@ -133,20 +155,62 @@ fn places(manifest: &Manifest, present: &Present, plan: &mut Plan, troubles: &mu
                 }),
             ),
             Some(there) => {
-                if there.expected != new.expected {
-                    let text = format!(
-                        "{who}: what is expected of its machines is otherwise than the file says, which cannot be changed: {RENAME}"
-                    );
-                    troubles.add(*line, text);
-                }
-                // What the file does not say of it is left as it is; what it says
-                // comes when the images are there.
-                if new.warm.as_ref().is_none_or(|warm| *warm == there.warm) {
+                let (change, changes) = kind(there, new);
+                if !changes.is_empty() {
+                    let step = Step::MachineTypeChange(new.name.to_string(), change);
+                    plan.change("machine type", &new.name, changes, step);
+                } else if new.warm.as_ref().is_none_or(|warm| *warm == there.warm) {
                     plan.unchanged("machine type", &new.name);
                 }
             }
         }
     }
+}
+
+/// What becomes otherwise of a machine type but for its machines that wait warm,
+/// which comes when the images are there. What the file does not say is left.
+fn kind(there: &MachineType, new: &NewMachineType) -> (MachineTypeChange, Vec<Changed>) {
+    let (is, wanted) = (&there.expected, &new.expected);
+    let merged = ExpectedParts {
+        gpus: wanted.gpus.or(is.gpus),
+        gpu_model: wanted.gpu_model.clone().or_else(|| is.gpu_model.clone()),
+        drives: wanted.drives.or(is.drives),
+        min_threads: wanted.min_threads.or(is.min_threads),
+        min_memory_bytes: wanted.min_memory_bytes.or(is.min_memory_bytes),
+        min_nics: wanted.min_nics.or(is.min_nics),
+    };
+    let mut changes = Vec::new();
+    let mut differs = |field, from: Option<String>, to: Option<String>| {
+        if from != to {
+            let told = |value: Option<String>| value.unwrap_or_else(|| "any".to_owned());
+            let (from, to) = (told(from), told(to));
+            changes.push(Changed { field, from, to });
+        }
+    };
+    let count = |count: Option<u32>| count.map(|c| c.to_string());
+    let bytes = |bytes: Option<u64>| bytes.map(|b| b.to_string());
+    differs("gpus", count(is.gpus), count(merged.gpus));
+    differs("gpu_model", is.gpu_model.clone(), merged.gpu_model.clone());
+    differs("drives", count(is.drives), count(merged.drives));
+    differs(
+        "min_threads",
+        count(is.min_threads),
+        count(merged.min_threads),
+    );
+    let (from, to) = (bytes(is.min_memory_bytes), bytes(merged.min_memory_bytes));
+    differs("min_memory_bytes", from, to);
+    differs("min_nics", count(is.min_nics), count(merged.min_nics));
+    let description = Some(&new.description).filter(|d| !d.is_empty() && **d != there.description);
+    if let Some(to) = description {
+        let from = there.description.clone();
+        differs("description", Some(from), Some(to.clone()));
+    }
+    let change = MachineTypeChange {
+        description: description.cloned(),
+        expected: (merged != *is).then_some(merged),
+        ..MachineTypeChange::default()
+    };
+    (change, changes)
 }
 
 /// How many of a type's machines wait warm becomes another number, or with other

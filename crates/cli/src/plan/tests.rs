@@ -196,6 +196,11 @@ fn where_all_is_there_nothing_is_done() {
 fn what_differs_is_changed_where_it_can_be() {
     for (from, to, wanted) in [
         (
+            "name = \"box\"",
+            "name = \"box\"\ndescription = \"a box\"\n[machine_type.expected]\ngpus = 8\ngpu_model = \"H100\"",
+            "Change machine type box; gpus any -> 8; gpu_model any -> H100; description  -> a box",
+        ),
+        (
             "box = 4",
             "box = 5",
             "Change quota box of project vision; most 4 -> 5",
@@ -228,6 +233,40 @@ fn what_differs_is_changed_where_it_can_be() {
 }
 
 #[test]
+fn a_site_changes_its_jurisdiction_while_no_lease_was_promised_another() {
+    let text = FILE.replace("jurisdiction = \"DE\"", "jurisdiction = \"FR\"");
+    let why = planned(&text, &there()).expect_err("it is leased there");
+    assert_eq!(
+        why,
+        "line 9: site \"fra1\": its jurisdiction is \"DE\" and the file says \"FR\", which was promised otherwise to the tenants of train: wait until no lease holds a machine there"
+    );
+    let mut present = there();
+    present.leases.clear();
+    let text = &text[..text.find("[[lease]]").expect("it")];
+    let plan = planned(text, &present).expect("a plan");
+    assert_eq!(lines(&plan), ["Change site fra1; jurisdiction DE -> FR"]);
+}
+
+#[test]
+fn what_a_file_does_not_expect_of_a_type_stays() {
+    let mut present = there();
+    let expected = &mut present.machine_types[0].expected;
+    (expected.gpus, expected.min_nics) = (Some(4), Some(2));
+    let plan = planned(FILE, &present).expect("a plan");
+    assert!(plan.is_empty(), "{plan:?}");
+    let from = "name = \"box\"";
+    let to = "name = \"box\"\nexpected = { gpus = 8 }";
+    let plan = planned(&FILE.replace(from, to), &present).expect("a plan");
+    assert_eq!(lines(&plan), ["Change machine type box; gpus 4 -> 8"]);
+    let change = plan.items.iter().find_map(|item| match &item.step {
+        Step::MachineTypeChange(_, change) => change.expected.clone(),
+        _ => None,
+    });
+    // The API takes all of it anew.
+    assert_eq!(change.expect("a change").min_nics, Some(2));
+}
+
+#[test]
 fn a_machine_is_taken_over_only_by_all_of_its_drives_names() {
     let mut present = there();
     present.leases.clear();
@@ -255,11 +294,6 @@ fn a_machine_is_taken_over_only_by_all_of_its_drives_names() {
 #[test]
 fn what_cannot_be_is_told_before_anything_is_sent() {
     for (from, to, wanted) in [
-        (
-            "jurisdiction = \"DE\"",
-            "jurisdiction = \"FR\"",
-            "line 9: site \"fra1\": its jurisdiction is \"DE\" and the file says \"FR\", which cannot be changed: correct the file, or use another name",
-        ),
         (
             "debian.raw",
             "other.raw",
