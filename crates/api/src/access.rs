@@ -242,6 +242,7 @@ pub static TABLE: &[Rule] = &[
     rule(GET,    "/v1/networks",                     OVERSEERS,     Scope::Site),
     rule(POST,   "/v1/networks",                     OPERATORS,     Scope::Site),
     rule(GET,    "/v1/networks/{network}",           OVERSEERS,     Scope::Site),
+    rule(PATCH,  "/v1/networks/{network}",           OPERATORS,     Scope::Site),
     rule(DELETE, "/v1/networks/{network}",           OPERATORS,     Scope::Site),
 
     rule(GET,    "/v1/machines",                          OVERSEERS, Scope::Site),

@@ -14,9 +14,9 @@ use std::path::PathBuf;
 use billet_model::{
     ImageId, LeaseId,
     api::{
-        BmcChange, LeaseChange, LeaseView, MachineTypeChange, MachineView, NewImage, NewLease,
-        NewMachine, NewMachineType, NewNetwork, NewOrganisation, NewProject, NewSite, QuotaChange,
-        QuotaView, Reinstall, SiteChange,
+        BmcChange, LeaseChange, LeaseView, MachineTypeChange, MachineView, NetworkChange, NewImage,
+        NewLease, NewMachine, NewMachineType, NewNetwork, NewOrganisation, NewProject, NewSite,
+        QuotaChange, QuotaView, Reinstall, SiteChange,
     },
     image::Image,
     people::{Organisation, Project},
@@ -112,6 +112,8 @@ pub enum Step {
     SiteChange(String, SiteChange),
     /// Make a network.
     Network(NewNetwork),
+    /// Change a network, where it still has this version.
+    NetworkChange(String, NetworkChange, i64),
     /// Make a machine type.
     MachineType(NewMachineType),
     /// Change a machine type.

@@ -437,6 +437,47 @@ pub struct NewNetwork {
     pub reached_at: Option<std::net::Ipv4Addr>,
 }
 
+/// Change a network; what is absent stays. A machine is told of it when it is next
+/// booted into the ramdisk or leased: what stands on the drive of a running lease is
+/// its tenant's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct NetworkChange {
+    /// Its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<Name>,
+    /// `10.88.0.0/24`: every address that a machine has must lie in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subnet: Option<String>,
+    /// Gateway; null for none.
+    #[serde(deserialize_with = "said", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub gateway: Option<Option<std::net::Ipv4Addr>>,
+    /// Name servers, all anew.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<String>>)]
+    pub dns: Option<Vec<std::net::Ipv4Addr>>,
+    /// First and last address to give out; null for all but the gateway. Addresses
+    /// that machines have stay theirs.
+    #[serde(deserialize_with = "said", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<String>>)]
+    pub pool: Option<Option<(std::net::Ipv4Addr, std::net::Ipv4Addr)>>,
+    /// First address of the range where the subnet is reached from outside; null
+    /// where it is reached at its own addresses. Counts at once.
+    #[serde(deserialize_with = "said", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub reached_at: Option<Option<std::net::Ipv4Addr>>,
+}
+
+/// A value that was said, be it null: tells it from one that is absent.
+fn said<'de, D, T>(value: D) -> Result<Option<T>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    T::deserialize(value).map(Some)
+}
+
 /// Enroll a machine.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -411,3 +411,73 @@ async fn an_agent_reads_the_image_that_it_is_to_write_and_no_other() {
     let other = format!("/agent/v1/images/{}/manifest", "0".repeat(64));
     site.get_as(&token, &other).await.problem(404);
 }
+
+#[tokio::test]
+async fn a_network_is_changed_for_what_is_written_next() {
+    let site = Site::new().await;
+    site.furnish().await;
+    site.image("debian", None).await;
+    let first = site.lease("first").await;
+    site.machine("m2").await;
+    let change =
+        |body: Value| site.call_as(&site.operator, Method::PATCH, "/v1/networks/lan", body);
+    let shown = site.get("/v1/networks/lan").await.ok();
+    assert_eq!(shown.header("etag"), "\"1\"");
+    let wanted =
+        json!({ "gateway": "10.88.0.254", "dns": ["10.88.0.200"], "reached_at": "127.9.0.0" });
+    let changed = change(wanted.clone()).await.ok();
+    assert_eq!(changed.header("etag"), "\"2\"");
+    assert_eq!(changed.value()["gateway"], "10.88.0.254");
+    assert_eq!(changed.value()["pool_last"], "10.88.0.253");
+    // Nothing is changed, and nothing goes on record, a second time.
+    assert_eq!(change(wanted).await.ok().header("etag"), "\"2\"");
+    let rows = site
+        .get("/v1/audit?action=network.change")
+        .await
+        .ok()
+        .value();
+    assert_eq!(rows["items"].as_array().expect("rows").len(), 1);
+    assert_eq!(rows["items"][0]["detail"]["was"]["gateway"], Value::Null);
+
+    // What stands on a leased drive is told as it is; the way to it as it is now.
+    let lease = site.get(&format!("/v1/leases/{first}")).await.ok().value();
+    let address = &lease["addresses"][0];
+    assert_eq!(
+        (&address["gateway"], &address["dns"]),
+        (&Value::Null, &json!([]))
+    );
+    assert_eq!(address["reached_at"], "127.9.0.1");
+    // Whoever is leased next has it.
+    let body = json!({ "name": "next", "project": "a", "machine_type": "box", "image": "debian" });
+    let lease = site.post("/v1/leases", body).await.ok().value();
+    let address = &lease["lease"]["addresses"][0];
+    assert_eq!(address["gateway"], "10.88.0.254");
+    assert_eq!(address["dns"], json!(["10.88.0.200"]));
+
+    // Machines keep their addresses.
+    let problem = change(json!({ "subnet": "10.88.0.128/25", "reached_at": null }))
+        .await
+        .problem(409);
+    assert_eq!(problem.field.as_deref(), Some("subnet"));
+    assert!(
+        problem.detail.contains("machine m-first has 10.88.0.1,"),
+        "{problem:?}"
+    );
+    let problem = change(json!({ "gateway": "10.88.0.1" })).await.problem(409);
+    assert_eq!(problem.field.as_deref(), Some("gateway"));
+    let wider = change(json!({ "subnet": "10.88.0.0/16", "name": "wide" }))
+        .await
+        .ok()
+        .value();
+    assert_eq!(
+        (&wider["prefix"], &wider["pool_last"]),
+        (&json!(16), &json!("10.88.255.254"))
+    );
+
+    let stale = site
+        .request(Method::PATCH, "/v1/networks/wide")
+        .bearer_auth(&site.operator)
+        .header("If-Match", "\"2\"")
+        .json(&json!({ "dns": [] }));
+    site.send(stale).await.problem(412);
+}

@@ -239,6 +239,10 @@ async fn carry_out(app: &App, client: &Client, plan: &Plan) -> Result<(), Failur
             Step::Site(new) => client.create_site(new).await.map(drop),
             Step::SiteChange(name, change) => client.change_site(name, change).await.map(drop),
             Step::Network(new) => client.create_network(new).await.map(drop),
+            Step::NetworkChange(name, change, version) => {
+                let changed = client.change_network(name, change, Some(*version)).await;
+                changed.map(drop)
+            }
             Step::MachineType(new) => client.create_machine_type(new).await.map(drop),
             Step::MachineTypeChange(name, change) => {
                 client.change_machine_type(name, change).await.map(drop)

@@ -1,12 +1,12 @@
 //! Each thing of the manifest beside what there is of its name.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::Ipv4Addr};
 
 use billet_model::{
     Name,
     api::{
-        BmcChange, LeaseChange, MachineTypeChange, MachineView, NewInstall, NewMachineType,
-        NewPart, QuotaChange, Reinstall, SiteChange,
+        BmcChange, LeaseChange, MachineTypeChange, MachineView, NetworkChange, NewInstall,
+        NewMachineType, NewNetwork, NewPart, QuotaChange, Reinstall, SiteChange,
     },
     image::{ImageState, InstallConfig},
     inventory::Inventory,
@@ -18,7 +18,7 @@ use billet_model::{
 
 use super::{Changed, Item, Plan, Present, Step};
 use crate::{
-    manifest::{At, ImageEntry, LeaseEntry, Manifest, Trouble},
+    manifest::{self, At, ImageEntry, LeaseEntry, Manifest, Trouble},
     plan::Action,
 };
 
@@ -128,18 +128,14 @@ fn places(manifest: &Manifest, present: &Present, plan: &mut Plan, troubles: &mu
                 Step::Network(new.clone()),
             ),
             Some(there) => {
-                let subnet = format!("{}/{}", there.subnet, there.prefix);
-                troubles.fixed(*line, &who, "subnet", &subnet, &new.subnet, RENAME);
-                let gateway =
-                    |g: Option<std::net::Ipv4Addr>| g.map_or("none".to_owned(), |g| g.to_string());
-                let (is, wanted) = (gateway(there.gateway), gateway(new.gateway));
-                troubles.fixed(*line, &who, "gateway", &is, &wanted, RENAME);
-                if let Some((first, last)) = new.pool {
-                    let is = pool(there);
-                    let wanted = format!("{first} to {last}");
-                    troubles.fixed(*line, &who, "pool", &is, &wanted, RENAME);
+                let (change, changes) = network(there, new);
+                if changes.is_empty() {
+                    plan.unchanged("network", &new.name);
+                    continue;
                 }
-                plan.unchanged("network", &new.name);
+                outside(*line, &who, there, new, present, troubles);
+                let step = Step::NetworkChange(new.name.to_string(), change, there.version);
+                plan.change("network", &new.name, changes, step);
             }
         }
     }
@@ -250,8 +246,72 @@ fn warmth(name: &Name, is: &WarmPolicy, wanted: &WarmPolicy) -> Item {
     }
 }
 
-fn pool(network: &Network) -> String {
-    format!("{} to {}", network.pool_first, network.pool_last)
+/// What becomes otherwise of a network. What the file does not say is left.
+fn network(there: &Network, new: &NewNetwork) -> (NetworkChange, Vec<Changed>) {
+    let mut change = NetworkChange::default();
+    let mut changes = Vec::new();
+    let mut differs = |field, from: String, to: String| {
+        let differs = from != to;
+        if differs {
+            changes.push(Changed { field, from, to });
+        }
+        differs
+    };
+    let subnet = format!("{}/{}", there.subnet, there.prefix);
+    if differs("subnet", subnet, new.subnet.clone()) {
+        change.subnet = Some(new.subnet.clone());
+    }
+    let or_none = |ip: Option<Ipv4Addr>| ip.map_or("none".to_owned(), |ip| ip.to_string());
+    if let Some(gateway) = new.gateway
+        && differs("gateway", or_none(there.gateway), gateway.to_string())
+    {
+        change.gateway = Some(Some(gateway));
+    }
+    let list = |dns: &[Ipv4Addr]| {
+        let dns: Vec<String> = dns.iter().map(Ipv4Addr::to_string).collect();
+        dns.join(", ")
+    };
+    if !new.dns.is_empty() && differs("dns", list(&there.dns), list(&new.dns)) {
+        change.dns = Some(new.dns.clone());
+    }
+    let pool = |first: Ipv4Addr, last: Ipv4Addr| format!("{first} to {last}");
+    if let Some((first, last)) = new.pool {
+        let is = pool(there.pool_first, there.pool_last);
+        if differs("pool", is, pool(first, last)) {
+            change.pool = Some(new.pool);
+        }
+    }
+    if let Some(at) = new.reached_at
+        && differs("reached_at", or_none(there.reached_at), at.to_string())
+    {
+        change.reached_at = Some(Some(at));
+    }
+    (change, changes)
+}
+
+/// Notes the machines whose addresses a network would leave out.
+fn outside(
+    line: usize,
+    who: &str,
+    there: &Network,
+    new: &NewNetwork,
+    present: &Present,
+    troubles: &mut Troubles<'_>,
+) {
+    let Ok((first, mask)) = manifest::subnet(&new.subnet) else {
+        return;
+    };
+    let live = |machine: &&MachineView| machine.lifecycle != Lifecycle::Retired;
+    for machine in present.machines.iter().filter(live) {
+        let own = machine.addresses.iter().filter(|a| a.network == there.id);
+        for address in own.filter(|a| a.ip.to_bits() & mask != first.to_bits()) {
+            let text = format!(
+                "{who}: machine {} has {}, which is not in {}: give it another address first",
+                machine.name, address.ip, new.subnet
+            );
+            troubles.add(line, text);
+        }
+    }
 }
 
 fn people(manifest: &Manifest, present: &Present, plan: &mut Plan, troubles: &mut Troubles<'_>) {

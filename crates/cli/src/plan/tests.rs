@@ -5,6 +5,8 @@ use std::path::Path;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use billet_model::lifecycle::Lifecycle;
+
 use super::*;
 
 const AT: &str = "2026-11-22T12:00:00Z";
@@ -201,6 +203,16 @@ fn what_differs_is_changed_where_it_can_be() {
             "Change machine type box; gpus any -> 8; gpu_model any -> H100; description  -> a box",
         ),
         (
+            "subnet = \"10.88.0.0/24\"",
+            "subnet = \"10.88.0.0/16\"\ngateway = \"10.88.0.1\"\ndns = [\"10.88.0.2\", \"10.88.0.3\"]\nreached_at = \"127.1.0.0\"",
+            "Change network main; subnet 10.88.0.0/24 -> 10.88.0.0/16; gateway none -> 10.88.0.1; dns  -> 10.88.0.2, 10.88.0.3; reached_at none -> 127.1.0.0",
+        ),
+        (
+            "subnet = \"10.88.0.0/24\"",
+            "subnet = \"10.88.0.0/24\"\npool = [\"10.88.0.9\", \"10.88.0.99\"]",
+            "Change network main; pool 10.88.0.1 to 10.88.0.254 -> 10.88.0.9 to 10.88.0.99",
+        ),
+        (
             "box = 4",
             "box = 5",
             "Change quota box of project vision; most 4 -> 5",
@@ -245,6 +257,24 @@ fn a_site_changes_its_jurisdiction_while_no_lease_was_promised_another() {
     let text = &text[..text.find("[[lease]]").expect("it")];
     let plan = planned(text, &present).expect("a plan");
     assert_eq!(lines(&plan), ["Change site fra1; jurisdiction DE -> FR"]);
+}
+
+#[test]
+fn a_network_keeps_its_machines_in_it_and_what_the_file_leaves_out() {
+    let mut present = there();
+    let network = &mut present.networks[0];
+    network.gateway = Some([10, 88, 0, 1].into());
+    network.dns = vec![[10, 88, 0, 2].into()];
+    let plan = planned(FILE, &present).expect("a plan");
+    assert!(plan.is_empty(), "{plan:?}");
+    let text = FILE.replace("10.88.0.0/24", "10.88.0.128/25");
+    assert_eq!(
+        planned(&text, &present).expect_err("m1 is outside"),
+        "line 12: network \"main\": machine m1 has 10.88.0.10, which is not in 10.88.0.128/25: give it another address first"
+    );
+    present.machines[0].lifecycle = Lifecycle::Retired;
+    let why = planned(&text, &present).expect_err("the file has m1");
+    assert!(!why.contains("another address first"), "{why}");
 }
 
 #[test]
