@@ -248,6 +248,7 @@ pub static TABLE: &[Rule] = &[
     rule(GET,    "/v1/machines",                          OVERSEERS, Scope::Site),
     rule(POST,   "/v1/machines",                          OPERATORS, Scope::Site),
     rule(GET,    "/v1/machines/{machine}",                OVERSEERS, Scope::Site),
+    rule(PATCH,  "/v1/machines/{machine}",                OPERATORS, Scope::Site),
     rule(POST,   "/v1/machines/{machine}/take-over",      OPERATORS, Scope::Site),
     rule(POST,   "/v1/machines/{machine}/inspect",        OPERATORS, Scope::Site),
     rule(POST,   "/v1/machines/{machine}/test",           OPERATORS, Scope::Site),

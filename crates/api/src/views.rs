@@ -137,6 +137,7 @@ impl<'a> Views<'a> {
             rack: machine.rack,
             machine_type: machine.machine_type,
             serial,
+            expected_serial: machine.expected_serial,
             lifecycle: machine.lifecycle,
             doing,
             waiting: machine.waiting,

@@ -54,20 +54,15 @@ impl Core {
         actor: &Actor,
         new: NewMachine,
     ) -> Result<(Machine, Operation, Batch), Refusal> {
-        let site =
-            self.store.site_by_name(&new.site).await?.ok_or_else(|| {
-                Refusal::invalid("site", format!("there is no site {}", new.site))
-            })?;
+        let site = self.store.site_by_name(&new.site).await?;
+        let site = site.ok_or_else(|| no_site(&new.site))?;
         if self
             .store
             .machine_type_by_name(&new.machine_type)
             .await?
             .is_none()
         {
-            return Err(Refusal::invalid(
-                "machine_type",
-                format!("there is no machine type {}", new.machine_type),
-            ));
+            return Err(no_machine_type(&new.machine_type));
         }
         let address = bmc_address(&new.bmc.address)?;
         let fingerprint = new
@@ -223,6 +218,14 @@ impl Core {
         };
         Ok((known.address(ip, None), write))
     }
+}
+
+pub(crate) fn no_site(name: &Name) -> Refusal {
+    Refusal::invalid("site", format!("there is no site {name}"))
+}
+
+pub(crate) fn no_machine_type(name: &Name) -> Refusal {
+    Refusal::invalid("machine_type", format!("there is no machine type {name}"))
 }
 
 fn next_free(network: &Network, taken: &BTreeSet<Ipv4Addr>) -> Option<Ipv4Addr> {

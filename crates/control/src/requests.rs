@@ -46,7 +46,7 @@ pub enum MachineCommand {
     },
 }
 
-fn stale(version: i64) -> Refusal {
+pub(crate) fn stale(version: i64) -> Refusal {
     Refusal::new(
         RefusalKind::Precondition,
         format!("it was changed since you read it (it is at version {version} now): read it again"),

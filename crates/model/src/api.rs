@@ -522,6 +522,39 @@ pub struct NewBmc {
     pub fingerprint: Option<String>,
 }
 
+/// Correct what is recorded of a machine; what is absent stays as it is. How its BMC
+/// is reached is changed by itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct MachineChange {
+    /// Its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<Name>,
+    /// Rack; empty for none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rack: Option<String>,
+    /// Name of its site: while no lease holds it and nothing is done on it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub site: Option<Name>,
+    /// Name of its machine type: only while it is enrolled, quarantined or in
+    /// maintenance, so that it is inspected before it is offered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub machine_type: Option<Name>,
+    /// Serial number that it should have, as its type; empty for none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub serial: Option<String>,
+    /// All networks that it is on, by name, each with its address, or none for the one
+    /// that it has there, else the next free one. While no lease holds it and nothing
+    /// is done on it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<std::collections::BTreeMap<String, Option<String>>>)]
+    pub networks: Option<BTreeMap<Name, Option<std::net::Ipv4Addr>>>,
+    /// Whether Billet gives its BMC another password when it is taken over, and after
+    /// each lease.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rotate_password: Option<bool>,
+}
+
 /// Change how a BMC is reached; what is absent stays as it is.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -651,6 +684,9 @@ pub struct MachineView {
     pub machine_type: Name,
     /// Serial number, as found or as expected.
     pub serial: Option<String>,
+    /// Serial number that it should have.
+    #[serde(default)]
+    pub expected_serial: Option<String>,
     /// Lifecycle.
     pub lifecycle: Lifecycle,
     /// What is being done, in a few words.

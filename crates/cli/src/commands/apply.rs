@@ -291,6 +291,10 @@ async fn carry_out(app: &App, client: &Client, plan: &Plan) -> Result<(), Failur
                 }
                 Err(error) => Err(error),
             },
+            Step::MachineChange(id, change, version) => {
+                let changed = client.change_machine(id, change, Some(*version)).await;
+                changed.map(drop)
+            }
             Step::Bmc(id, change) => client.set_bmc(id, change).await.map(drop),
             Step::LeaseChange(id, change, version) => {
                 let id = id.to_string();

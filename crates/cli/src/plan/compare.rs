@@ -5,8 +5,9 @@ use std::{collections::BTreeMap, net::Ipv4Addr};
 use billet_model::{
     Name,
     api::{
-        BmcChange, LeaseChange, MachineTypeChange, MachineView, NetworkChange, NewInstall,
-        NewMachineType, NewNetwork, NewPart, QuotaChange, Reinstall, SiteChange,
+        BmcChange, LeaseChange, MachineChange, MachineTypeChange, MachineView, NetworkChange,
+        NewInstall, NewMachine, NewMachineType, NewNetwork, NewPart, QuotaChange, Reinstall,
+        SiteChange,
     },
     image::{ImageState, InstallConfig},
     inventory::Inventory,
@@ -525,7 +526,7 @@ fn state(state: ImageState) -> &'static str {
 }
 
 fn machine(
-    machine: &At<billet_model::api::NewMachine>,
+    machine: &At<NewMachine>,
     there: &MachineView,
     present: &Present,
     plan: &mut Plan,
@@ -540,47 +541,29 @@ fn machine(
         );
         return;
     }
-    let fields = [
-        ("site", there.site.as_str(), Some(new.site.as_str())),
-        (
-            "machine type",
-            there.machine_type.as_str(),
-            Some(new.machine_type.as_str()),
-        ),
-        (
-            "rack",
-            there.rack.as_deref().unwrap_or("none"),
-            new.rack.as_deref(),
-        ),
-        (
-            "serial",
-            there.serial.as_deref().unwrap_or("none"),
-            new.serial.as_deref(),
-        ),
-    ];
-    for (field, is, wanted) in fields {
-        troubles.fixed(*line, &who, field, is, wanted.unwrap_or(is), RENAME);
+    // What was found in it, where that can be told from what was expected.
+    let found = there.serial.as_ref().filter(|serial| {
+        there.expected_serial.as_ref() != Some(serial) || there.lifecycle != Lifecycle::Enrolled
+    });
+    if let (Some(is), Some(wanted)) = (found, &new.serial)
+        && is != wanted
+    {
+        let text = format!(
+            "{who}: its serial is {is:?} and the file says {wanted:?}: it may be another machine, so correct the file, or its BMC's address with `billet machine set-bmc`"
+        );
+        return troubles.add(*line, text);
     }
-    for (network, wanted) in &new.networks {
-        let id = present.networks.iter().find(|n| n.name == *network);
-        let has = id.and_then(|id| there.addresses.iter().find(|a| a.network == id.id));
-        let is = has.map_or("none".to_owned(), |a| a.ip.to_string());
-        let wanted = match wanted {
-            Some(wanted) => wanted.to_string(),
-            // The next free one, which it has.
-            None if has.is_some() => is.clone(),
-            None => "auto".to_owned(),
-        };
-        let field = format!("address on network {network}");
-        troubles.fixed(*line, &who, &field, &is, &wanted, RENAME);
-    }
-    if new.rotate_password && !there.bmc_password.after_each_lease {
-        let way = "`billet machine rotate-password --after-each-lease` sees to it";
-        let wanted = "rotated after each lease";
-        troubles.fixed(*line, &who, "BMC password", "not rotated", wanted, way);
+    let (change, changes) = correction(new, there, present);
+    refused(*line, &who, &changes, there, troubles);
+    let corrected = !changes.is_empty();
+    if corrected {
+        let step = Step::MachineChange(there.id.to_string(), Box::new(change), there.version);
+        plan.change("machine", &new.name, changes, step);
     }
     if there.bmc_address == new.bmc.address {
-        plan.unchanged("machine", &new.name);
+        if !corrected {
+            plan.unchanged("machine", &new.name);
+        }
     } else {
         let changes = vec![Changed {
             field: "BMC",
@@ -595,6 +578,102 @@ fn machine(
         };
         let step = Step::Bmc(there.id.to_string(), Box::new(change));
         plan.change("machine", &new.name, changes, step);
+    }
+}
+
+/// What becomes otherwise of a machine but for its BMC. What the file does not say is left.
+fn correction(
+    new: &NewMachine,
+    there: &MachineView,
+    present: &Present,
+) -> (MachineChange, Vec<Changed>) {
+    let mut change = MachineChange::default();
+    let mut changes = Vec::new();
+    let mut differs = |field, from: &str, to: &str| {
+        let differs = from != to;
+        if differs {
+            let (from, to) = (from.to_owned(), to.to_owned());
+            changes.push(Changed { field, from, to });
+        }
+        differs
+    };
+    let none = "none".to_owned();
+    if differs("site", there.site.as_str(), new.site.as_str()) {
+        change.site = Some(new.site.clone());
+    }
+    let (is, wanted) = (there.machine_type.as_str(), new.machine_type.as_str());
+    if differs("machine type", is, wanted) {
+        change.machine_type = Some(new.machine_type.clone());
+    }
+    if let Some(rack) = &new.rack
+        && differs("rack", there.rack.as_ref().unwrap_or(&none), rack)
+    {
+        change.rack = Some(rack.clone());
+    }
+    // One that was found needs not be expected to be as it is.
+    if let Some(serial) = &new.serial
+        && (there.expected_serial.is_some() || there.serial.as_ref() != Some(serial))
+        && differs(
+            "serial",
+            there.expected_serial.as_ref().unwrap_or(&none),
+            serial,
+        )
+    {
+        change.serial = Some(serial.clone());
+    }
+    let mut networks = BTreeMap::new();
+    for address in &there.addresses {
+        let of = present.networks.iter().find(|n| n.id == address.network);
+        networks.extend(of.map(|n| (n.name.clone(), Some(address.ip))));
+    }
+    let before = networks.clone();
+    for (network, wanted) in &new.networks {
+        // The next free one is what it has.
+        if wanted.is_some() || !networks.contains_key(network) {
+            networks.insert(network.clone(), *wanted);
+        }
+    }
+    let told = |networks: &BTreeMap<Name, Option<Ipv4Addr>>| {
+        let ip = |ip: &Option<Ipv4Addr>| ip.map_or("auto".to_owned(), |ip| ip.to_string());
+        let each = networks.iter().map(|(n, a)| format!("{n}={}", ip(a)));
+        each.collect::<Vec<_>>().join(" ")
+    };
+    if differs("networks", &told(&before), &told(&networks)) {
+        change.networks = Some(networks);
+    }
+    if new.rotate_password
+        && !there.bmc_password.after_each_lease
+        && differs("rotate_password", "false", "true")
+    {
+        change.rotate_password = Some(true);
+    }
+    (change, changes)
+}
+
+/// Notes what of a machine cannot become otherwise as it is now.
+fn refused(
+    line: usize,
+    who: &str,
+    changes: &[Changed],
+    there: &MachineView,
+    troubles: &mut Troubles<'_>,
+) {
+    let name = &there.name;
+    for Changed { field, from, to } in changes {
+        let hardware = matches!(*field, "machine type" | "serial");
+        let way = match *field {
+            "site" | "networks" | "machine type" | "serial" if there.lease.is_some() => {
+                "which its tenant was promised: wait until its lease is over and it is erased"
+                    .to_owned()
+            }
+            _ if hardware && !there.lifecycle.is_set_aside() => format!(
+                "and it is {}, where it would be offered without being compared: `billet machine maintenance {name}` first, then apply, then `billet machine repair {name}`",
+                there.lifecycle
+            ),
+            _ => continue,
+        };
+        let text = format!("{who}: the file changes its {field} from {from:?} to {to:?}, {way}");
+        troubles.add(line, text);
     }
 }
 

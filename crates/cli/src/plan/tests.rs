@@ -278,6 +278,72 @@ fn a_network_keeps_its_machines_in_it_and_what_the_file_leaves_out() {
 }
 
 #[test]
+fn a_machine_is_corrected_where_its_state_allows_it() {
+    let lease = |machine: &mut MachineView| machine.lease = id(60).parse().ok();
+    let nothing = |_: &mut MachineView| {};
+    type Edit<'e> = &'e dyn Fn(&mut MachineView);
+    for (lifecycle, edit, from, to, wanted) in [
+        (
+            "available",
+            &nothing as Edit<'_>,
+            "machine_type = \"box\"\nnetworks = { main = \"auto\" }",
+            "machine_type = \"box\"\nrack = \"r2\"\nrotate_password = true\nnetworks = { main = \"10.88.0.9\" }",
+            "Change machine m1; rack none -> r2; networks main=10.88.0.10 -> main=10.88.0.9; rotate_password false -> true",
+        ),
+        (
+            "available",
+            &lease,
+            "networks = { main = \"auto\" }",
+            "rack = \"r2\"\nnetworks = { main = \"10.88.0.9\" }",
+            "line 20: machine \"m1\": the file changes its networks from \"main=10.88.0.10\" to \"main=10.88.0.9\", which its tenant was promised: wait until its lease is over and it is erased",
+        ),
+        (
+            "maintenance",
+            &nothing,
+            "networks = {",
+            "serial = \"X1\"\nnetworks = {",
+            "",
+        ),
+        (
+            "maintenance",
+            &|m| m.expected_serial = Some("X9".into()),
+            "networks = {",
+            "serial = \"X1\"\nnetworks = {",
+            "Change machine m1; serial X9 -> X1",
+        ),
+        (
+            "maintenance",
+            &nothing,
+            "networks = {",
+            "serial = \"X2\"\nnetworks = {",
+            "line 20: machine \"m1\": its serial is \"X1\" and the file says \"X2\": it may be another machine, so correct the file, or its BMC's address with `billet machine set-bmc`",
+        ),
+        (
+            "available",
+            &|m| m.machine_type = "crate".parse().expect("a name"),
+            "networks = {",
+            "networks = {",
+            "line 20: machine \"m1\": the file changes its machine type from \"crate\" to \"box\", and it is available, where it would be offered without being compared: `billet machine maintenance m1` first, then apply, then `billet machine repair m1`",
+        ),
+        (
+            "quarantined",
+            &|m| m.machine_type = "crate".parse().expect("a name"),
+            "networks = {",
+            "networks = {",
+            "Change machine m1; machine type crate -> box",
+        ),
+    ] {
+        assert!(FILE.contains(from), "{from}");
+        let mut present = there();
+        present.machines = vec![machine(lifecycle, &[])];
+        edit(&mut present.machines[0]);
+        let came = planned(&FILE.replacen(from, to, 1), &present);
+        let came = came.map_or_else(|why| why, |plan| lines(&plan).join("\n"));
+        assert_eq!(came, wanted);
+    }
+}
+
+#[test]
 fn what_a_file_does_not_expect_of_a_type_stays() {
     let mut present = there();
     let expected = &mut present.machine_types[0].expected;
