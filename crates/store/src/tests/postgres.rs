@@ -142,18 +142,33 @@ impl Server {
     /// The URL of a new, empty database.
     pub fn database(&self, name: &str) -> String {
         let socket = self.folder.path().display();
-        let made = Command::new(self.bin.join("createdb"))
+        self.run("createdb", &[name]);
+        format!("postgres://billet@localhost/{name}?host={socket}")
+    }
+
+    /// The URL of a new database that is put back from a dump of another.
+    pub fn copy(&self, of: &str, name: &str) -> String {
+        let url = self.database(name);
+        let dump = self.folder.path().join(format!("{of}.dump"));
+        let dump = dump.to_str().expect("UTF-8");
+        self.run("pg_dump", &["--format=custom", "--file", dump, of]);
+        self.run("pg_restore", &["--dbname", name, dump]);
+        url
+    }
+
+    fn run(&self, program: &str, arguments: &[&str]) {
+        let ran = Command::new(self.bin.join(program))
             .arg("-h")
             .arg(self.folder.path())
-            .args(["-U", "billet", name])
+            .args(["-U", "billet"])
+            .args(arguments)
             .output()
-            .expect("createdb runs");
+            .expect("a program of PostgreSQL's runs");
         assert!(
-            made.status.success(),
-            "createdb: {}",
-            String::from_utf8_lossy(&made.stderr)
+            ran.status.success(),
+            "{program}: {}",
+            String::from_utf8_lossy(&ran.stderr)
         );
-        format!("postgres://billet@localhost/{name}?host={socket}")
     }
 }
 
