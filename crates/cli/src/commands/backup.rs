@@ -135,6 +135,10 @@ async fn mark(app: &App, url: &Secret) -> Result<(), Failure> {
         .await
         .map_err(failed)?;
     store.close().await;
+    if machines == 0 {
+        app.output
+            .note("There is no machine in it: is it the database that was put back?");
+    }
     app.output.result(&json!({ "machines": machines }), |_| {
         card([("held", held(machines))])
     })

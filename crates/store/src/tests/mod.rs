@@ -15,6 +15,7 @@ mod races;
 mod recorded;
 mod rules;
 mod sealing;
+mod tls;
 mod users;
 mod webhooks;
 mod work;
