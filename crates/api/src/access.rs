@@ -242,11 +242,13 @@ pub static TABLE: &[Rule] = &[
     rule(GET,    "/v1/networks",                     OVERSEERS,     Scope::Site),
     rule(POST,   "/v1/networks",                     OPERATORS,     Scope::Site),
     rule(GET,    "/v1/networks/{network}",           OVERSEERS,     Scope::Site),
+    rule(PATCH,  "/v1/networks/{network}",           OPERATORS,     Scope::Site),
     rule(DELETE, "/v1/networks/{network}",           OPERATORS,     Scope::Site),
 
     rule(GET,    "/v1/machines",                          OVERSEERS, Scope::Site),
     rule(POST,   "/v1/machines",                          OPERATORS, Scope::Site),
     rule(GET,    "/v1/machines/{machine}",                OVERSEERS, Scope::Site),
+    rule(PATCH,  "/v1/machines/{machine}",                OPERATORS, Scope::Site),
     rule(POST,   "/v1/machines/{machine}/take-over",      OPERATORS, Scope::Site),
     rule(POST,   "/v1/machines/{machine}/inspect",        OPERATORS, Scope::Site),
     rule(POST,   "/v1/machines/{machine}/test",           OPERATORS, Scope::Site),

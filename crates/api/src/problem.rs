@@ -113,6 +113,12 @@ impl Failure {
         }
     }
 
+    /// The field of the request that it is about.
+    #[cfg(test)]
+    pub(crate) fn about(&self) -> Option<&str> {
+        self.field.as_deref()
+    }
+
     /// It is about this field of the request.
     pub(crate) fn field(mut self, field: impl Into<String>) -> Self {
         self.field = Some(field.into());

@@ -27,11 +27,29 @@ pub(crate) fn one<T: Serialize>(
     version: Option<i64>,
 ) -> Result<Response, Failure> {
     // A version does not cover what a view takes from elsewhere.
+    answer(headers, thing, version, version.is_none())
+}
+
+/// One thing whose version covers all of it, or 304 where the caller has it.
+pub(crate) fn versioned<T: Serialize>(
+    headers: &HeaderMap,
+    thing: &T,
+    version: i64,
+) -> Result<Response, Failure> {
+    answer(headers, thing, Some(version), true)
+}
+
+fn answer<T: Serialize>(
+    headers: &HeaderMap,
+    thing: &T,
+    version: Option<i64>,
+    covers: bool,
+) -> Result<Response, Failure> {
     let known = headers
         .get(header::IF_NONE_MATCH)
         .and_then(|v| v.to_str().ok());
     let tag = etag(thing, version);
-    if version.is_none() && known.is_some_and(|known| known == tag) {
+    if covers && known.is_some_and(|known| known == tag) {
         return tagged(StatusCode::NOT_MODIFIED.into_response(), &tag);
     }
     tagged(axum::Json(thing).into_response(), &tag)

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use billet_model::{
-    ImageId, MachineId, Name, ProjectId, SiteId,
+    ImageId, MachineId, Name, NetworkId, ProjectId, SiteId,
     api::{BmcPasswordState, LeaseView, MachineView, MachineWarmth, MetadataOffered},
     condition::Condition,
     inventory::Emulation,
@@ -14,7 +14,7 @@ use billet_model::{
     lease::Lease,
     lifecycle::Lifecycle,
     machine::Machine,
-    site::Site,
+    site::{Address, Network, Site},
     step::{InstallStep, Step},
 };
 
@@ -29,6 +29,7 @@ use crate::{
 pub(crate) struct Views<'a> {
     app: &'a App,
     sites: HashMap<SiteId, Option<Site>>,
+    networks: HashMap<NetworkId, Option<Network>>,
     projects: HashMap<ProjectId, Option<Name>>,
     /// Name, and whether it has cloud-init.
     images: HashMap<ImageId, Option<(Name, bool)>>,
@@ -39,6 +40,7 @@ impl<'a> Views<'a> {
         Self {
             app,
             sites: HashMap::new(),
+            networks: HashMap::new(),
             projects: HashMap::new(),
             images: HashMap::new(),
         }
@@ -52,6 +54,23 @@ impl<'a> Views<'a> {
         let site = site.map_err(|e| of_store("looking for a site", e))?;
         self.sites.insert(id, site.clone());
         Ok(site)
+    }
+
+    /// Addresses as machines know them; where they are reached from outside is the
+    /// network's to say, and may have changed since.
+    async fn addresses(&mut self, mut addresses: Vec<Address>) -> Result<Vec<Address>, Failure> {
+        for address in &mut addresses {
+            let id = address.network;
+            if !self.networks.contains_key(&id) {
+                let network = self.app.store().network(id).await;
+                let network = network.map_err(|e| of_store("looking for a network", e))?;
+                self.networks.insert(id, network);
+            }
+            if let Some(Some(network)) = self.networks.get(&id) {
+                address.reached_at = network.reach(address.ip);
+            }
+        }
+        Ok(addresses)
     }
 
     async fn project(&mut self, id: ProjectId) -> Result<Option<Name>, Failure> {
@@ -118,6 +137,7 @@ impl<'a> Views<'a> {
             rack: machine.rack,
             machine_type: machine.machine_type,
             serial,
+            expected_serial: machine.expected_serial,
             lifecycle: machine.lifecycle,
             doing,
             waiting: machine.waiting,
@@ -131,7 +151,7 @@ impl<'a> Views<'a> {
             bmc_address: machine.bmc.address,
             bmc_fingerprint: machine.bmc.fingerprint,
             bmc_trouble: machine.bmc_trouble,
-            addresses: machine.addresses,
+            addresses: self.addresses(machine.addresses).await?,
             units,
             lease: machine.lease,
             operation: machine.operation,
@@ -169,6 +189,8 @@ impl<'a> Views<'a> {
         let held = machine
             .as_ref()
             .filter(|machine| !lease.state.is_over() && machine.lease == Some(lease.id));
+        let addresses = held.map_or_else(Vec::new, |machine| machine.addresses.clone());
+        let addresses = self.addresses(addresses).await?;
         let metadata_drive = cloud_init && lease.written.is_some();
         let (image_digest, arrays_written, root_mirrored) = match lease.written {
             Some(written) => (Some(written.image), written.arrays, written.mirrored),
@@ -204,7 +226,7 @@ impl<'a> Views<'a> {
             },
             image_digest,
             power: held.and_then(|machine| machine.power),
-            addresses: held.map_or_else(Vec::new, |machine| machine.addresses.clone()),
+            addresses,
             active_because: lease.active_because,
             host_keys: lease.host_keys,
             rescue: lease.rescue,

@@ -159,7 +159,8 @@ The file holds tokens: it must be readable to you alone (mode 0600), and is refu
 /// What `billet help manifest` prints.
 pub const MANIFEST: &str = r#"A manifest is a TOML file. `billet apply -f` brings about all that is in it, and shows the plan
 first; `billet machine enroll -f` its machines alone, with the sites, networks and machine types
-that they need. Nothing is sent while anything in it is wrong.
+that they need. Nothing is sent while anything in it is wrong. What is there already is changed to
+what the file says; what the file does not say of it is left as it is.
 
   [[site]]
   name = "fra1"

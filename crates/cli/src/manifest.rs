@@ -18,7 +18,7 @@ use billet_model::{
     api::{NewMachine, NewMachineType, NewNetwork, NewSite},
 };
 
-pub use check::{Known, bmc_address, password_file};
+pub use check::{Known, bmc_address, password_file, subnet};
 pub use tenancy::{ImageEntry, LeaseEntry, OrganisationEntry, ProjectEntry};
 
 /// Something declared, with the line that it is on.

@@ -14,9 +14,9 @@ use std::path::PathBuf;
 use billet_model::{
     ImageId, LeaseId,
     api::{
-        BmcChange, LeaseChange, LeaseView, MachineTypeChange, MachineView, NewImage, NewLease,
-        NewMachine, NewMachineType, NewNetwork, NewOrganisation, NewProject, NewSite, QuotaChange,
-        QuotaView, Reinstall,
+        BmcChange, LeaseChange, LeaseView, MachineChange, MachineTypeChange, MachineView,
+        NetworkChange, NewImage, NewLease, NewMachine, NewMachineType, NewNetwork, NewOrganisation,
+        NewProject, NewSite, QuotaChange, QuotaView, Reinstall, SiteChange,
     },
     image::Image,
     people::{Organisation, Project},
@@ -108,8 +108,12 @@ pub enum Step {
     Project(NewProject),
     /// Make a site.
     Site(NewSite),
+    /// Change a site.
+    SiteChange(String, SiteChange),
     /// Make a network.
     Network(NewNetwork),
+    /// Change a network, where it still has this version.
+    NetworkChange(String, NetworkChange, i64),
     /// Make a machine type.
     MachineType(NewMachineType),
     /// Change a machine type.
@@ -128,6 +132,8 @@ pub enum Step {
     Await(ImageId),
     /// Enroll a machine.
     Enroll(Box<NewMachine>),
+    /// Correct what is recorded of a machine, where it still has this version.
+    MachineChange(String, Box<MachineChange>, i64),
     /// Set how a machine's BMC is reached.
     Bmc(String, Box<BmcChange>),
     /// Take a machine over: these drives are erased.

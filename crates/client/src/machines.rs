@@ -3,11 +3,13 @@
 use billet_model::{
     Secret,
     api::{
-        BmcChange, BmcPasswordShown, BmcPasswordWanted, DrivesChange, MachineChanged,
-        MachineStarted, MachineView, NewMachine, PowerChange, Reason, RotatePassword, TakeOver,
+        BmcChange, BmcPasswordShown, BmcPasswordWanted, DrivesChange, MachineChange,
+        MachineChanged, MachineStarted, MachineView, NewMachine, PowerChange, Reason,
+        RotatePassword, TakeOver,
     },
     bmc::PowerAction,
 };
+use reqwest::Method;
 use serde_json::json;
 
 use crate::{Result, call::part, client::Client, pages::Pages};
@@ -108,6 +110,21 @@ impl Client {
             },
         });
         self.post("/v1/machines").value(body).json().await
+    }
+
+    /// Corrects what is recorded of a machine; where a version is given, only if it still has that.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn change_machine(
+        &self,
+        name: &str,
+        change: &MachineChange,
+        version: Option<i64>,
+    ) -> Result<MachineView> {
+        let path = format!("/v1/machines/{}", part(name));
+        let call = self.call(Method::PATCH, path).body(change);
+        call.if_match(version).json().await
     }
 
     /// Confirms that a machine may be powered off and these drives of it erased.

@@ -2,7 +2,7 @@
 
 use crate::{Result, call::part, client::Client, pages::Pages};
 use billet_model::{
-    api::{MachineTypeChange, NewMachineType, NewNetwork, NewSite, SiteChange},
+    api::{MachineTypeChange, NetworkChange, NewMachineType, NewNetwork, NewSite, SiteChange},
     site::{MachineType, Network, Site},
 };
 use reqwest::Method;
@@ -75,5 +75,20 @@ impl Client {
             .body(change)
             .json()
             .await
+    }
+
+    /// Changes a network, by name or id; where a version is given, only if it still has that.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn change_network(
+        &self,
+        name: &str,
+        change: &NetworkChange,
+        version: Option<i64>,
+    ) -> Result<Network> {
+        let path = format!("/v1/networks/{}", part(name));
+        let call = self.call(Method::PATCH, path).body(change);
+        call.if_match(version).json().await
     }
 }

@@ -1,6 +1,6 @@
 //! One machine's step, whole: read, decide, commit. The effect is the caller's.
 
-use std::sync::Arc;
+use std::{pin::Pin, sync::Arc};
 
 use billet_evidence::{Envelope, erase};
 use billet_model::{
@@ -114,7 +114,10 @@ impl Core {
             };
             let gathered = Gathered::read(self, *machine).await?;
             let facts = gathered.facts(&self.policy, self.now(), input, self.fresh());
-            let decision = (self.decide)(&facts);
+            let mut decision = (self.decide)(&facts);
+            if begins(&gathered.machine, &decision) {
+                self.tell_of_networks(&mut decision.machine).await?;
+            }
             let effect = decision.effect.clone();
             let mut machine = decision.machine.clone();
             if only_asks(&gathered.machine, &decision) {
@@ -178,6 +181,22 @@ impl Core {
             machine: Box::new(machine),
             whole,
         }))
+    }
+
+    /// Tells a machine what its networks are now. Boxed, because it is seldom done, and
+    /// what a step may need is on the stack of every step.
+    pub(crate) fn tell_of_networks<'a>(
+        &'a self,
+        machine: &'a mut Machine,
+    ) -> Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send + 'a>> {
+        Box::pin(async move {
+            for address in &mut machine.addresses {
+                if let Some(network) = self.store.network(address.network).await? {
+                    *address = network.address(address.ip, address.mac.take());
+                }
+            }
+            Ok(())
+        })
     }
 
     /// What a decision writes, in the order that the store wants.
@@ -325,6 +344,14 @@ impl Core {
             detail,
         }
     }
+}
+
+/// Whether a boot or a lease begins with a decision: there a machine is told what its
+/// networks are. It keeps that until the next, so that a medium that is being read does not
+/// change.
+pub(crate) fn begins(before: &Machine, decision: &Decision) -> bool {
+    let after = decision.machine.lease;
+    decision.boot.is_some() || (after.is_some() && after != before.lease)
 }
 
 /// Whether a decision only asks the BMC of a machine at rest what it can be asked again:

@@ -16,7 +16,7 @@ use billet_model::{
     upkeep::Upkeep,
 };
 use billet_plan::requests;
-use billet_store::{Batch, Write};
+use billet_store::{Batch, StoreError, Write};
 
 use crate::{Core, Refusal, passwords::BMC_PASSWORD};
 
@@ -30,20 +30,39 @@ impl Core {
         actor: &Actor,
         new: NewMachine,
     ) -> Result<(Machine, Operation), Refusal> {
-        let site =
-            self.store.site_by_name(&new.site).await?.ok_or_else(|| {
-                Refusal::invalid("site", format!("there is no site {}", new.site))
-            })?;
+        let mut tries = 0;
+        loop {
+            let (machine, operation, batch) = self.enrolled(actor, new.clone()).await?;
+            match self.commit(batch).await {
+                Ok(()) => {
+                    let machine = Machine {
+                        version: 1,
+                        ..machine
+                    };
+                    return Ok((machine, operation));
+                }
+                // A network was changed since it was read.
+                Err(StoreError::Conflict { .. }) if tries < 16 => tries += 1,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// The new machine, and what makes it known.
+    async fn enrolled(
+        &self,
+        actor: &Actor,
+        new: NewMachine,
+    ) -> Result<(Machine, Operation, Batch), Refusal> {
+        let site = self.store.site_by_name(&new.site).await?;
+        let site = site.ok_or_else(|| no_site(&new.site))?;
         if self
             .store
             .machine_type_by_name(&new.machine_type)
             .await?
             .is_none()
         {
-            return Err(Refusal::invalid(
-                "machine_type",
-                format!("there is no machine type {}", new.machine_type),
-            ));
+            return Err(no_machine_type(&new.machine_type));
         }
         let address = bmc_address(&new.bmc.address)?;
         let fingerprint = new
@@ -52,9 +71,11 @@ impl Core {
             .as_deref()
             .map(fingerprint)
             .transpose()?;
-        let mut addresses = Vec::new();
+        let (mut addresses, mut given) = (Vec::new(), Vec::new());
         for (name, wanted) in &new.networks {
-            addresses.push(self.address(name, *wanted).await?);
+            let (address, write) = self.address(name, *wanted).await?;
+            addresses.push(address);
+            given.push(write);
         }
         let now = self.now();
         let mut machine = Machine {
@@ -134,7 +155,11 @@ impl Core {
             BMC_PASSWORD,
             &new.bmc.password,
         );
-        let batch = Batch::new()
+        let batch = Batch {
+            writes: given,
+            ..Batch::new()
+        };
+        let batch = batch
             .with(Write::PutMachine(Box::new(machine.clone())))
             .with(Write::PutOperation(Box::new(operation.clone())))
             .with(Write::PutSecret {
@@ -143,12 +168,15 @@ impl Core {
                 ciphertext: sealed,
             })
             .audited(row);
-        self.commit(batch).await?;
-        machine.version = 1;
-        Ok((machine, operation))
+        Ok((machine, operation, batch))
     }
 
-    async fn address(&self, network: &Name, wanted: Option<Ipv4Addr>) -> Result<Address, Refusal> {
+    /// An address of a network that nobody has, and what says that it is given out.
+    pub(crate) async fn address(
+        &self,
+        network: &Name,
+        wanted: Option<Ipv4Addr>,
+    ) -> Result<(Address, Write), Refusal> {
         let field = format!("networks.{network}");
         let known =
             self.store.network_by_name(network).await?.ok_or_else(|| {
@@ -184,16 +212,20 @@ impl Core {
                 Refusal::invalid(&field, format!("{network} has no free address left"))
             })?,
         };
-        Ok(Address {
+        let write = Write::GiveAddress {
             network: known.id,
-            ip,
-            prefix: known.prefix,
-            gateway: known.gateway,
-            dns: known.dns.clone(),
-            reached_at: known.reach(ip),
-            mac: None,
-        })
+            version: known.version,
+        };
+        Ok((known.address(ip, None), write))
     }
+}
+
+pub(crate) fn no_site(name: &Name) -> Refusal {
+    Refusal::invalid("site", format!("there is no site {name}"))
+}
+
+pub(crate) fn no_machine_type(name: &Name) -> Refusal {
+    Refusal::invalid("machine_type", format!("there is no machine type {name}"))
 }
 
 fn next_free(network: &Network, taken: &BTreeSet<Ipv4Addr>) -> Option<Ipv4Addr> {

@@ -239,7 +239,10 @@ impl Core {
             operation: lease.operation,
             cold,
         };
-        let decision = requests::grant(&facts, &grant).map_err(|_| GrantError::Lost)?;
+        let mut decision = requests::grant(&facts, &grant).map_err(|_| GrantError::Lost)?;
+        self.tell_of_networks(&mut decision.machine)
+            .await
+            .map_err(Refusal::from)?;
         let operation = decision.operations.first().cloned();
         let units = gathered.machine.units();
         let mut row = self.audit_row(

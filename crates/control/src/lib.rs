@@ -8,6 +8,7 @@ mod agents;
 mod bmcs;
 pub mod consoles;
 mod core;
+mod correct;
 mod enroll;
 mod facts;
 mod grants;

@@ -19,7 +19,11 @@ use billet_plan::{
 use billet_store::{Batch, MachineFilter, StoreError, Write};
 
 use crate::{
-    Core, Refusal, RefusalKind, core::Input, enroll, facts::Gathered, passwords::BMC_PASSWORD,
+    Core, Refusal, RefusalKind,
+    core::{self, Input},
+    enroll,
+    facts::Gathered,
+    passwords::BMC_PASSWORD,
 };
 
 /// What an operator asks of a machine, secrets included.
@@ -42,7 +46,7 @@ pub enum MachineCommand {
     },
 }
 
-fn stale(version: i64) -> Refusal {
+pub(crate) fn stale(version: i64) -> Refusal {
     Refusal::new(
         RefusalKind::Precondition,
         format!("it was changed since you read it (it is at version {version} now): read it again"),
@@ -87,7 +91,10 @@ impl Core {
             let gathered = Gathered::read(self, machine).await?;
             let input = Input::default();
             let facts = gathered.facts(&self.policy, self.now(), &input, self.fresh());
-            let decision = decide(&facts)?;
+            let mut decision = decide(&facts)?;
+            if core::begins(&gathered.machine, &decision) {
+                self.tell_of_networks(&mut decision.machine).await?;
+            }
             let mut machine = decision.machine.clone();
             let lease = decision.lease.clone();
             let operation = decision.operations.last().cloned();

@@ -437,6 +437,47 @@ pub struct NewNetwork {
     pub reached_at: Option<std::net::Ipv4Addr>,
 }
 
+/// Change a network; what is absent stays. A machine is told of it when it is next
+/// booted into the ramdisk or leased: what stands on the drive of a running lease is
+/// its tenant's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct NetworkChange {
+    /// Its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<Name>,
+    /// `10.88.0.0/24`: every address that a machine has must lie in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subnet: Option<String>,
+    /// Gateway; null for none.
+    #[serde(deserialize_with = "said", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub gateway: Option<Option<std::net::Ipv4Addr>>,
+    /// Name servers, all anew.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<String>>)]
+    pub dns: Option<Vec<std::net::Ipv4Addr>>,
+    /// First and last address to give out; null for all but the gateway. Addresses
+    /// that machines have stay theirs.
+    #[serde(deserialize_with = "said", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<String>>)]
+    pub pool: Option<Option<(std::net::Ipv4Addr, std::net::Ipv4Addr)>>,
+    /// First address of the range where the subnet is reached from outside; null
+    /// where it is reached at its own addresses. Counts at once.
+    #[serde(deserialize_with = "said", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub reached_at: Option<Option<std::net::Ipv4Addr>>,
+}
+
+/// A value that was said, be it null: tells it from one that is absent.
+fn said<'de, D, T>(value: D) -> Result<Option<T>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    T::deserialize(value).map(Some)
+}
+
 /// Enroll a machine.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -479,6 +520,39 @@ pub struct NewBmc {
     /// SHA-256 of its certificate, if known: else the one first seen is pinned.
     #[serde(default)]
     pub fingerprint: Option<String>,
+}
+
+/// Correct what is recorded of a machine; what is absent stays as it is. How its BMC
+/// is reached is changed by itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct MachineChange {
+    /// Its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<Name>,
+    /// Rack; empty for none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rack: Option<String>,
+    /// Name of its site: while no lease holds it and nothing is done on it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub site: Option<Name>,
+    /// Name of its machine type: only while it is enrolled, quarantined or in
+    /// maintenance, so that it is inspected before it is offered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub machine_type: Option<Name>,
+    /// Serial number that it should have, as its type; empty for none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub serial: Option<String>,
+    /// All networks that it is on, by name, each with its address, or none for the one
+    /// that it has there, else the next free one. While no lease holds it and nothing
+    /// is done on it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<std::collections::BTreeMap<String, Option<String>>>)]
+    pub networks: Option<BTreeMap<Name, Option<std::net::Ipv4Addr>>>,
+    /// Whether Billet gives its BMC another password when it is taken over, and after
+    /// each lease.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rotate_password: Option<bool>,
 }
 
 /// Change how a BMC is reached; what is absent stays as it is.
@@ -610,6 +684,9 @@ pub struct MachineView {
     pub machine_type: Name,
     /// Serial number, as found or as expected.
     pub serial: Option<String>,
+    /// Serial number that it should have.
+    #[serde(default)]
+    pub expected_serial: Option<String>,
     /// Lifecycle.
     pub lifecycle: Lifecycle,
     /// What is being done, in a few words.

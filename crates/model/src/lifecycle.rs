@@ -79,6 +79,11 @@ impl Lifecycle {
         }
     }
 
+    /// Whether every way from here to an offer goes through an inspection.
+    pub fn is_set_aside(self) -> bool {
+        matches!(self, Self::Enrolled | Self::Quarantined | Self::Maintenance)
+    }
+
     /// Whether Billet is at work on the machine by itself.
     pub fn is_working(self) -> bool {
         matches!(

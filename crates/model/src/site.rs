@@ -87,9 +87,30 @@ pub struct Network {
     pub reached_at: Option<Ipv4Addr>,
     /// Since when it is known.
     pub created_at: Timestamp,
+    /// For optimistic concurrency: send it back as `If-Match`.
+    #[serde(default = "first")]
+    pub version: i64,
+}
+
+/// The version of what was kept before it had one.
+fn first() -> i64 {
+    1
 }
 
 impl Network {
+    /// An address of it, with what a machine must know of the network beside it.
+    pub fn address(&self, ip: Ipv4Addr, mac: Option<String>) -> Address {
+        Address {
+            network: self.id,
+            ip,
+            prefix: self.prefix,
+            gateway: self.gateway,
+            dns: self.dns.clone(),
+            reached_at: self.reach(ip),
+            mac,
+        }
+    }
+
     /// Where `address` is reached from outside.
     pub fn reach(&self, address: Ipv4Addr) -> Ipv4Addr {
         match self.reached_at {
@@ -110,7 +131,8 @@ impl Network {
     }
 }
 
-/// An address that a machine has on a network, for its life.
+/// An address that a machine has on a network, and what it knows of the network:
+/// as it was when the machine last booted the ramdisk or was leased.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Address {
     /// Which network.

@@ -25,6 +25,7 @@
 
 pub mod compare;
 pub mod console;
+pub mod correct;
 pub mod decision;
 mod disk;
 pub mod drives;

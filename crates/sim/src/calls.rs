@@ -146,25 +146,28 @@ fn actor() -> Actor {
 
 /// Makes a call.
 pub(crate) async fn perform(core: &Core, call: Call) -> Answer {
+    // Boxed, each of them: one frame would hold what they all need, and the stack be too small.
     match call {
         Call::Step {
             machine,
             known,
             input,
-        } => Answer::Stepped(core.step(machine, known.map(|k| *k), &input).await),
+        } => Answer::Stepped(Box::pin(core.step(machine, known.map(|k| *k), &input)).await),
         Call::Hello { token, hello } => {
-            Answer::Hello(core.agent_hello(&token, &hello).await.map(drop))
+            Answer::Hello(Box::pin(core.agent_hello(&token, &hello)).await.map(drop))
         }
-        Call::Task { token } => Answer::Task(core.agent_task(&token).await),
-        Call::Confirm { token, task } => {
-            Answer::Confirm(core.agent_confirm(&token, task).await.map(|c| c.current))
-        }
+        Call::Task { token } => Answer::Task(Box::pin(core.agent_task(&token)).await),
+        Call::Confirm { token, task } => Answer::Confirm(
+            Box::pin(core.agent_confirm(&token, task))
+                .await
+                .map(|c| c.current),
+        ),
         Call::Progress {
             token,
             task,
             progress,
         } => Answer::Confirm(
-            core.agent_progress(&token, task, progress)
+            Box::pin(core.agent_progress(&token, task, progress))
                 .await
                 .map(|c| c.current),
         ),
@@ -172,39 +175,43 @@ pub(crate) async fn perform(core: &Core, call: Call) -> Answer {
             token,
             task,
             outcome,
-        } => Answer::Done(core.agent_outcome(&token, task, &outcome).await),
-        Call::PhoneHome { token, form } => Answer::PhoneHome(core.phone_home(&token, &form).await),
-        Call::Enroll { new } => {
-            Answer::Machine(core.enroll(&actor(), *new).await.map(|(m, _)| Box::new(m)))
+        } => Answer::Done(Box::pin(core.agent_outcome(&token, task, &outcome)).await),
+        Call::PhoneHome { token, form } => {
+            Answer::PhoneHome(Box::pin(core.phone_home(&token, &form)).await)
         }
+        Call::Enroll { new } => Answer::Machine(
+            Box::pin(core.enroll(&actor(), *new))
+                .await
+                .map(|(m, _)| Box::new(m)),
+        ),
         Call::TakeOver { machine, drives } => Answer::Machine(
-            core.take_over(&actor(), machine, &drives, None, None)
+            Box::pin(core.take_over(&actor(), machine, &drives, None, None))
                 .await
                 .map(|(m, _)| Box::new(m)),
         ),
         Call::Command { machine, command } => Answer::Machine(
-            core.machine_command(&actor(), machine, command, None)
+            Box::pin(core.machine_command(&actor(), machine, command, None))
                 .await
                 .map(|(m, _): (Machine, Option<_>)| Box::new(m)),
         ),
         Call::Create { project, new } => Answer::Lease(
-            core.create_lease(&actor(), &project, *new)
+            Box::pin(core.create_lease(&actor(), &project, *new))
                 .await
                 .map(|(l, _)| Box::new(l)),
         ),
         Call::Release { lease } => Answer::Lease(
-            core.release_lease(&actor(), lease, None)
+            Box::pin(core.release_lease(&actor(), lease, None))
                 .await
                 .map(|(l, _)| Box::new(l)),
         ),
         Call::Power { lease, action } => Answer::Lease(
-            core.power_lease(&actor(), lease, action)
+            Box::pin(core.power_lease(&actor(), lease, action))
                 .await
                 .map(|(l, _)| Box::new(l)),
         ),
-        Call::Installed { token } => Answer::PhoneHome(core.installed(&token).await),
+        Call::Installed { token } => Answer::PhoneHome(Box::pin(core.installed(&token)).await),
         Call::InstalledByHand { lease } => Answer::Lease(
-            core.installed_by_hand(&actor(), lease, None)
+            Box::pin(core.installed_by_hand(&actor(), lease, None))
                 .await
                 .map(|(l, _)| Box::new(l)),
         ),
@@ -215,23 +222,23 @@ pub(crate) async fn perform(core: &Core, call: Call) -> Answer {
                 ..billet_model::api::Reinstall::default()
             };
             Answer::Lease(
-                core.reinstall_lease(&actor(), lease, &with, None)
+                Box::pin(core.reinstall_lease(&actor(), lease, &with, None))
                     .await
                     .map(|(l, _)| Box::new(l)),
             )
         }
         Call::Rescue { lease } => Answer::Lease(
-            core.rescue_lease(&actor(), lease, None)
+            Box::pin(core.rescue_lease(&actor(), lease, None))
                 .await
                 .map(|(l, _)| Box::new(l)),
         ),
         Call::Measure { lease } => Answer::Lease(
-            core.measure_lease(&actor(), lease, None)
+            Box::pin(core.measure_lease(&actor(), lease, None))
                 .await
                 .map(|(l, _)| Box::new(l)),
         ),
         Call::EndRescue { lease } => Answer::Lease(
-            core.end_rescue(&actor(), lease, None)
+            Box::pin(core.end_rescue(&actor(), lease, None))
                 .await
                 .map(|(l, _)| Box::new(l)),
         ),
@@ -241,7 +248,7 @@ pub(crate) async fn perform(core: &Core, call: Call) -> Answer {
                 ..billet_model::api::LeaseChange::default()
             };
             Answer::Lease(
-                core.change_lease(&actor(), lease, &change, None)
+                Box::pin(core.change_lease(&actor(), lease, &change, None))
                     .await
                     .map(Box::new),
             )

@@ -25,7 +25,9 @@ impl Store {
             return Err(StoreError::NotHere(
                 "a database in PostgreSQL is backed up with PostgreSQL's own tools: \
                  run `pg_dump --format=custom --file=billet.dump DATABASE-URL`, and \
-                 `pg_restore --clean --if-exists --dbname=DATABASE-URL billet.dump` to restore it"
+                 `pg_restore --clean --if-exists --dbname=DATABASE-URL billet.dump` to restore it, \
+                 with every server stopped; before one is started again, \
+                 `billet restore --mark --database DATABASE-URL` holds its machines"
                     .into(),
             ));
         }

@@ -67,7 +67,7 @@ impl Batch {
 
 /// One change.
 ///
-/// Nouns with a version (machines, leases, tasks, webhooks) are compared and set: version 0
+/// Nouns with a version (machines, leases, networks, tasks, webhooks) are compared and set: version 0
 /// is a new one, stored as version 1; else the stored version must be the
 /// given one, and what is stored has the next. Other nouns are put in whole,
 /// new or not.
@@ -119,8 +119,24 @@ pub enum Write {
     PutMachineType(MachineType),
     /// Deletes a machine type; refused while a machine is of it, a retired one included.
     DeleteMachineType(MachineTypeId),
-    /// A network.
+    /// A network: compared and set by its version, as machines are.
     PutNetwork(Network),
+    /// An address of a network is given out in this batch, as long as the network is
+    /// at this version. Counted; several at once do not stand in each other's way.
+    GiveAddress {
+        /// The network.
+        network: NetworkId,
+        /// Its version, as it was read.
+        version: i64,
+    },
+    /// Refuses the batch with `Conflict` where addresses of the network were given out
+    /// since [`crate::Store::addresses_given`] said this: to come after `PutNetwork`.
+    GivenStill {
+        /// The network.
+        network: NetworkId,
+        /// How many had been given out.
+        given: i64,
+    },
     /// Deletes a network; refused while a machine has an address on it.
     DeleteNetwork(NetworkId),
     /// A token: a new one with the SHA-256 of its secret, a known one without.
@@ -307,6 +323,9 @@ impl Write {
             Self::PutSite(s) => ("site", s.name.to_string()),
             Self::PutMachineType(t) => ("machine type", t.name.to_string()),
             Self::PutNetwork(n) => ("network", n.name.to_string()),
+            Self::GiveAddress { network, .. } | Self::GivenStill { network, .. } => {
+                ("network", network.to_string())
+            }
             Self::PutToken { token, .. } | Self::RotateToken { token, .. } => {
                 ("token", token.name.to_string())
             }

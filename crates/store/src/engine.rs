@@ -18,6 +18,7 @@ use crate::{
     error::{Result, StoreError},
     run,
     statement::Statement,
+    tls,
 };
 
 /// When what was committed must be on the drive.
@@ -165,7 +166,7 @@ impl Engine {
                     .acquire_timeout(Duration::from_secs(30))
                     .connect_with(options)
                     .await
-                    .map_err(StoreError::database(doing()))?;
+                    .map_err(|error| tls::connecting(doing(), &url.for_driver(), error))?;
                 Ok(Self {
                     kind: EngineKind::Postgres,
                     writer: None,

@@ -85,6 +85,17 @@ pub enum StoreError {
     /// This engine cannot do it; the sentence says what to do instead.
     #[error("{0}")]
     NotHere(String),
+    /// The database is not reached by TLS in the way that its URL asks for.
+    #[error("{doing}: {way_out}")]
+    Tls {
+        /// What was being done.
+        doing: String,
+        /// What is wrong, and the way out.
+        way_out: &'static str,
+        /// What the driver says.
+        #[source]
+        source: sqlx::Error,
+    },
     /// The database failed.
     #[error("{doing}")]
     Database {

@@ -22,6 +22,7 @@ mod statement;
 mod store;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod url;
 mod write;
 

@@ -71,6 +71,12 @@ const MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("migrations/0008_parts.sqlite.sql"),
         postgres: include_str!("migrations/0008_parts.postgres.sql"),
     },
+    Migration {
+        version: 9,
+        sql: include_str!("migrations/0009_networks.sql"),
+        sqlite: "",
+        postgres: "",
+    },
 ];
 
 /// The newest version of the schema that this Billet knows.

@@ -9,7 +9,7 @@ use axum::{
 };
 use billet_model::{
     MachineId, Name,
-    api::{MachineStarted, MachineView, NewMachine, Page, Problem, TakeOver},
+    api::{MachineChange, MachineStarted, MachineView, NewMachine, Page, Problem, TakeOver},
     lifecycle::Lifecycle,
 };
 use billet_store::MachineFilter;
@@ -32,7 +32,7 @@ use crate::{
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(list_machines, enroll_machine))
-        .routes(routes!(show_machine))
+        .routes(routes!(show_machine, change_machine))
         .routes(routes!(take_over_machine))
 }
 
@@ -105,6 +105,31 @@ async fn show_machine(
     let machine = lookup::machine(&app, &text).await?;
     let view = Views::new(&app).machine(machine).await?;
     respond::one(&headers, &view, Some(view.version))
+}
+
+/// Correct what is recorded of a machine
+///
+/// Name and rack at any time; its site and addresses while no lease holds it and
+/// nothing is done on it; its machine type and expected serial number only while it
+/// is enrolled, quarantined or in maintenance, from where no way leads to an offer
+/// but through an inspection, which compares them anew.
+#[utoipa::path(patch, path = "/v1/machines/{machine}", tag = "machines",
+    request_body = MachineChange,
+    responses((status = 200, body = MachineView), (status = 409, body = Problem)))]
+async fn change_machine(
+    State(app): State<App>,
+    bearer: Bearer,
+    Of(text): Of,
+    IfMatch(version): IfMatch,
+    Body(change): Body<MachineChange>,
+) -> Result<Response, Failure> {
+    let id = lookup::machine(&app, &text).await?.id;
+    let changed = app
+        .control()
+        .change_machine(&bearer.actor(), id, &change, version)
+        .await?;
+    let view = Views::new(&app).machine(changed).await?;
+    respond::changed(StatusCode::OK, &view, Some(view.version), None)
 }
 
 /// Enroll a machine

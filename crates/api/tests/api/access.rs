@@ -273,7 +273,9 @@ fn body(rule: &Rule, n: usize, project: &str) -> Value {
             | "/v1/groups/{group}"
             | "/v1/organisations/{organisation}"
             | "/v1/projects/{project}"
-            | "/v1/sites/{site}",
+            | "/v1/sites/{site}"
+            | "/v1/networks/{network}"
+            | "/v1/machines/{machine}",
         ) => json!({}),
         ("PATCH", "/v1/tokens/{token}") => json!({ "disabled": false }),
         ("POST", "/v1/sites") => json!({ "name": name, "jurisdiction": "DE" }),

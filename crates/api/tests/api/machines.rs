@@ -411,3 +411,208 @@ async fn an_agent_reads_the_image_that_it_is_to_write_and_no_other() {
     let other = format!("/agent/v1/images/{}/manifest", "0".repeat(64));
     site.get_as(&token, &other).await.problem(404);
 }
+
+#[tokio::test]
+async fn a_network_is_changed_for_what_is_written_next() {
+    let site = Site::new().await;
+    site.furnish().await;
+    site.image("debian", None).await;
+    let first = site.lease("first").await;
+    site.machine("m2").await;
+    let change =
+        |body: Value| site.call_as(&site.operator, Method::PATCH, "/v1/networks/lan", body);
+    let shown = site.get("/v1/networks/lan").await.ok();
+    assert_eq!(shown.header("etag"), "\"1\"");
+    let wanted =
+        json!({ "gateway": "10.88.0.254", "dns": ["10.88.0.200"], "reached_at": "127.9.0.0" });
+    let changed = change(wanted.clone()).await.ok();
+    assert_eq!(changed.header("etag"), "\"2\"");
+    assert_eq!(changed.value()["gateway"], "10.88.0.254");
+    assert_eq!(changed.value()["pool_last"], "10.88.0.253");
+    // Nothing is changed, and nothing goes on record, a second time.
+    assert_eq!(change(wanted).await.ok().header("etag"), "\"2\"");
+    let rows = site
+        .get("/v1/audit?action=network.change")
+        .await
+        .ok()
+        .value();
+    assert_eq!(rows["items"].as_array().expect("rows").len(), 1);
+    assert_eq!(rows["items"][0]["detail"]["was"]["gateway"], Value::Null);
+
+    // What stands on a leased drive is told as it is; the way to it as it is now.
+    let lease = site.get(&format!("/v1/leases/{first}")).await.ok().value();
+    let address = &lease["addresses"][0];
+    assert_eq!(
+        (&address["gateway"], &address["dns"]),
+        (&Value::Null, &json!([]))
+    );
+    assert_eq!(address["reached_at"], "127.9.0.1");
+    // Whoever is leased next has it.
+    let body = json!({ "name": "next", "project": "a", "machine_type": "box", "image": "debian" });
+    let lease = site.post("/v1/leases", body).await.ok().value();
+    let address = &lease["lease"]["addresses"][0];
+    assert_eq!(address["gateway"], "10.88.0.254");
+    assert_eq!(address["dns"], json!(["10.88.0.200"]));
+
+    // Machines keep their addresses.
+    let problem = change(json!({ "subnet": "10.88.0.128/25", "reached_at": null }))
+        .await
+        .problem(409);
+    assert_eq!(problem.field.as_deref(), Some("subnet"));
+    assert!(
+        problem.detail.contains("machine m-first has 10.88.0.1,"),
+        "{problem:?}"
+    );
+    let problem = change(json!({ "gateway": "10.88.0.1" })).await.problem(409);
+    assert_eq!(problem.field.as_deref(), Some("gateway"));
+    let wider = change(json!({ "subnet": "10.88.0.0/16", "name": "wide" }))
+        .await
+        .ok()
+        .value();
+    assert_eq!(
+        (&wider["prefix"], &wider["pool_last"]),
+        (&json!(16), &json!("10.88.255.254"))
+    );
+
+    let stale = site
+        .request(Method::PATCH, "/v1/networks/wide")
+        .bearer_auth(&site.operator)
+        .header("If-Match", "\"2\"")
+        .json(&json!({ "dns": [] }));
+    site.send(stale).await.problem(412);
+}
+
+#[tokio::test]
+async fn a_machine_is_corrected() {
+    let site = Site::new().await;
+    site.furnish().await;
+    site.image("debian", None).await;
+    for (path, body) in [
+        (
+            "/v1/sites",
+            json!({ "name": "there", "jurisdiction": "CH" }),
+        ),
+        (
+            "/v1/machine-types",
+            json!({ "name": "crate", "expected": { "drives": 2 } }),
+        ),
+        (
+            "/v1/networks",
+            json!({ "name": "storage", "subnet": "10.89.0.0/24" }),
+        ),
+    ] {
+        site.post(path, body).await.ok();
+    }
+    site.lease("first").await;
+    site.machine("m2").await;
+    let change = |name: &str, body: Value| {
+        let path = format!("/v1/machines/{name}");
+        let site = &site;
+        async move {
+            site.call_as(&site.operator, Method::PATCH, &path, body)
+                .await
+        }
+    };
+    let moved = json!({
+        "name": "m3", "site": "there", "rack": "r2", "rotate_password": true,
+        "networks": { "storage": null, "lan": "10.88.0.77" },
+    });
+    let answer = change("m2", moved.clone()).await.ok();
+    let machine = answer.value();
+    assert_eq!(machine["site"], "there");
+    assert_eq!(machine["bmc_password"]["after_each_lease"], true);
+    let ips: Vec<&Value> = machine["addresses"]
+        .as_array()
+        .expect("it")
+        .iter()
+        .map(|a| &a["ip"])
+        .collect();
+    assert_eq!(ips, ["10.88.0.77", "10.89.0.1"]);
+    assert_eq!(answer.header("etag"), format!("\"{}\"", machine["version"]));
+    // Said again, with the next free address where it has one, nothing differs.
+    let again = change("m3", moved).await.ok();
+    assert_eq!(again.header("etag"), answer.header("etag"));
+    let rows = site
+        .get("/v1/audit?action=machine.change")
+        .await
+        .ok()
+        .value();
+    assert_eq!(rows["items"].as_array().expect("rows").len(), 1);
+    // Off a network, its address is free again.
+    change("m3", json!({ "networks": { "lan": null }, "rack": "" }))
+        .await
+        .ok();
+    site.call_as(
+        &site.operator,
+        Method::DELETE,
+        "/v1/networks/storage",
+        Value::Null,
+    )
+    .await
+    .ok();
+
+    for (name, body, status, told) in [
+        ("m3", json!({ "name": "m-first" }), 409, "m-first"),
+        (
+            "m3",
+            json!({ "site": "nowhere" }),
+            422,
+            "there is no site nowhere",
+        ),
+        (
+            "m3",
+            json!({ "networks": { "lan": "10.88.0.1" } }),
+            422,
+            "is taken",
+        ),
+        (
+            "m3",
+            json!({ "networks": { "lan": "10.89.0.1" } }),
+            422,
+            "is not in lan",
+        ),
+        (
+            "m3",
+            json!({ "machine_type": "crate" }),
+            409,
+            "billet machine maintenance m3",
+        ),
+        (
+            "m3",
+            json!({ "serial": "X1" }),
+            409,
+            "billet machine maintenance m3",
+        ),
+        ("m-first", json!({ "networks": {} }), 409, "held by a lease"),
+        (
+            "m-first",
+            json!({ "site": "there" }),
+            409,
+            "held by a lease",
+        ),
+    ] {
+        let problem = change(name, body.clone()).await.problem(status);
+        assert!(problem.detail.contains(told), "{body}: {problem:?}");
+    }
+    site.post("/v1/machines/m3/maintenance", json!({ "reason": "a test" }))
+        .await
+        .ok();
+    let changed = change("m3", json!({ "machine_type": "crate", "serial": "X1" }))
+        .await
+        .ok()
+        .value();
+    assert_eq!(
+        (&changed["machine_type"], &changed["expected_serial"]),
+        (&json!("crate"), &json!("X1"))
+    );
+    assert_eq!(
+        changed["differences"],
+        json!(["drives: expected 2, found 1"])
+    );
+    let stale = site
+        .request(Method::PATCH, "/v1/machines/m3")
+        .bearer_auth(&site.operator)
+        .header("If-Match", "\"1\"")
+        .json(&json!({ "rack": "r1" }));
+    site.send(stale).await.problem(412);
+}

@@ -237,7 +237,12 @@ async fn carry_out(app: &App, client: &Client, plan: &Plan) -> Result<(), Failur
             Step::Organisation(new) => client.create_organisation(new).await.map(drop),
             Step::Project(new) => client.create_project(new).await.map(drop),
             Step::Site(new) => client.create_site(new).await.map(drop),
+            Step::SiteChange(name, change) => client.change_site(name, change).await.map(drop),
             Step::Network(new) => client.create_network(new).await.map(drop),
+            Step::NetworkChange(name, change, version) => {
+                let changed = client.change_network(name, change, Some(*version)).await;
+                changed.map(drop)
+            }
             Step::MachineType(new) => client.create_machine_type(new).await.map(drop),
             Step::MachineTypeChange(name, change) => {
                 client.change_machine_type(name, change).await.map(drop)
@@ -286,6 +291,10 @@ async fn carry_out(app: &App, client: &Client, plan: &Plan) -> Result<(), Failur
                 }
                 Err(error) => Err(error),
             },
+            Step::MachineChange(id, change, version) => {
+                let changed = client.change_machine(id, change, Some(*version)).await;
+                changed.map(drop)
+            }
             Step::Bmc(id, change) => client.set_bmc(id, change).await.map(drop),
             Step::LeaseChange(id, change, version) => {
                 let id = id.to_string();

@@ -79,7 +79,7 @@ pub struct Enroll {
     wait: Wait,
 }
 
-fn parse_network(text: &str) -> Result<(Name, Option<Ipv4Addr>), String> {
+pub(crate) fn parse_network(text: &str) -> Result<(Name, Option<Ipv4Addr>), String> {
     let (name, address) = text
         .split_once('=')
         .ok_or("write it as main=10.88.0.17 or main=auto")?;

@@ -10,6 +10,7 @@ use billet_model::{
 };
 use clap::{Args, Subcommand, ValueEnum};
 
+mod set;
 mod view;
 
 pub use view::{mark, parts, show, table};
@@ -268,6 +269,17 @@ pub enum Machine {
         #[arg(long, value_name = "SERIAL")]
         add: Option<String>,
     },
+    /// Correct what is recorded of a machine.
+    ///
+    /// Name and rack at any time; its site and addresses while no lease holds it and nothing is done
+    /// on it. Its type, and the serial number that it should have, are compared with what is found in
+    /// it before it is offered: they change while it is enrolled, quarantined or in maintenance, and
+    /// `repair` inspects it afterwards. Its BMC is changed with `set-bmc`, its drives with `drives`.
+    #[command(after_help = "Examples:
+  billet machine set r1-u07 --name r2-u01 --rack r2
+  billet machine set r1-u07 --network main=10.88.0.17 --no-network storage
+  billet machine set r1-u07 --type h100-sxm5-80g.4x")]
+    Set(Box<set::Set>),
     /// Set where a machine's BMC is, and what it is signed in to with.
     ///
     /// What is not given stays as it is. The password is kept encrypted, and nobody can read it
@@ -487,6 +499,7 @@ impl Machine {
                 let changed = client.change_drives(&name, &change).await?;
                 finish(app, client, changed, NOW).await
             }
+            Self::Set(set) => set.run(app, client).await,
             Self::SetBmc(set) => {
                 let SetBmc { name, change } = *set;
                 let password = change

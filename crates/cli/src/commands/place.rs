@@ -4,7 +4,9 @@ use std::net::Ipv4Addr;
 
 use billet_model::{
     Name,
-    api::{MachineTypeChange, NewMachineType, NewNetwork, NewSite, Page, SiteChange},
+    api::{
+        MachineTypeChange, NetworkChange, NewMachineType, NewNetwork, NewSite, Page, SiteChange,
+    },
     site::{ExpectedParts, MachineType, Network as Net, Site as Place},
     warm::WarmPolicy,
 };
@@ -149,6 +151,17 @@ pub enum Network {
         /// Its name or id.
         name: String,
     },
+    /// Change a network.
+    ///
+    /// A machine is told of it when it is next booted into the ramdisk or leased. What stands on the
+    /// drive of a running lease is its tenant's, and stays as it is until it is reinstalled; where
+    /// machines are reached from outside counts at once. A subnet that leaves out an address of a
+    /// machine is refused, and says whose.
+    #[command(after_help = "Examples:
+  billet network set main --gateway 10.88.0.254 --dns 10.88.0.2 --dns 10.88.0.3
+  billet network set main --subnet 10.88.0.0/16 --pool all
+  billet network set main --name tenants --reached-at none")]
+    Set(Box<NetworkSet>),
     /// Delete a network.
     ///
     /// Refused while a machine has an address on it, and says which.
@@ -179,6 +192,64 @@ pub struct NetworkCreate {
     /// Where the subnet is reached from outside by one-to-one translation: the first address.
     #[arg(long, value_name = "ADDRESS")]
     reached_at: Option<Ipv4Addr>,
+}
+
+/// What changes of a network.
+#[derive(Debug, Args)]
+pub struct NetworkSet {
+    /// Its name or id.
+    network: String,
+    #[command(flatten)]
+    change: NetworkChanges,
+}
+
+/// At least one of these.
+#[derive(Debug, Args)]
+#[group(id = "network-changes", required = true, multiple = true)]
+struct NetworkChanges {
+    /// The new name.
+    #[arg(long = "name", value_name = "NAME")]
+    name: Option<Name>,
+    /// The subnet, 10.88.0.0/24.
+    #[arg(long)]
+    subnet: Option<String>,
+    /// The gateway, or none.
+    #[arg(long, value_name = "ADDRESS|none", value_parser = Part::<Ipv4Addr>::address)]
+    gateway: Option<Part<Ipv4Addr>>,
+    /// A name server; may be repeated, and those of before are none any more.
+    #[arg(long)]
+    dns: Vec<Ipv4Addr>,
+    /// It has no name servers.
+    #[arg(long, conflicts_with = "dns")]
+    no_dns: bool,
+    /// The first and last address to give out, as 10.88.0.10-10.88.0.99; all for the whole subnet
+    /// but for the gateway.
+    #[arg(long, value_name = "FIRST-LAST|all", value_parser = pool_or_all)]
+    pool: Option<Part<(Ipv4Addr, Ipv4Addr)>>,
+    /// Where the subnet is reached from outside by one-to-one translation: the first address, or
+    /// none.
+    #[arg(long, value_name = "ADDRESS|none", value_parser = Part::<Ipv4Addr>::address)]
+    reached_at: Option<Part<Ipv4Addr>>,
+}
+
+impl NetworkChanges {
+    fn change(self) -> NetworkChange {
+        NetworkChange {
+            name: self.name,
+            subnet: self.subnet,
+            gateway: self.gateway.map(|part| part.0),
+            dns: (self.no_dns || !self.dns.is_empty()).then_some(self.dns),
+            pool: self.pool.map(|part| part.0),
+            reached_at: self.reached_at.map(|part| part.0),
+        }
+    }
+}
+
+fn pool_or_all(text: &str) -> Result<Part<(Ipv4Addr, Ipv4Addr)>, String> {
+    match text {
+        "all" => Ok(Part(None)),
+        text => parse_pool(text).map(|pool| Part(Some(pool))),
+    }
 }
 
 fn parse_pool(text: &str) -> Result<(Ipv4Addr, Ipv4Addr), String> {
@@ -222,6 +293,11 @@ impl Network {
                     .result(&client.create_network(&new).await?, network)
             }
             Self::Show { name } => app.output.result(&client.network(&name).await?, network),
+            Self::Set(set) => {
+                let change = set.change.change();
+                let changed = client.change_network(&set.network, &change, None).await?;
+                app.output.result(&changed, network)
+            }
             Self::Delete { name } => {
                 client.delete_network(&name).await?;
                 app.output.note(format!("Network {name} is deleted."));
@@ -261,7 +337,10 @@ pub enum Type {
         after_help = "Examples:\n  billet type create h100-sxm5-80g.8x --gpus 8 --gpu-model H100 --min-memory 2TiB"
     )]
     Create(Box<TypeCreate>),
-    /// Change a machine type: how many of its machines wait warm, and with what.
+    /// Change a machine type: what is expected of its machines, and how many wait warm.
+    ///
+    /// What is expected is compared when a machine is next inspected; `none` in the place of a value
+    /// has it compared no longer, and what is not given stays.
     ///
     /// A machine that waits warm is powered, in Billet's ramdisk, tested, and has an image on its
     /// drive already: a lease starts there in seconds, by kexec and without a pass through firmware.
@@ -269,6 +348,7 @@ pub enum Type {
     /// is tried on each machine before; where that fails it waits cold. Leases that there are, are
     /// left alone.
     #[command(after_help = "Examples:
+  billet type set h100-sxm5-80g.8x --gpus 8 --min-memory 1TiB --gpu-model none
   billet type set h100-sxm5-80g.8x --warm 2 --warm-image debian-12 --warm-image noble
   billet type set h100-sxm5-80g.8x --warm 2 --most-asked
   billet type set h100-sxm5-80g.8x --warm 0
@@ -323,14 +403,91 @@ struct TypeChanges {
     /// What it is, in a line.
     #[arg(long)]
     description: Option<String>,
+    /// How many GPUs.
+    #[arg(long, value_name = "COUNT|none", value_parser = Part::<u32>::count)]
+    gpus: Option<Part<u32>>,
+    /// Text that each GPU's model contains.
+    #[arg(long, value_name = "TEXT|none", value_parser = Part::<String>::text)]
+    gpu_model: Option<Part<String>>,
+    /// How many drives of its own.
+    #[arg(long, value_name = "COUNT|none", value_parser = Part::<u32>::count)]
+    drives: Option<Part<u32>>,
+    /// At least so many hardware threads.
+    #[arg(long, value_name = "COUNT|none", value_parser = Part::<u32>::count)]
+    min_threads: Option<Part<u32>>,
+    /// At least so much memory, as 2TiB.
+    #[arg(long, value_name = "SIZE|none", value_parser = Part::<u64>::bytes)]
+    min_memory: Option<Part<u64>>,
+    /// At least so many network interfaces.
+    #[arg(long, value_name = "COUNT|none", value_parser = Part::<u32>::count)]
+    min_nics: Option<Part<u32>>,
+}
+
+/// What something is to be from now on, or that it is to be nothing: `none`.
+#[derive(Clone, Debug)]
+struct Part<T>(Option<T>);
+
+impl<T> Part<T> {
+    fn read(text: &str, read: impl FnOnce(&str) -> Result<T, String>) -> Result<Self, String> {
+        match text {
+            "none" => Ok(Self(None)),
+            text => read(text).map(|value| Self(Some(value))),
+        }
+    }
+}
+
+impl Part<u32> {
+    fn count(text: &str) -> Result<Self, String> {
+        let wrong = |_| format!("{text:?} is neither a count nor none");
+        Self::read(text, |text| text.parse().map_err(wrong))
+    }
+}
+
+impl Part<u64> {
+    fn bytes(text: &str) -> Result<Self, String> {
+        Self::read(text, human::parse_bytes)
+    }
+}
+
+impl Part<Ipv4Addr> {
+    fn address(text: &str) -> Result<Self, String> {
+        let wrong = |_| format!("{text:?} is neither an IPv4 address nor none");
+        Self::read(text, |text| text.parse().map_err(wrong))
+    }
+}
+
+impl Part<String> {
+    fn text(text: &str) -> Result<Self, String> {
+        Self::read(text, |text| Ok(text.to_owned()))
+    }
 }
 
 impl TypeChanges {
-    fn change(self) -> MachineTypeChange {
+    /// What is expected from now on, where any of it was said.
+    fn expected(&self, is: &ExpectedParts) -> ExpectedParts {
+        let count = |said: &Option<Part<u32>>, is| said.as_ref().map_or(is, |part| part.0);
+        ExpectedParts {
+            gpus: count(&self.gpus, is.gpus),
+            gpu_model: match &self.gpu_model {
+                Some(part) => part.0.clone(),
+                None => is.gpu_model.clone(),
+            },
+            drives: count(&self.drives, is.drives),
+            min_threads: count(&self.min_threads, is.min_threads),
+            min_memory_bytes: self
+                .min_memory
+                .as_ref()
+                .map_or(is.min_memory_bytes, |part| part.0),
+            min_nics: count(&self.min_nics, is.min_nics),
+        }
+    }
+
+    fn change(self, is: &ExpectedParts) -> MachineTypeChange {
         let images = self.most_asked || !self.warm_images.is_empty();
+        let expected = self.expected(is);
         MachineTypeChange {
             description: self.description,
-            expected: None,
+            expected: (expected != *is).then_some(expected),
             warm: self.warm,
             warm_images: images.then_some(self.warm_images),
             cold: (self.cold || self.no_cold).then_some(self.cold),
@@ -405,7 +562,9 @@ impl Type {
                     .result(&client.create_machine_type(&new).await?, machine_type)
             }
             Self::Set(set) => {
-                let change = set.change.change();
+                // The API takes what is expected whole.
+                let there = client.machine_type(&set.name).await?;
+                let change = set.change.change(&there.expected);
                 let changed = client.change_machine_type(&set.name, &change).await?;
                 app.output.result(&changed, machine_type)
             }

@@ -59,7 +59,8 @@ pub struct Serve {
     /// Base URL under which BMCs fetch boot media; the first --server-url where absent.
     #[arg(long, value_name = "URL")]
     media_url: Option<String>,
-    /// PostgreSQL, as postgres://USER:PASSWORD@HOST/NAME; SQLite in the data where absent.
+    /// PostgreSQL, as postgres://USER:PASSWORD@HOST/NAME, with ?sslmode=verify-full&sslrootcert=FILE
+    /// behind it for TLS; SQLite in the data where absent.
     #[arg(long, value_name = "URL", env = "BILLET_DATABASE", hide_env_values = true, value_parser = secret)]
     database: Option<Secret>,
     /// The ramdisk, as `billet ramdisk build` makes it; without it no machine can be taken over.
@@ -129,7 +130,7 @@ pub struct Serve {
     token_file: Option<PathBuf>,
 }
 
-fn secret(text: &str) -> Result<Secret, std::convert::Infallible> {
+pub(super) fn secret(text: &str) -> Result<Secret, std::convert::Infallible> {
     Ok(Secret::new(text))
 }
 

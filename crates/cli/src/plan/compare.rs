@@ -1,24 +1,25 @@
 //! Each thing of the manifest beside what there is of its name.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::Ipv4Addr};
 
 use billet_model::{
     Name,
     api::{
-        BmcChange, LeaseChange, MachineTypeChange, MachineView, NewInstall, NewMachineType,
-        NewPart, QuotaChange, Reinstall,
+        BmcChange, LeaseChange, MachineChange, MachineTypeChange, MachineView, NetworkChange,
+        NewInstall, NewMachine, NewMachineType, NewNetwork, NewPart, QuotaChange, Reinstall,
+        SiteChange,
     },
     image::{ImageState, InstallConfig},
     inventory::Inventory,
     layout::DriveLayout,
     lifecycle::Lifecycle,
-    site::Network,
+    site::{ExpectedParts, MachineType, Network},
     warm::WarmPolicy,
 };
 
 use super::{Changed, Item, Plan, Present, Step};
 use crate::{
-    manifest::{At, ImageEntry, LeaseEntry, Manifest, Trouble},
+    manifest::{self, At, ImageEntry, LeaseEntry, Manifest, Trouble},
     plan::Action,
 };
 
@@ -88,10 +89,33 @@ fn places(manifest: &Manifest, present: &Present, plan: &mut Plan, troubles: &mu
         let who = format!("site \"{}\"", new.name);
         match present.sites.iter().find(|s| s.name == new.name) {
             None => plan.push("site", &new.name, Action::Create, Step::Site(new.clone())),
-            Some(there) => {
-                let (is, wanted) = (&there.jurisdiction, &new.jurisdiction);
-                troubles.fixed(*line, &who, "jurisdiction", is, wanted, RENAME);
+            Some(there) if there.jurisdiction == new.jurisdiction => {
                 plan.unchanged("site", &new.name);
+            }
+            Some(there) => {
+                let (from, to) = (there.jurisdiction.clone(), new.jurisdiction.clone());
+                let leases: Vec<&str> = present
+                    .leases
+                    .iter()
+                    .filter(|lease| lease.site == new.name)
+                    .map(|lease| lease.name.as_str())
+                    .collect();
+                if !leases.is_empty() {
+                    let text = format!(
+                        "{who}: its jurisdiction is {from:?} and the file says {to:?}, which was promised otherwise to the tenants of {}: wait until no lease holds a machine there",
+                        leases.join(", ")
+                    );
+                    troubles.add(*line, text);
+                    continue;
+                }
+                let change = SiteChange {
+                    jurisdiction: Some(to.clone()),
+                    ..SiteChange::default()
+                };
+                let field = "jurisdiction";
+                let changes = vec![Changed { field, from, to }];
+                let step = Step::SiteChange(new.name.to_string(), change);
+                plan.change("site", &new.name, changes, step);
             }
         }
     }
@@ -105,23 +129,18 @@ fn places(manifest: &Manifest, present: &Present, plan: &mut Plan, troubles: &mu
                 Step::Network(new.clone()),
             ),
             Some(there) => {
-                let subnet = format!("{}/{}", there.subnet, there.prefix);
-                troubles.fixed(*line, &who, "subnet", &subnet, &new.subnet, RENAME);
-                let gateway =
-                    |g: Option<std::net::Ipv4Addr>| g.map_or("none".to_owned(), |g| g.to_string());
-                let (is, wanted) = (gateway(there.gateway), gateway(new.gateway));
-                troubles.fixed(*line, &who, "gateway", &is, &wanted, RENAME);
-                if let Some((first, last)) = new.pool {
-                    let is = pool(there);
-                    let wanted = format!("{first} to {last}");
-                    troubles.fixed(*line, &who, "pool", &is, &wanted, RENAME);
+                let (change, changes) = network(there, new);
+                if changes.is_empty() {
+                    plan.unchanged("network", &new.name);
+                    continue;
                 }
-                plan.unchanged("network", &new.name);
+                outside(*line, &who, there, new, present, troubles);
+                let step = Step::NetworkChange(new.name.to_string(), change, there.version);
+                plan.change("network", &new.name, changes, step);
             }
         }
     }
-    for At { line, value: new } in &manifest.machine_types {
-        let who = format!("machine type \"{}\"", new.name);
+    for At { value: new, .. } in &manifest.machine_types {
         match present.machine_types.iter().find(|t| t.name == new.name) {
             None => plan.push(
                 "machine type",
@@ -133,20 +152,62 @@ fn places(manifest: &Manifest, present: &Present, plan: &mut Plan, troubles: &mu
                 }),
             ),
             Some(there) => {
-                if there.expected != new.expected {
-                    let text = format!(
-                        "{who}: what is expected of its machines is otherwise than the file says, which cannot be changed: {RENAME}"
-                    );
-                    troubles.add(*line, text);
-                }
-                // What the file does not say of it is left as it is; what it says
-                // comes when the images are there.
-                if new.warm.as_ref().is_none_or(|warm| *warm == there.warm) {
+                let (change, changes) = kind(there, new);
+                if !changes.is_empty() {
+                    let step = Step::MachineTypeChange(new.name.to_string(), change);
+                    plan.change("machine type", &new.name, changes, step);
+                } else if new.warm.as_ref().is_none_or(|warm| *warm == there.warm) {
                     plan.unchanged("machine type", &new.name);
                 }
             }
         }
     }
+}
+
+/// What becomes otherwise of a machine type but for its machines that wait warm,
+/// which comes when the images are there. What the file does not say is left.
+fn kind(there: &MachineType, new: &NewMachineType) -> (MachineTypeChange, Vec<Changed>) {
+    let (is, wanted) = (&there.expected, &new.expected);
+    let merged = ExpectedParts {
+        gpus: wanted.gpus.or(is.gpus),
+        gpu_model: wanted.gpu_model.clone().or_else(|| is.gpu_model.clone()),
+        drives: wanted.drives.or(is.drives),
+        min_threads: wanted.min_threads.or(is.min_threads),
+        min_memory_bytes: wanted.min_memory_bytes.or(is.min_memory_bytes),
+        min_nics: wanted.min_nics.or(is.min_nics),
+    };
+    let mut changes = Vec::new();
+    let mut differs = |field, from: Option<String>, to: Option<String>| {
+        if from != to {
+            let told = |value: Option<String>| value.unwrap_or_else(|| "any".to_owned());
+            let (from, to) = (told(from), told(to));
+            changes.push(Changed { field, from, to });
+        }
+    };
+    let count = |count: Option<u32>| count.map(|c| c.to_string());
+    let bytes = |bytes: Option<u64>| bytes.map(|b| b.to_string());
+    differs("gpus", count(is.gpus), count(merged.gpus));
+    differs("gpu_model", is.gpu_model.clone(), merged.gpu_model.clone());
+    differs("drives", count(is.drives), count(merged.drives));
+    differs(
+        "min_threads",
+        count(is.min_threads),
+        count(merged.min_threads),
+    );
+    let (from, to) = (bytes(is.min_memory_bytes), bytes(merged.min_memory_bytes));
+    differs("min_memory_bytes", from, to);
+    differs("min_nics", count(is.min_nics), count(merged.min_nics));
+    let description = Some(&new.description).filter(|d| !d.is_empty() && **d != there.description);
+    if let Some(to) = description {
+        let from = there.description.clone();
+        differs("description", Some(from), Some(to.clone()));
+    }
+    let change = MachineTypeChange {
+        description: description.cloned(),
+        expected: (merged != *is).then_some(merged),
+        ..MachineTypeChange::default()
+    };
+    (change, changes)
 }
 
 /// How many of a type's machines wait warm becomes another number, or with other
@@ -186,8 +247,72 @@ fn warmth(name: &Name, is: &WarmPolicy, wanted: &WarmPolicy) -> Item {
     }
 }
 
-fn pool(network: &Network) -> String {
-    format!("{} to {}", network.pool_first, network.pool_last)
+/// What becomes otherwise of a network. What the file does not say is left.
+fn network(there: &Network, new: &NewNetwork) -> (NetworkChange, Vec<Changed>) {
+    let mut change = NetworkChange::default();
+    let mut changes = Vec::new();
+    let mut differs = |field, from: String, to: String| {
+        let differs = from != to;
+        if differs {
+            changes.push(Changed { field, from, to });
+        }
+        differs
+    };
+    let subnet = format!("{}/{}", there.subnet, there.prefix);
+    if differs("subnet", subnet, new.subnet.clone()) {
+        change.subnet = Some(new.subnet.clone());
+    }
+    let or_none = |ip: Option<Ipv4Addr>| ip.map_or("none".to_owned(), |ip| ip.to_string());
+    if let Some(gateway) = new.gateway
+        && differs("gateway", or_none(there.gateway), gateway.to_string())
+    {
+        change.gateway = Some(Some(gateway));
+    }
+    let list = |dns: &[Ipv4Addr]| {
+        let dns: Vec<String> = dns.iter().map(Ipv4Addr::to_string).collect();
+        dns.join(", ")
+    };
+    if !new.dns.is_empty() && differs("dns", list(&there.dns), list(&new.dns)) {
+        change.dns = Some(new.dns.clone());
+    }
+    let pool = |first: Ipv4Addr, last: Ipv4Addr| format!("{first} to {last}");
+    if let Some((first, last)) = new.pool {
+        let is = pool(there.pool_first, there.pool_last);
+        if differs("pool", is, pool(first, last)) {
+            change.pool = Some(new.pool);
+        }
+    }
+    if let Some(at) = new.reached_at
+        && differs("reached_at", or_none(there.reached_at), at.to_string())
+    {
+        change.reached_at = Some(Some(at));
+    }
+    (change, changes)
+}
+
+/// Notes the machines whose addresses a network would leave out.
+fn outside(
+    line: usize,
+    who: &str,
+    there: &Network,
+    new: &NewNetwork,
+    present: &Present,
+    troubles: &mut Troubles<'_>,
+) {
+    let Ok((first, mask)) = manifest::subnet(&new.subnet) else {
+        return;
+    };
+    let live = |machine: &&MachineView| machine.lifecycle != Lifecycle::Retired;
+    for machine in present.machines.iter().filter(live) {
+        let own = machine.addresses.iter().filter(|a| a.network == there.id);
+        for address in own.filter(|a| a.ip.to_bits() & mask != first.to_bits()) {
+            let text = format!(
+                "{who}: machine {} has {}, which is not in {}: give it another address first",
+                machine.name, address.ip, new.subnet
+            );
+            troubles.add(line, text);
+        }
+    }
 }
 
 fn people(manifest: &Manifest, present: &Present, plan: &mut Plan, troubles: &mut Troubles<'_>) {
@@ -401,7 +526,7 @@ fn state(state: ImageState) -> &'static str {
 }
 
 fn machine(
-    machine: &At<billet_model::api::NewMachine>,
+    machine: &At<NewMachine>,
     there: &MachineView,
     present: &Present,
     plan: &mut Plan,
@@ -416,47 +541,29 @@ fn machine(
         );
         return;
     }
-    let fields = [
-        ("site", there.site.as_str(), Some(new.site.as_str())),
-        (
-            "machine type",
-            there.machine_type.as_str(),
-            Some(new.machine_type.as_str()),
-        ),
-        (
-            "rack",
-            there.rack.as_deref().unwrap_or("none"),
-            new.rack.as_deref(),
-        ),
-        (
-            "serial",
-            there.serial.as_deref().unwrap_or("none"),
-            new.serial.as_deref(),
-        ),
-    ];
-    for (field, is, wanted) in fields {
-        troubles.fixed(*line, &who, field, is, wanted.unwrap_or(is), RENAME);
+    // What was found in it, where that can be told from what was expected.
+    let found = there.serial.as_ref().filter(|serial| {
+        there.expected_serial.as_ref() != Some(serial) || there.lifecycle != Lifecycle::Enrolled
+    });
+    if let (Some(is), Some(wanted)) = (found, &new.serial)
+        && is != wanted
+    {
+        let text = format!(
+            "{who}: its serial is {is:?} and the file says {wanted:?}: it may be another machine, so correct the file, or its BMC's address with `billet machine set-bmc`"
+        );
+        return troubles.add(*line, text);
     }
-    for (network, wanted) in &new.networks {
-        let id = present.networks.iter().find(|n| n.name == *network);
-        let has = id.and_then(|id| there.addresses.iter().find(|a| a.network == id.id));
-        let is = has.map_or("none".to_owned(), |a| a.ip.to_string());
-        let wanted = match wanted {
-            Some(wanted) => wanted.to_string(),
-            // The next free one, which it has.
-            None if has.is_some() => is.clone(),
-            None => "auto".to_owned(),
-        };
-        let field = format!("address on network {network}");
-        troubles.fixed(*line, &who, &field, &is, &wanted, RENAME);
-    }
-    if new.rotate_password && !there.bmc_password.after_each_lease {
-        let way = "`billet machine rotate-password --after-each-lease` sees to it";
-        let wanted = "rotated after each lease";
-        troubles.fixed(*line, &who, "BMC password", "not rotated", wanted, way);
+    let (change, changes) = correction(new, there, present);
+    refused(*line, &who, &changes, there, troubles);
+    let corrected = !changes.is_empty();
+    if corrected {
+        let step = Step::MachineChange(there.id.to_string(), Box::new(change), there.version);
+        plan.change("machine", &new.name, changes, step);
     }
     if there.bmc_address == new.bmc.address {
-        plan.unchanged("machine", &new.name);
+        if !corrected {
+            plan.unchanged("machine", &new.name);
+        }
     } else {
         let changes = vec![Changed {
             field: "BMC",
@@ -471,6 +578,102 @@ fn machine(
         };
         let step = Step::Bmc(there.id.to_string(), Box::new(change));
         plan.change("machine", &new.name, changes, step);
+    }
+}
+
+/// What becomes otherwise of a machine but for its BMC. What the file does not say is left.
+fn correction(
+    new: &NewMachine,
+    there: &MachineView,
+    present: &Present,
+) -> (MachineChange, Vec<Changed>) {
+    let mut change = MachineChange::default();
+    let mut changes = Vec::new();
+    let mut differs = |field, from: &str, to: &str| {
+        let differs = from != to;
+        if differs {
+            let (from, to) = (from.to_owned(), to.to_owned());
+            changes.push(Changed { field, from, to });
+        }
+        differs
+    };
+    let none = "none".to_owned();
+    if differs("site", there.site.as_str(), new.site.as_str()) {
+        change.site = Some(new.site.clone());
+    }
+    let (is, wanted) = (there.machine_type.as_str(), new.machine_type.as_str());
+    if differs("machine type", is, wanted) {
+        change.machine_type = Some(new.machine_type.clone());
+    }
+    if let Some(rack) = &new.rack
+        && differs("rack", there.rack.as_ref().unwrap_or(&none), rack)
+    {
+        change.rack = Some(rack.clone());
+    }
+    // One that was found needs not be expected to be as it is.
+    if let Some(serial) = &new.serial
+        && (there.expected_serial.is_some() || there.serial.as_ref() != Some(serial))
+        && differs(
+            "serial",
+            there.expected_serial.as_ref().unwrap_or(&none),
+            serial,
+        )
+    {
+        change.serial = Some(serial.clone());
+    }
+    let mut networks = BTreeMap::new();
+    for address in &there.addresses {
+        let of = present.networks.iter().find(|n| n.id == address.network);
+        networks.extend(of.map(|n| (n.name.clone(), Some(address.ip))));
+    }
+    let before = networks.clone();
+    for (network, wanted) in &new.networks {
+        // The next free one is what it has.
+        if wanted.is_some() || !networks.contains_key(network) {
+            networks.insert(network.clone(), *wanted);
+        }
+    }
+    let told = |networks: &BTreeMap<Name, Option<Ipv4Addr>>| {
+        let ip = |ip: &Option<Ipv4Addr>| ip.map_or("auto".to_owned(), |ip| ip.to_string());
+        let each = networks.iter().map(|(n, a)| format!("{n}={}", ip(a)));
+        each.collect::<Vec<_>>().join(" ")
+    };
+    if differs("networks", &told(&before), &told(&networks)) {
+        change.networks = Some(networks);
+    }
+    if new.rotate_password
+        && !there.bmc_password.after_each_lease
+        && differs("rotate_password", "false", "true")
+    {
+        change.rotate_password = Some(true);
+    }
+    (change, changes)
+}
+
+/// Notes what of a machine cannot become otherwise as it is now.
+fn refused(
+    line: usize,
+    who: &str,
+    changes: &[Changed],
+    there: &MachineView,
+    troubles: &mut Troubles<'_>,
+) {
+    let name = &there.name;
+    for Changed { field, from, to } in changes {
+        let hardware = matches!(*field, "machine type" | "serial");
+        let way = match *field {
+            "site" | "networks" | "machine type" | "serial" if there.lease.is_some() => {
+                "which its tenant was promised: wait until its lease is over and it is erased"
+                    .to_owned()
+            }
+            _ if hardware && !there.lifecycle.is_set_aside() => format!(
+                "and it is {}, where it would be offered without being compared: `billet machine maintenance {name}` first, then apply, then `billet machine repair {name}`",
+                there.lifecycle
+            ),
+            _ => continue,
+        };
+        let text = format!("{who}: the file changes its {field} from {from:?} to {to:?}, {way}");
+        troubles.add(line, text);
     }
 }
 

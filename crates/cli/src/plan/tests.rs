@@ -5,6 +5,8 @@ use std::path::Path;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use billet_model::lifecycle::Lifecycle;
+
 use super::*;
 
 const AT: &str = "2026-11-22T12:00:00Z";
@@ -196,6 +198,21 @@ fn where_all_is_there_nothing_is_done() {
 fn what_differs_is_changed_where_it_can_be() {
     for (from, to, wanted) in [
         (
+            "name = \"box\"",
+            "name = \"box\"\ndescription = \"a box\"\n[machine_type.expected]\ngpus = 8\ngpu_model = \"H100\"",
+            "Change machine type box; gpus any -> 8; gpu_model any -> H100; description  -> a box",
+        ),
+        (
+            "subnet = \"10.88.0.0/24\"",
+            "subnet = \"10.88.0.0/16\"\ngateway = \"10.88.0.1\"\ndns = [\"10.88.0.2\", \"10.88.0.3\"]\nreached_at = \"127.1.0.0\"",
+            "Change network main; subnet 10.88.0.0/24 -> 10.88.0.0/16; gateway none -> 10.88.0.1; dns  -> 10.88.0.2, 10.88.0.3; reached_at none -> 127.1.0.0",
+        ),
+        (
+            "subnet = \"10.88.0.0/24\"",
+            "subnet = \"10.88.0.0/24\"\npool = [\"10.88.0.9\", \"10.88.0.99\"]",
+            "Change network main; pool 10.88.0.1 to 10.88.0.254 -> 10.88.0.9 to 10.88.0.99",
+        ),
+        (
             "box = 4",
             "box = 5",
             "Change quota box of project vision; most 4 -> 5",
@@ -228,6 +245,124 @@ fn what_differs_is_changed_where_it_can_be() {
 }
 
 #[test]
+fn a_site_changes_its_jurisdiction_while_no_lease_was_promised_another() {
+    let text = FILE.replace("jurisdiction = \"DE\"", "jurisdiction = \"FR\"");
+    let why = planned(&text, &there()).expect_err("it is leased there");
+    assert_eq!(
+        why,
+        "line 9: site \"fra1\": its jurisdiction is \"DE\" and the file says \"FR\", which was promised otherwise to the tenants of train: wait until no lease holds a machine there"
+    );
+    let mut present = there();
+    present.leases.clear();
+    let text = &text[..text.find("[[lease]]").expect("it")];
+    let plan = planned(text, &present).expect("a plan");
+    assert_eq!(lines(&plan), ["Change site fra1; jurisdiction DE -> FR"]);
+}
+
+#[test]
+fn a_network_keeps_its_machines_in_it_and_what_the_file_leaves_out() {
+    let mut present = there();
+    let network = &mut present.networks[0];
+    network.gateway = Some([10, 88, 0, 1].into());
+    network.dns = vec![[10, 88, 0, 2].into()];
+    let plan = planned(FILE, &present).expect("a plan");
+    assert!(plan.is_empty(), "{plan:?}");
+    let text = FILE.replace("10.88.0.0/24", "10.88.0.128/25");
+    assert_eq!(
+        planned(&text, &present).expect_err("m1 is outside"),
+        "line 12: network \"main\": machine m1 has 10.88.0.10, which is not in 10.88.0.128/25: give it another address first"
+    );
+    present.machines[0].lifecycle = Lifecycle::Retired;
+    let why = planned(&text, &present).expect_err("the file has m1");
+    assert!(!why.contains("another address first"), "{why}");
+}
+
+#[test]
+fn a_machine_is_corrected_where_its_state_allows_it() {
+    let lease = |machine: &mut MachineView| machine.lease = id(60).parse().ok();
+    let nothing = |_: &mut MachineView| {};
+    type Edit<'e> = &'e dyn Fn(&mut MachineView);
+    for (lifecycle, edit, from, to, wanted) in [
+        (
+            "available",
+            &nothing as Edit<'_>,
+            "machine_type = \"box\"\nnetworks = { main = \"auto\" }",
+            "machine_type = \"box\"\nrack = \"r2\"\nrotate_password = true\nnetworks = { main = \"10.88.0.9\" }",
+            "Change machine m1; rack none -> r2; networks main=10.88.0.10 -> main=10.88.0.9; rotate_password false -> true",
+        ),
+        (
+            "available",
+            &lease,
+            "networks = { main = \"auto\" }",
+            "rack = \"r2\"\nnetworks = { main = \"10.88.0.9\" }",
+            "line 20: machine \"m1\": the file changes its networks from \"main=10.88.0.10\" to \"main=10.88.0.9\", which its tenant was promised: wait until its lease is over and it is erased",
+        ),
+        (
+            "maintenance",
+            &nothing,
+            "networks = {",
+            "serial = \"X1\"\nnetworks = {",
+            "",
+        ),
+        (
+            "maintenance",
+            &|m| m.expected_serial = Some("X9".into()),
+            "networks = {",
+            "serial = \"X1\"\nnetworks = {",
+            "Change machine m1; serial X9 -> X1",
+        ),
+        (
+            "maintenance",
+            &nothing,
+            "networks = {",
+            "serial = \"X2\"\nnetworks = {",
+            "line 20: machine \"m1\": its serial is \"X1\" and the file says \"X2\": it may be another machine, so correct the file, or its BMC's address with `billet machine set-bmc`",
+        ),
+        (
+            "available",
+            &|m| m.machine_type = "crate".parse().expect("a name"),
+            "networks = {",
+            "networks = {",
+            "line 20: machine \"m1\": the file changes its machine type from \"crate\" to \"box\", and it is available, where it would be offered without being compared: `billet machine maintenance m1` first, then apply, then `billet machine repair m1`",
+        ),
+        (
+            "quarantined",
+            &|m| m.machine_type = "crate".parse().expect("a name"),
+            "networks = {",
+            "networks = {",
+            "Change machine m1; machine type crate -> box",
+        ),
+    ] {
+        assert!(FILE.contains(from), "{from}");
+        let mut present = there();
+        present.machines = vec![machine(lifecycle, &[])];
+        edit(&mut present.machines[0]);
+        let came = planned(&FILE.replacen(from, to, 1), &present);
+        let came = came.map_or_else(|why| why, |plan| lines(&plan).join("\n"));
+        assert_eq!(came, wanted);
+    }
+}
+
+#[test]
+fn what_a_file_does_not_expect_of_a_type_stays() {
+    let mut present = there();
+    let expected = &mut present.machine_types[0].expected;
+    (expected.gpus, expected.min_nics) = (Some(4), Some(2));
+    let plan = planned(FILE, &present).expect("a plan");
+    assert!(plan.is_empty(), "{plan:?}");
+    let from = "name = \"box\"";
+    let to = "name = \"box\"\nexpected = { gpus = 8 }";
+    let plan = planned(&FILE.replace(from, to), &present).expect("a plan");
+    assert_eq!(lines(&plan), ["Change machine type box; gpus 4 -> 8"]);
+    let change = plan.items.iter().find_map(|item| match &item.step {
+        Step::MachineTypeChange(_, change) => change.expected.clone(),
+        _ => None,
+    });
+    // The API takes all of it anew.
+    assert_eq!(change.expect("a change").min_nics, Some(2));
+}
+
+#[test]
 fn a_machine_is_taken_over_only_by_all_of_its_drives_names() {
     let mut present = there();
     present.leases.clear();
@@ -255,11 +390,6 @@ fn a_machine_is_taken_over_only_by_all_of_its_drives_names() {
 #[test]
 fn what_cannot_be_is_told_before_anything_is_sent() {
     for (from, to, wanted) in [
-        (
-            "jurisdiction = \"DE\"",
-            "jurisdiction = \"FR\"",
-            "line 9: site \"fra1\": its jurisdiction is \"DE\" and the file says \"FR\", which cannot be changed: correct the file, or use another name",
-        ),
         (
             "debian.raw",
             "other.raw",

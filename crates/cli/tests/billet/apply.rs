@@ -153,7 +153,9 @@ async fn a_file_is_brought_about_however_often_it_is_killed() {
     // What differs is changed, and nothing else.
     let changed = example
         .replace("team = \"vision\"", "team = \"sound\"")
-        .replace(".8x\" = 4", ".8x\" = 2");
+        .replace(".8x\" = 4", ".8x\" = 2")
+        .replace("SXM5, 2 TiB", "SXM5, 1 TiB")
+        .replace("take_over =", "rack = \"r1\"\ntake_over =");
     home.write("site.toml", &changed);
     let planned = home.run(&dry).await;
     assert_eq!(planned.code, 2);
@@ -162,10 +164,25 @@ async fn a_file_is_brought_about_however_often_it_is_killed() {
         "{}",
         planned.stdout
     );
+    for line in ["~ machine type ", "    rack: none -> r1"] {
+        assert!(planned.stdout.contains(line), "{line}: {}", planned.stdout);
+    }
     home.run(&["apply", "-f", "site.toml", "--yes"])
         .await
         .good();
     home.run(&dry).await.good();
+    // What a tenant was promised stays, and is told before anything is sent.
+    let elsewhere = changed.replace("jurisdiction = \"DE\"", "jurisdiction = \"CH\"");
+    home.write("elsewhere.toml", elsewhere);
+    let refused = home
+        .run(&["apply", "-f", "elsewhere.toml", "--dry-run"])
+        .await;
+    assert_eq!(refused.code, 1, "{}", refused.all());
+    assert!(
+        refused.stderr.contains("tenants of train-1"),
+        "{}",
+        refused.stderr
+    );
     let quotas = home
         .run(&["quota", "list", "-o", "json"])
         .await

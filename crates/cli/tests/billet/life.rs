@@ -30,7 +30,7 @@ impl Beside {
     }
 
     /// Asks it to end, and waits until it did so well.
-    async fn stop(mut self) {
+    pub async fn stop(mut self) {
         let id = self.child.id().expect("it runs").to_string();
         let kill = tokio::process::Command::new("kill").arg(&id).status().await;
         assert!(kill.expect("kill runs").success());

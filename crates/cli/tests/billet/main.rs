@@ -2,11 +2,14 @@
 
 #[path = "../../../client/tests/fake/mod.rs"]
 mod fake;
+#[path = "../../../store/src/tests/postgres.rs"]
+mod postgresql;
 
 mod apply;
 mod evidence;
 mod inspect;
 mod life;
 mod offline;
+mod restored;
 mod server;
 mod support;

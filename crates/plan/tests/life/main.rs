@@ -3,6 +3,7 @@
 
 mod choice;
 mod condition;
+mod correct;
 mod install;
 mod layout;
 mod life;

@@ -7,7 +7,7 @@ use billet_model::{
 };
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
-use sqlx::any::AnyRow;
+use sqlx::{Row as _, any::AnyRow};
 
 use crate::{
     Store,
@@ -283,6 +283,21 @@ impl Store {
         rows.iter()
             .map(|row| Ok((parsed(WHAT, row, 0)?, parsed(WHAT, row, 1)?)))
             .collect()
+    }
+
+    /// How many addresses of a network were ever given out, for
+    /// [`crate::Write::GivenStill`]: to be read before the addresses.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn addresses_given(&self, network: NetworkId) -> Result<i64> {
+        const WHAT: &str = "addresses given out";
+        let sql = "SELECT given FROM networks WHERE id = $1";
+        let rows = self.fetch(Statement::read(sql, WHAT).bind(network)).await?;
+        match rows.first() {
+            Some(row) => row.try_get(0).map_err(StoreError::database(WHAT)),
+            None => Ok(0),
+        }
     }
 
     /// The units that a lease holds: (machine, unit), in order.

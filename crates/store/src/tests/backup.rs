@@ -66,6 +66,34 @@ pub(super) async fn a_backup_opens_and_is_held(world: World) {
     assert!(untouched.expect("read").iter().all(|m| !m.unconfirmed));
 }
 
+/// A database that PostgreSQL's own tools put back elsewhere: what was claimed in it at the time
+/// of the dump is nobody's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_pg_restore_put_back_is_held() {
+    let Some(server) = super::postgres::Server::start() else {
+        return;
+    };
+    let url = server.database("before");
+    let store = Store::open(&StoreUrl::Postgres { url })
+        .await
+        .expect("it opens");
+    let ground = ground(&store).await;
+    let first = enrolled(&store, &ground, 1).await;
+    enrolled(&store, &ground, 2).await;
+    store.seal(at(0)).await.expect("sealed");
+    let claimed = store.claim(first.id, "before", at(0), at(1000)).await;
+    assert!(claimed.expect("asked"));
+    let url = server.copy("before", "after");
+    let restored = Store::open(&StoreUrl::Postgres { url })
+        .await
+        .expect("it opens");
+    let machines = restored.machines(&MachineFilter::default(), None, 10).await;
+    assert!(machines.expect("read").iter().all(|m| !m.unconfirmed));
+    check_restored(&restored, 2).await;
+    store.close().await;
+    restored.close().await;
+}
+
 async fn check_restored(store: &Store, machines: u64) {
     let before = store.machines(&MachineFilter::default(), None, 10).await;
     let before = before.expect("read");

@@ -121,6 +121,7 @@ pub(crate) fn network(called: &str) -> Network {
         pool_last: Ipv4Addr::new(10, 7, 9, 255),
         reached_at: None,
         created_at: at(3),
+        version: 0,
     }
 }
 

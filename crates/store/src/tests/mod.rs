@@ -15,6 +15,7 @@ mod races;
 mod recorded;
 mod rules;
 mod sealing;
+mod tls;
 mod users;
 mod webhooks;
 mod work;
@@ -94,7 +95,7 @@ suite! {
     rules: never_available_while_it_may_hold_data machines_are_unique addresses_are_unique
         live_leases_names_are_unique images_names_are_unique other_names_are_unique
         what_is_named_exists what_lives_keeps_what_it_needs the_audit_log_only_grows
-        stale_versions_conflict one_holder;
+        stale_versions_conflict networks_stay_around_their_addresses one_holder;
     recorded: changes_need_an_audit_row progress_needs_none machines_change_on_record;
     users: users_and_groups_round_trip rights_are_the_union secrets_are_changed;
     quotas: quotas_are_kept;

@@ -426,11 +426,13 @@ pub(super) async fn places_round_trip(world: World) {
         .await
         .expect("read")
         .expect("there");
+    assert_eq!(network.version, 1);
     network.reached_at = Some(Ipv4Addr::new(127, 7, 0, 0));
     store
         .commit(put(Write::PutNetwork(network.clone())))
         .await
         .expect("changed");
+    network.version = 2;
     assert_eq!(
         store.network_by_name(&network.name).await.expect("read"),
         Some(network.clone())

@@ -12,7 +12,12 @@ pub(crate) struct Server {
     process: Child,
     bin: PathBuf,
     folder: tempfile::TempDir,
+    /// By which it is told apart on a socket too.
+    port: u16,
 }
+
+/// Of a server that is reached by its socket alone.
+const PORT: u16 = 5432;
 
 /// Where Debian puts the server's programs; the newest version.
 fn programs() -> Option<PathBuf> {
@@ -30,7 +35,7 @@ fn programs() -> Option<PathBuf> {
 }
 
 /// PostgreSQL refuses to run as root: the user that it runs as instead.
-fn other_user() -> Option<(u32, u32)> {
+pub(crate) fn other_user() -> Option<(u32, u32)> {
     if output(Command::new("id").arg("-u")) != "0" {
         return None;
     }
@@ -59,6 +64,11 @@ fn as_user(user: Option<(u32, u32)>, program: &Path) -> Command {
 impl Server {
     /// Starts one, or says that there is none to start.
     pub fn start() -> Option<Self> {
+        Self::start_on(None)
+    }
+
+    /// The same, to be reached at a port of the loopback as well.
+    pub fn start_on(tcp: Option<u16>) -> Option<Self> {
         let Some(bin) = programs() else {
             let missing = "PostgreSQL is not installed (Debian's package `postgresql`): \
                            its half of the suite did not run";
@@ -102,7 +112,13 @@ impl Server {
             .arg(&data)
             .arg("-k")
             .arg(folder.path())
-            .args(["-c", "listen_addresses=", "-c", "fsync=off"])
+            .args(["-c", "fsync=off", "-c"])
+            .arg(match tcp {
+                Some(_) => "listen_addresses=127.0.0.1",
+                None => "listen_addresses=",
+            })
+            .arg("-p")
+            .arg(tcp.unwrap_or(PORT).to_string())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -112,6 +128,7 @@ impl Server {
             process,
             bin,
             folder,
+            port: tcp.unwrap_or(PORT),
         };
         server.wait();
         Some(server)
@@ -123,7 +140,7 @@ impl Server {
             let ready = Command::new(self.bin.join("pg_isready"))
                 .arg("-h")
                 .arg(self.folder.path())
-                .args(["-U", "billet", "-q"])
+                .args(["-p", &self.port.to_string(), "-U", "billet", "-q"])
                 .status()
                 .expect("pg_isready runs");
             if ready.success() {
@@ -142,18 +159,34 @@ impl Server {
     /// The URL of a new, empty database.
     pub fn database(&self, name: &str) -> String {
         let socket = self.folder.path().display();
-        let made = Command::new(self.bin.join("createdb"))
+        self.run("createdb", &[name]);
+        format!("postgres://billet@localhost/{name}?host={socket}")
+    }
+
+    /// The URL of a new database that is put back from a dump of another.
+    pub fn copy(&self, of: &str, name: &str) -> String {
+        let url = self.database(name);
+        let dump = self.folder.path().join(format!("{of}.dump"));
+        let dump = dump.to_str().expect("UTF-8");
+        self.run("pg_dump", &["--format=custom", "--file", dump, of]);
+        self.run("pg_restore", &["--dbname", name, dump]);
+        url
+    }
+
+    /// Runs one of PostgreSQL's own programs on it.
+    pub fn run(&self, program: &str, arguments: &[&str]) {
+        let ran = Command::new(self.bin.join(program))
             .arg("-h")
             .arg(self.folder.path())
-            .args(["-U", "billet", name])
+            .args(["-p", &self.port.to_string(), "-U", "billet"])
+            .args(arguments)
             .output()
-            .expect("createdb runs");
+            .expect("a program of PostgreSQL's runs");
         assert!(
-            made.status.success(),
-            "createdb: {}",
-            String::from_utf8_lossy(&made.stderr)
+            ran.status.success(),
+            "{program}: {}",
+            String::from_utf8_lossy(&ran.stderr)
         );
-        format!("postgres://billet@localhost/{name}?host={socket}")
     }
 }
 

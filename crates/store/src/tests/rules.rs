@@ -2,10 +2,12 @@
 
 use std::net::Ipv4Addr;
 
-use billet_model::{MachineId, lease::LeaseState, lifecycle::Lifecycle, people::Organisation};
+use billet_model::{
+    MachineId, lease::LeaseState, lifecycle::Lifecycle, people::Organisation, site::Network,
+};
 
 use super::{World, fixtures::*};
-use crate::{AuditFilter, Batch, Store, StoreError, Write, statement::Statement};
+use crate::{AuditFilter, Batch, MachineFilter, Store, StoreError, Write, statement::Statement};
 
 async fn refused(store: &Store, write: Write) -> StoreError {
     store
@@ -349,6 +351,67 @@ pub(super) async fn stale_versions_conflict(world: World) {
     new_again.version = 0;
     let error = refused(store, Write::PutMachine(Box::new(new_again))).await;
     assert!(matches!(error, StoreError::Conflict { .. }), "{error:?}");
+}
+
+/// A network that is changed and an address that is given out at the same time: one of the
+/// two is told, whichever comes last.
+pub(super) async fn networks_stay_around_their_addresses(world: World) {
+    let store = &world.store;
+    let ground = ground(store).await;
+    let read = async || {
+        let network = store.network(ground.network).await.expect("read");
+        let given = store.addresses_given(ground.network).await.expect("read");
+        (network.expect("there"), given)
+    };
+    let give = |n, version| {
+        let give = Write::GiveAddress {
+            network: ground.network,
+            version,
+        };
+        put(give).with(Write::PutMachine(Box::new(machine(&ground, n))))
+    };
+    let change = |network: &Network, given| {
+        put(Write::PutNetwork(network.clone())).with(Write::GivenStill {
+            network: ground.network,
+            given,
+        })
+    };
+    let conflict = |error: StoreError| {
+        assert!(
+            matches!(
+                &error,
+                StoreError::Conflict {
+                    what: "network",
+                    ..
+                }
+            ),
+            "{error:?}"
+        );
+    };
+    let (network, given) = read().await;
+    assert_eq!((network.version, given), (1, 0));
+    // Addresses do not stand in each other's way.
+    for n in [1, 2] {
+        store.commit(give(n, 1)).await.expect("given");
+    }
+    conflict(
+        store
+            .commit(change(&network, given))
+            .await
+            .expect_err("given since"),
+    );
+    let (network, given) = read().await;
+    assert_eq!((network.version, given), (1, 2));
+    store
+        .commit(change(&network, given))
+        .await
+        .expect("changed");
+    conflict(store.commit(give(3, 1)).await.expect_err("changed since"));
+    let machines = store.machines(&MachineFilter::default(), None, 9).await;
+    assert_eq!(machines.expect("read").len(), 2, "all or nothing");
+    let (network, _) = read().await;
+    assert_eq!(network.version, 2);
+    store.commit(give(3, 2)).await.expect("given");
 }
 
 pub(super) async fn one_holder(world: World) {

@@ -64,7 +64,9 @@ pub(crate) fn put(write: Write, recorded: bool, out: &mut Vec<Statement>) -> Res
         Write::PutProject(p) => out.push(named::project(&p)?),
         Write::PutSite(s) => out.push(named::site(&s)?),
         Write::PutMachineType(t) => out.push(named::machine_type(&t)?),
-        Write::PutNetwork(n) => out.push(named::network(&n)?),
+        Write::PutNetwork(n) => out.push(named::network(n)?),
+        Write::GiveAddress { network, version } => out.push(named::give(network, version)),
+        Write::GivenStill { network, given } => out.push(named::given_still(network, given)),
         Write::DeleteOrganisation(id) => out.push(
             Statement::new(
                 "DELETE FROM organisations WHERE id = $1",

@@ -1,6 +1,7 @@
 //! Nouns that are put in whole and known by a name that is theirs alone.
 
 use billet_model::{
+    NetworkId,
     image::Image,
     people::{Organisation, Project},
     site::{MachineType, Network, Site},
@@ -9,7 +10,7 @@ use billet_model::{
 use super::{doc, word};
 use crate::{
     error::Result,
-    statement::{Means::Duplicate, Statement, Unique},
+    statement::{Means::Duplicate, NoRow, Statement, Unique},
 };
 
 /// An organisation.
@@ -66,22 +67,56 @@ pub(super) fn machine_type(noun: &MachineType) -> Result<Statement> {
     }]))
 }
 
-/// A network.
-pub(super) fn network(noun: &Network) -> Result<Statement> {
-    Ok(Statement::new(
-        "INSERT INTO networks (id, name, doc) VALUES ($1, $2, $3) \
-         ON CONFLICT (id) DO UPDATE SET name = excluded.name, doc = excluded.doc",
+/// A network, by its version.
+pub(super) fn network(mut noun: Network) -> Result<Statement> {
+    let given = noun.version;
+    noun.version = given + 1;
+    let sql = match given {
+        0 => {
+            "INSERT INTO networks (id, name, doc, version) VALUES ($1, $2, $3, $4) \
+             ON CONFLICT (id) DO NOTHING"
+        }
+        _ => {
+            "UPDATE networks SET name = $2, doc = $3, version = $4 \
+             WHERE id = $1 AND version = $4 - 1"
+        }
+    };
+    Ok(Statement::new(sql, "network", &noun.name)
+        .no_row(NoRow::Conflict)
+        .bind(noun.id)
+        .bind(&noun.name)
+        .bind(doc("network", &noun)?)
+        .bind(noun.version)
+        .unique(&[Unique {
+            index: "networks_name",
+            columns: "networks.name",
+            means: Duplicate("a network named", 1),
+        }]))
+}
+
+/// Counts an address that is given out. It waits for a change of the network that is
+/// being committed, and finds another version then.
+pub(super) fn give(network: NetworkId, version: i64) -> Statement {
+    Statement::new(
+        "UPDATE networks SET given = given + 1 WHERE id = $1 AND version = $2",
         "network",
-        &noun.name,
+        network,
     )
-    .bind(noun.id)
-    .bind(&noun.name)
-    .bind(doc("network", noun)?)
-    .unique(&[Unique {
-        index: "networks_name",
-        columns: "networks.name",
-        means: Duplicate("a network named", 1),
-    }]))
+    .no_row(NoRow::Conflict)
+    .bind(network)
+    .bind(version)
+}
+
+/// Fails where an address was given out since.
+pub(super) fn given_still(network: NetworkId, given: i64) -> Statement {
+    Statement::new(
+        "UPDATE networks SET given = given WHERE id = $1 AND given = $2",
+        "network",
+        network,
+    )
+    .no_row(NoRow::Conflict)
+    .bind(network)
+    .bind(given)
 }
 
 /// A project.
