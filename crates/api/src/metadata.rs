@@ -20,7 +20,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, put},
 };
-use axum_server::Handle;
+use axum_server::{Handle, accept::NoDelayAcceptor};
 use billet_control::{Control, Instance};
 use hyper_util::rt::TokioTimer;
 
@@ -67,6 +67,7 @@ pub(crate) fn serve(control: Control, listen: SocketAddr) -> Result<Listening, S
     let handle = Handle::new();
     let mut server = axum_server::from_tcp(listener)
         .map_err(failed)?
+        .acceptor(NoDelayAcceptor::new())
         .handle(handle.clone());
     server
         .http_builder()
