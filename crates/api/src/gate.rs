@@ -71,7 +71,7 @@ pub(crate) async fn gate(State(app): State<App>, request: Request, next: Next) -
         if let Some(asker) = response.extensions_mut().remove::<Asker>() {
             let at = counting.now();
             let call = recorded(CallId(call), at, &asker, method, &asked, status, ms);
-            counting.calls().answered(call);
+            counting.calls().answered(call, asker.from);
         }
         response
     };

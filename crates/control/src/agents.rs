@@ -130,16 +130,26 @@ impl Core {
             let other_boot = boot
                 .kernel_boot_id
                 .as_ref()
-                .is_some_and(|id| *id != hello.kernel_boot_id);
+                .is_some_and(|id| *id != in_short(&hello.kernel_boot_id));
             if other_machine || other_boot {
+                let why = if other_machine {
+                    "another machine"
+                } else {
+                    "another boot"
+                };
+                // Once: rows of the log stay for ever, and who has root in a rescue may say
+                // hello as often as they like.
+                if !self.turned_away.is_new(boot.id, why) {
+                    return Err(AgentError::Unknown);
+                }
                 let mut row = self.audit_row(
                     &Actor::Agent {
                         machine: machine.id,
                     },
                     "agent.refused",
                     serde_json::json!({
-                        "serial": hello.serial,
-                        "why": if other_machine { "another machine" } else { "another boot" },
+                        "serial": hello.serial.as_deref().map(in_short),
+                        "why": why,
                     }),
                 );
                 row.machine = Some(machine.id);
@@ -147,7 +157,7 @@ impl Core {
                 return Err(AgentError::Unknown);
             }
             let now = self.now();
-            boot.kernel_boot_id = Some(hello.kernel_boot_id.clone());
+            boot.kernel_boot_id = Some(in_short(&hello.kernel_boot_id));
             boot.hello_at = boot.hello_at.or(Some(now));
             boot.seen_at = Some(now);
             let welcome = Welcome {
@@ -475,6 +485,11 @@ impl Core {
 }
 
 /// Whether an installer has said that it is done.
+/// What an agent says of itself, no longer than such a thing is.
+fn in_short(text: &str) -> String {
+    text.chars().take(128).collect()
+}
+
 fn is_done(at: InstallStep) -> bool {
     matches!(
         at,

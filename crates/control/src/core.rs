@@ -20,6 +20,7 @@ use crate::{
     facts::Gathered,
     keys::Keys,
     operations::{self, Followers},
+    turned_away::TurnedAway,
     warm::WarmChoices,
     world::NewId,
 };
@@ -48,6 +49,8 @@ pub struct Core {
     pub changed: tokio::sync::Notify,
     /// Who waits for an operation to change.
     pub followers: Followers,
+    /// Agents that were turned away, each recorded once.
+    pub turned_away: TurnedAway,
 }
 
 /// What is new for a machine.

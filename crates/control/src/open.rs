@@ -203,6 +203,7 @@ impl Control {
             ramdisk,
             warm: WarmChoices::default(),
             changed: tokio::sync::Notify::new(),
+            turned_away: Default::default(),
             followers: Default::default(),
         };
         let consoles = Consoles::new(settings.data.join("console"));

@@ -195,6 +195,11 @@ pub struct Upkeep {
 }
 
 impl Upkeep {
+    /// Whether this drive was let go without an erase, and is in the machine still.
+    pub fn is_unerased(&self, serial: &str) -> bool {
+        self.unerased.iter().any(|u| u.drive.serial == serial)
+    }
+
     /// Whether the next erase of this drive is accepted whatever comes of it.
     pub fn lets_go(&self, serial: &str) -> bool {
         self.let_go.iter().any(|u| u.drive.serial == serial)

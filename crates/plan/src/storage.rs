@@ -142,10 +142,12 @@ pub fn roots(lease: &Lease, machine: &Machine) -> Result<Vec<DriveRef>, String> 
 /// those of the root, which are written anew from first to last block, and those
 /// that the tenant keeps. An installer finds the root's empty as well.
 pub fn to_wipe(lease: &Lease, machine: &Machine) -> Vec<DriveRef> {
-    let drives = match &lease.install {
+    let mut drives = match &lease.install {
         None => others(lease, machine),
         Some(_) => machine.drives.clone(),
     };
+    // One that was let go could not be erased: asked again it would cost the tenant the lease.
+    drives.retain(|d| !machine.upkeep.is_unerased(&d.serial));
     if lease.state != LeaseState::Deploying {
         let kept = layout::kept_drives(lease);
         let wiped = |d: &DriveRef| !kept.contains(&d.serial);

@@ -125,6 +125,7 @@ pub fn reinstall(facts: &Facts<'_>, with: &Reinstall) -> Result<Decision, Refuse
             with.install.is_some() || !relaid.layout.root.iter().any(|r| r.serial == *serial)
         })
         .filter(|serial| !kept.contains(serial))
+        .filter(|serial| !facts.machine.upkeep.is_unerased(serial))
         .collect();
     draft.audit(
         "lease.reinstall",

@@ -240,6 +240,7 @@ impl Sim {
             warm: billet_control::WarmChoices::default(),
             changed: tokio::sync::Notify::new(),
             followers: Default::default(),
+            turned_away: Default::default(),
         });
         let mut dice = Dice::new(options.seed);
         let machines: Vec<One> = (0..options.machines)

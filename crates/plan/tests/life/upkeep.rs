@@ -3,6 +3,7 @@
 use billet_model::{
     bmc::{BmcFact, BmcFailure, BmcReply, BmcRequest, PasswordThatWorks},
     inventory::Drive,
+    lease::LeaseState,
     lifecycle::{Health, HoldKind, Lifecycle},
     step::{AfterRotation, PasswordForm, RotateStep, Step},
     upkeep::{Restoration, SettingChange},
@@ -13,6 +14,7 @@ use billet_plan::{
     drives::{self, DriveChange},
     next_step,
     requests::{self, MachineRequest},
+    tenant,
 };
 use jiff::SignedDuration;
 
@@ -596,6 +598,23 @@ fn a_drive_that_is_let_go_is_named_wherever_it_counts() {
     assert!(refused.is_err());
     world.root_drive = Default::default();
     world.lease();
+    // Reinstalled, it stays as it is: it is not asked for what it cannot do.
+    let lease = world.lease.clone().expect("a lease");
+    let with = tenant::Reinstall {
+        image: world.image.id,
+        ssh_keys: lease.spec.ssh_keys,
+        user_data: None,
+        kernel_args: vec![],
+        install: None,
+        keep: Default::default(),
+        layout: None,
+    };
+    world.decide(None, false, |facts| {
+        tenant::reinstall(facts, &with).expect("it is reinstalled")
+    });
+    world.run();
+    let lease = world.lease.clone().expect("a lease");
+    assert_eq!(lease.state, LeaseState::Active, "{:?}", lease.reason);
     world.release();
     assert_eq!(world.machine.lifecycle, Lifecycle::Quarantined);
     // Erased well after all, nothing is said of it any more.

@@ -257,6 +257,19 @@ pub(super) async fn work_round_trips(world: World) {
         boot.hello_at = Some(at(2));
         task.taken_at = Some(at(2));
     }
+    // Whoever knew it running before it ended does not take that back.
+    let mut ended = operation.clone();
+    ended.ended_at = Some(at(3));
+    let put = |o: &Operation| Batch::new().with(Write::PutOperation(Box::new(o.clone())));
+    store.commit(put(&ended)).await.expect("it ends");
+    operation.state = OperationState::Running;
+    let stale = store.commit(put(&operation)).await;
+    assert!(
+        matches!(stale, Err(StoreError::Conflict { .. })),
+        "{stale:?}"
+    );
+    let found = store.operation(operation.id).await.expect("read");
+    assert_eq!(found, Some(ended));
     // What is old is forgotten, but for what each machine had last.
     let day = |n: u64| n * 86_400_000;
     let mut made = Vec::new();

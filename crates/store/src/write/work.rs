@@ -15,15 +15,19 @@ use crate::{
 };
 use jiff::Timestamp;
 
+/// What is over stays over: whoever read an operation before it ended and writes it after,
+/// as an agent's progress can, has to read again.
 pub(super) fn operation(o: &Operation) -> Result<Statement> {
     Ok(Statement::new(
         "INSERT INTO operations (id, project, machine, lease, state, doc) \
          VALUES ($1, $2, $3, $4, $5, $6) \
          ON CONFLICT (id) DO UPDATE SET project = excluded.project, machine = excluded.machine, \
-         lease = excluded.lease, state = excluded.state, doc = excluded.doc",
+         lease = excluded.lease, state = excluded.state, doc = excluded.doc \
+         WHERE operations.state = 'running' OR excluded.state <> 'running'",
         "operation",
         o.id,
     )
+    .no_row(NoRow::Conflict)
     .bind(o.id)
     .bind(o.project)
     .bind(o.machine)
