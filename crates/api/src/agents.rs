@@ -267,12 +267,14 @@ async fn phone_home(
     form: Result<RawForm, axum::extract::rejection::RawFormRejection>,
 ) -> Result<StatusCode, Failure> {
     let RawForm(bytes) = form.map_err(|e| {
-        let kind = if e.status() == StatusCode::PAYLOAD_TOO_LARGE {
-            Kind::TooLarge
-        } else {
-            Kind::MediaType
-        };
-        Failure::new(kind, "post a form, as cloud-init's phone_home does")
+        if e.status() == StatusCode::PAYLOAD_TOO_LARGE {
+            let detail = format!("a form may have {FORM_BYTES} bytes: send less of what was found");
+            return Failure::new(Kind::TooLarge, detail);
+        }
+        Failure::new(
+            Kind::MediaType,
+            "post a form, as cloud-init's phone_home does",
+        )
     })?;
     let mut form: PhoneHome = serde_urlencoded::from_bytes(&bytes)
         .map_err(|e| Failure::new(Kind::Malformed, format!("this is not such a form: {e}")))?;

@@ -20,7 +20,7 @@ use crate::{
     app::App,
     auth::{self, Bearer},
     calls::Asker,
-    idempotency,
+    idempotency, linger,
     problem::{Failure, Kind},
 };
 
@@ -28,6 +28,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What every request goes through.
 pub(crate) async fn gate(State(app): State<App>, request: Request, next: Next) -> Response {
+    let request = linger::lingering(request);
     let call = uuid::Uuid::now_v7();
     let id = call.to_string();
     // The path as routed: the real one may hold a machine's secret.

@@ -22,6 +22,7 @@ mod gate;
 mod idempotency;
 mod images;
 mod in_use;
+mod linger;
 mod lookup;
 mod metadata;
 mod metrics;

@@ -19,6 +19,8 @@ pub mod mutate;
 mod site;
 pub mod targets;
 
+pub use site::close;
+
 /// One parser, or several that belong together.
 #[derive(Clone, Copy, Debug)]
 pub struct Target {

@@ -1,6 +1,9 @@
 //! A control plane in this process, with a machine and a lease in it.
 
-use std::{path::Path, sync::LazyLock};
+use std::{
+    path::Path,
+    sync::{LazyLock, Mutex},
+};
 
 use axum::{
     body::{Body, to_bytes},
@@ -34,9 +37,10 @@ pub struct Site {
     /// A lease on another one.
     pub lease: Lease,
     pub image: Image,
-    /// Its file goes when the process ends in an orderly way.
-    _directory: tempfile::TempDir,
 }
+
+/// Where the site's files are. Statics are never dropped, so [`close`] removes it.
+static DIRECTORY: Mutex<Option<tempfile::TempDir>> = Mutex::new(None);
 
 /// The one site of this process.
 pub static SITE: LazyLock<Site> = LazyLock::new(|| {
@@ -45,8 +49,10 @@ pub static SITE: LazyLock<Site> = LazyLock::new(|| {
         .enable_all()
         .build()
         .expect("a runtime");
+    crate::targets::sweep();
     let directory = crate::targets::directory();
     let made = runtime.block_on(make(directory.path()));
+    *DIRECTORY.lock().expect("nobody panics with it") = Some(directory);
     let (service, tokens, machine, lease, image) = made;
     Site {
         runtime,
@@ -55,9 +61,13 @@ pub static SITE: LazyLock<Site> = LazyLock::new(|| {
         machine,
         lease,
         image,
-        _directory: directory,
     }
 });
+
+/// Removes the files of the site, if there was one: for the end of the process.
+pub fn close() {
+    drop(DIRECTORY.lock().expect("nobody panics with it").take());
+}
 
 async fn make(directory: &Path) -> (Service, [String; 4], Machine, Lease, Image) {
     let (data, keys) = (directory.join("data"), directory.join("keys"));

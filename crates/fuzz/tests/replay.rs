@@ -42,6 +42,7 @@ fn whatever_is_kept_and_what_it_turns_into_ends_well() {
             }
         }
     }
+    billet_fuzz::close();
     assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
 

@@ -1,13 +1,8 @@
 //! A manifest, as `billet apply` and `billet machine enroll` read it.
 
-use std::sync::LazyLock;
-
 use billet_cli::manifest::read;
 
 use super::directory;
-
-/// Where its files would lie: there are none.
-static EMPTY: LazyLock<tempfile::TempDir> = LazyLock::new(directory);
 
 /// Reads it: either nothing is wrong, or each thing that is has its line and no secret in it.
 pub fn run(bytes: &[u8]) {
@@ -15,7 +10,9 @@ pub fn run(bytes: &[u8]) {
         return;
     };
     let variable = |name: &str| (name == "BMC_PASSWORD").then(|| "from-the-environment".to_owned());
-    let read = || read(text, EMPTY.path(), &variable);
+    // Where its files would lie: there are none.
+    let empty = directory();
+    let read = || read(text, empty.path(), &variable);
     let parsed: Result<toml::Table, _> = text.parse();
     match read() {
         Ok(manifest) => {

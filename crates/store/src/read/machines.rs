@@ -65,7 +65,7 @@ pub struct MachineInShort {
     pub machine: Machine,
     /// The serial number that was found in it.
     pub serial: Option<String>,
-    /// Units that leases hold.
+    /// Units that leases hold; 1 where nothing was found in it yet.
     pub units: u32,
 }
 
@@ -163,7 +163,9 @@ impl Store {
         let rows = self.fetch(filter.select(from, after, limit)).await?;
         rows.iter()
             .map(|row| {
-                let units: i64 = column(WHAT, row, 2)?;
+                // Nothing was ever found in one whose BMC was never reached.
+                let units: Option<i64> = column(WHAT, row, 2)?;
+                let units = units.unwrap_or(1);
                 Ok(MachineInShort {
                     machine: short(row)?,
                     serial: column(WHAT, row, 1)?,

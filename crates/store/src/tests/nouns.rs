@@ -129,6 +129,15 @@ pub(super) async fn parts_stay_as_they_are(world: World) {
     let all = store.machines_in_short(&filter, None, 10);
     let all = all.await.expect("read");
     assert_eq!((all[0].serial.as_deref(), all[0].units), (None, 1));
+
+    // Nothing was ever found in this one: its BMC was never reached.
+    let mut unknown = machine(&ground, 2);
+    unknown.inventory = None;
+    let write = Write::PutMachine(Box::new(unknown));
+    store.commit(put(write)).await.expect("it is enrolled");
+    let all = store.machines_in_short(&filter, None, 10);
+    let all = all.await.expect("read");
+    assert_eq!((all[1].serial.as_deref(), all[1].units), (None, 1));
 }
 
 pub(super) async fn leases_round_trip(world: World) {
