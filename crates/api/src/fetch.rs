@@ -164,11 +164,14 @@ pub(crate) const IMAGES: &str =
 /// The way out where a webhook's address is private.
 pub(crate) const WEBHOOKS: &str = "have the operator list the address with `--webhook-allow`";
 
-/// An address without user and password, to be shown and kept.
+/// An address without user, password and query, to be shown and kept: a signature in the
+/// query opens what the address alone does not.
 pub(crate) fn plain(url: &Url) -> String {
     let mut url = url.clone();
     let _ = url.set_username("");
     let _ = url.set_password(None);
+    url.set_query(None);
+    url.set_fragment(None);
     url.to_string()
 }
 
@@ -316,6 +319,13 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_kept_of_an_address_opens_nothing() {
+        let url = "https://me:secret@example.org/a.raw?X-Amz-Signature=s#f";
+        let kept = plain(&url.parse().expect("an address"));
+        assert_eq!(kept, "https://example.org/a.raw");
+    }
 
     #[test]
     fn only_public_addresses_are_fetched_from() {

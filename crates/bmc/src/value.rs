@@ -74,10 +74,14 @@ pub(crate) fn at<'a>(value: &'a Value, pointer: &str) -> Option<&'a Value> {
 /// Text that says something. Numbers count as text too.
 pub(crate) fn text(value: &Value, pointer: &str) -> Option<String> {
     let text = match at(value, pointer)? {
-        Value::String(s) => s.trim(),
+        Value::String(s) => s,
         Value::Number(n) => return Some(n.to_string()),
         _ => return None,
     };
+    // Some pad with NUL, which PostgreSQL takes in no text.
+    let clean = text.contains(char::is_control);
+    let clean = clean.then(|| text.replace(char::is_control, ""));
+    let text = clean.as_deref().unwrap_or(text).trim();
     let nothing = ["", "n/a", "null", "none", "not available", "unknown"];
     let empty = nothing.iter().any(|n| text.eq_ignore_ascii_case(n));
     (!empty).then(|| text.to_owned())
@@ -160,7 +164,7 @@ mod tests {
 
     #[test]
     fn nothing_said_is_none() {
-        let v = json!({"a": "", "b": null, "c": "N/A", "d": " x ", "e": 7, "f": "12", "g": 3.0});
+        let v = json!({"a": "", "b": null, "c": "N/A", "d": " x ", "e": 7, "f": "12", "g": 3.0, "h": " S1\u{0}\u{0} "});
         for (key, expected) in [
             ("/a", None),
             ("/b", None),
@@ -168,6 +172,7 @@ mod tests {
             ("/z", None),
             ("/d", Some("x")),
             ("/e", Some("7")),
+            ("/h", Some("S1")),
         ] {
             assert_eq!(text(&v, key).as_deref(), expected, "{key}");
         }

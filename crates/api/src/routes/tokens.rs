@@ -267,12 +267,15 @@ async fn change_token(
 async fn rotate_token(
     State(app): State<App>,
     bearer: Bearer,
+    headers: HeaderMap,
     Of(text): Of,
     Body(rotation): Body<TokenRotation>,
 ) -> Result<Response, Failure> {
     let _alone = app.credentials().await;
     let token = lookup::token(&app, &bearer, &text).await?;
-    if token.id != bearer.token.id {
+    if token.id == bearer.token.id {
+        by_present_secret(&app, &token, &headers).await?;
+    } else {
         within_own(&bearer, &token.scopes)?;
         no_longer_than_own(&bearer, token.expires_at)?;
     }
@@ -294,17 +297,22 @@ async fn rotate_own_token(
 ) -> Result<Response, Failure> {
     let _alone = app.credentials().await;
     let id = bearer.token.id;
-    // Whoever kept the one before cannot take the token from who has the new one.
-    let shown = auth::hash(crate::agents::bearer(&headers).unwrap_or_default());
-    let present = app.store().is_present_secret(id, &shown).await;
-    if !see("tokens", present)? {
-        let detail = "this secret was changed for another already, and works on for a while alone: use the new one";
-        return Err(Failure::new(Kind::Conflict, detail));
-    }
+    by_present_secret(&app, &bearer.token, &headers).await?;
     // As it is now: it may have been switched off since the bearer signed in.
     let read = app.store().token(id).await;
     let token = see("tokens", read)?.ok_or_else(|| Failure::not_found("token", &id.to_string()))?;
     rotate(&app, &bearer, token, &rotation).await
+}
+
+/// Whoever kept the secret before cannot take the token from who has the new one.
+async fn by_present_secret(app: &App, own: &Token, headers: &HeaderMap) -> Result<(), Failure> {
+    let shown = auth::hash(crate::agents::bearer(headers).unwrap_or_default());
+    let present = app.store().is_present_secret(own.id, &shown).await;
+    if see("tokens", present)? {
+        return Ok(());
+    }
+    let detail = "this secret was changed for another already, and works on for a while alone: use the new one";
+    Err(Failure::new(Kind::Conflict, detail))
 }
 
 /// The new secret; whoever calls is alone among those who change tokens.

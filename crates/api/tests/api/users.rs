@@ -361,6 +361,31 @@ async fn everybody_changes_their_own_secret() {
         .problem(403);
 }
 
+/// By either door: an operator's old secret does not take the operator's token over.
+#[tokio::test]
+async fn an_old_secret_changes_no_secret() {
+    let site = Site::new().await;
+    let old = site.token("o", "operator", None).await;
+    let me = site.get_as(&old, "/v1/whoami").await.ok().value();
+    let rotate = format!(
+        "/v1/tokens/{}/rotate",
+        me["token"]["id"].as_str().expect("an id")
+    );
+    let body = json!({ "grace_seconds": 3600 });
+    let rotated = site
+        .call_as(&old, Method::POST, &rotate, body.clone())
+        .await;
+    let new: TokenMade = rotated.ok().json();
+    let again = site
+        .call_as(&old, Method::POST, &rotate, body.clone())
+        .await;
+    let problem = again.problem(409);
+    assert!(problem.detail.contains("use the new one"), "{problem:?}");
+    site.call_as(&new.secret, Method::POST, &rotate, body)
+        .await
+        .ok();
+}
+
 #[tokio::test]
 async fn what_ends_hands_out_nothing_that_lives_longer() {
     let site = Site::new().await;

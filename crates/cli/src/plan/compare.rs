@@ -436,7 +436,7 @@ fn image(image: &At<ImageEntry>, present: &Present, plan: &mut Plan, troubles: &
     if let (Some(is), Some(wanted)) = (&there.checksum, &new.checksum) {
         troubles.fixed(*line, &who, "checksum", is, wanted, way);
     } else if let Some(url) = &new.url {
-        troubles.fixed(*line, &who, "origin", &there.origin, url, way);
+        troubles.fixed(*line, &who, "origin", &there.origin, kept(url), way);
     }
     if there.kind != new.kind {
         let (is, wanted) = (there.kind.to_string(), new.kind.to_string());
@@ -482,6 +482,11 @@ fn image(image: &At<ImageEntry>, present: &Present, plan: &mut Plan, troubles: &
     }
 }
 
+/// What the server keeps of an address: no query, which may hold a signature.
+fn kept(url: &str) -> &str {
+    url.split(['?', '#']).next().unwrap_or(url)
+}
+
 /// What differs between an install configuration and the one that is wanted.
 fn installs(
     is: &InstallConfig,
@@ -509,9 +514,9 @@ fn installs(
         {
             differs("checksum of a part", a, b);
         } else if let Some(url) = &wanted.url
-            && *url != part.origin
+            && kept(url) != part.origin
         {
-            differs("origin of a part", &part.origin, url);
+            differs("origin of a part", &part.origin, kept(url));
         }
     }
 }
