@@ -30,10 +30,15 @@ impl Core {
         actor: &Actor,
         new: NewMachine,
     ) -> Result<(Machine, Operation), Refusal> {
-        let site =
-            self.store.site_by_name(&new.site).await?.ok_or_else(|| {
-                Refusal::invalid("site", format!("there is no site {}", new.site))
-            })?;
+        let site = self.store.site_by_name(&new.site).await?.ok_or_else(|| {
+            Refusal::invalid(
+                "site",
+                format!(
+                    "there is no site {}: `billet site list` shows those there are",
+                    new.site
+                ),
+            )
+        })?;
         if self
             .store
             .machine_type_by_name(&new.machine_type)
@@ -42,7 +47,10 @@ impl Core {
         {
             return Err(Refusal::invalid(
                 "machine_type",
-                format!("there is no machine type {}", new.machine_type),
+                format!(
+                    "there is no machine type {}: `billet type list` shows those there are",
+                    new.machine_type
+                ),
             ));
         }
         let address = bmc_address(&new.bmc.address)?;
@@ -150,10 +158,14 @@ impl Core {
 
     async fn address(&self, network: &Name, wanted: Option<Ipv4Addr>) -> Result<Address, Refusal> {
         let field = format!("networks.{network}");
-        let known =
-            self.store.network_by_name(network).await?.ok_or_else(|| {
-                Refusal::invalid(&field, format!("there is no network {network}"))
-            })?;
+        let known = self.store.network_by_name(network).await?.ok_or_else(|| {
+            Refusal::invalid(
+                &field,
+                format!(
+                    "there is no network {network}: `billet network list` shows those there are"
+                ),
+            )
+        })?;
         let taken: BTreeSet<Ipv4Addr> = self
             .store
             .addresses_of_network(known.id)
