@@ -102,7 +102,8 @@ fn wrong<E: std::error::Error>(error: &serde_path_to_error::Error<E>) -> Failure
     let named = || text.split('`').nth(1).map(String::from);
     let unknown = text.starts_with("unknown field") || text.starts_with("missing field");
     let field = match (path.as_str(), unknown.then(named).flatten()) {
-        (".", inner) => inner,
+        // Of what breaks off, or stands at the top, no field is known.
+        ("." | "?", inner) => inner,
         // The unknown field itself is already the path's last part.
         (path, Some(inner)) if path == inner || path.ends_with(&format!(".{inner}")) => {
             Some(path.to_owned())
@@ -215,15 +216,14 @@ mod tests {
                 Some("colour"),
             ),
             (r#"{"machine_type": "t"}"#, 422, Some("image")),
-            (r#"{"machine_type": "#, 400, None),
+            (r#"{"machine_type": "#, 400, Some("machine_type")),
+            ("{", 400, None),
             ("", 400, None),
             (r#"{"machine_type": "t", "image": "i"} x"#, 400, None),
         ] {
             let problem = problem(body).await;
             assert_eq!(problem.status, status, "{body}: {problem:?}");
-            if field.is_some() {
-                assert_eq!(problem.field.as_deref(), field, "{body}: {problem:?}");
-            }
+            assert_eq!(problem.field.as_deref(), field, "{body}: {problem:?}");
         }
     }
 }

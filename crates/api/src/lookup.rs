@@ -96,7 +96,7 @@ pub(crate) async fn project_for(
         (None, Some([own])) => project(app, bearer, &own.to_string()).await,
         (None, _) => Err(Failure::invalid(
             "project",
-            "your token is for no one project: say for which this is",
+            "your token is for no one project: say for which this is (`--project`)",
         )),
     }
 }
@@ -218,7 +218,10 @@ fn only<T>(what: &str, text: &str, read: Result<Vec<T>, StoreError>) -> Result<T
         1 => Ok(read.remove(0)),
         _ => Err(Failure::new(
             Kind::Conflict,
-            format!("several projects have a {what} of this name: ask by id"),
+            format!(
+                "several projects have a {what} named {text:?}: ask by id, which `billet {what} \
+                 list -o json` shows"
+            ),
         )),
     }
 }

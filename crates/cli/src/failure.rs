@@ -65,7 +65,12 @@ impl Failure {
         Self::new(Code::Failed, sentence)
     }
 
-    /// A file that could not be read or written.
+    /// A file that was given and cannot be read.
+    pub fn unreadable(path: &std::path::Path, error: &std::io::Error) -> Self {
+        Self::usage(format!("reading {}: {error}", path.display()))
+    }
+
+    /// A file that could not be made or written.
     pub fn file(doing: &str, path: &std::path::Path, error: &std::io::Error) -> Self {
         Self::failed(format!("{doing} {}: {error}", path.display()))
     }

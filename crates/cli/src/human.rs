@@ -79,6 +79,23 @@ pub fn parse_length(text: &str) -> Result<u64, String> {
     Ok(total)
 }
 
+/// Reads `2026-11-22T15:00:00Z`: a moment, with what it is off UTC.
+pub fn parse_moment(text: &str) -> Result<Timestamp, String> {
+    let wrong = |_| format!("{text:?} is not a moment: write it as 2026-11-22T15:00:00Z");
+    text.parse().map_err(wrong)
+}
+
+/// Reads the id of something.
+pub fn parse_id<T: std::str::FromStr>(text: &str) -> Result<T, String> {
+    let wrong = |_| {
+        format!(
+            "{text:?} is not an id: it is as 01939a1c-3f5e-7a51-9d3c-0f6f3a1b2c4d, and lists have \
+             it with `-o json`"
+        )
+    };
+    text.parse().map_err(wrong)
+}
+
 /// Reads `64GiB`, `512 MiB`, `1T`, `4096`: a number of bytes, in powers of 1024.
 pub fn parse_bytes(text: &str) -> Result<u64, String> {
     let wrong = || format!("{text:?} is not a size: write it as 64GiB, 512MiB or in bytes");

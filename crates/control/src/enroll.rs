@@ -178,10 +178,14 @@ impl Core {
         wanted: Option<Ipv4Addr>,
     ) -> Result<(Address, Write), Refusal> {
         let field = format!("networks.{network}");
-        let known =
-            self.store.network_by_name(network).await?.ok_or_else(|| {
-                Refusal::invalid(&field, format!("there is no network {network}"))
-            })?;
+        let known = self.store.network_by_name(network).await?.ok_or_else(|| {
+            Refusal::invalid(
+                &field,
+                format!(
+                    "there is no network {network}: `billet network list` shows those there are"
+                ),
+            )
+        })?;
         let taken: BTreeSet<Ipv4Addr> = self
             .store
             .addresses_of_network(known.id)
@@ -221,11 +225,17 @@ impl Core {
 }
 
 pub(crate) fn no_site(name: &Name) -> Refusal {
-    Refusal::invalid("site", format!("there is no site {name}"))
+    Refusal::invalid(
+        "site",
+        format!("there is no site {name}: `billet site list` shows those there are"),
+    )
 }
 
 pub(crate) fn no_machine_type(name: &Name) -> Refusal {
-    Refusal::invalid("machine_type", format!("there is no machine type {name}"))
+    Refusal::invalid(
+        "machine_type",
+        format!("there is no machine type {name}: `billet type list` shows those there are"),
+    )
 }
 
 fn next_free(network: &Network, taken: &BTreeSet<Ipv4Addr>) -> Option<Ipv4Addr> {

@@ -68,7 +68,14 @@ impl Core {
                 self.store
                     .site_by_name(name)
                     .await?
-                    .ok_or_else(|| Refusal::invalid("site", format!("there is no site {name}")))?
+                    .ok_or_else(|| {
+                        Refusal::invalid(
+                            "site",
+                            format!(
+                                "there is no site {name}: `billet offers` shows those there are"
+                            ),
+                        )
+                    })?
                     .id,
             ),
             None => None,
@@ -142,7 +149,7 @@ impl Core {
                 ..MachineFilter::default()
             };
             let machines = self.store.machines(&filter, None, 1000).await?;
-            let mut unfit = None;
+            let (mut unfit, mut small) = (None, None);
             let wanted = placement::Wanted {
                 site,
                 cold: cold.is_some() || image.kind.installs(),
@@ -160,7 +167,12 @@ impl Core {
                         cannot = cannot.take().or(why);
                         can
                     }
-                    Ok(laid_out) => fits(m, &laid_out.root, &image),
+                    Ok(laid_out) => {
+                        let why = too_small(m, &laid_out.root, &image);
+                        let fits = why.is_none();
+                        small = small.take().or(why);
+                        fits
+                    }
                     Err(why) => {
                         unfit = Some(why);
                         false
@@ -189,6 +201,16 @@ impl Core {
                         field,
                         format!(
                             "no free machine of type {} has it: {why}",
+                            lease.machine_type
+                        ),
+                    ));
+                }
+                // Free, and too small.
+                if let Some(why) = small {
+                    return Err(Refusal::invalid(
+                        "image",
+                        format!(
+                            "no free machine of type {} has room for it: {why}",
                             lease.machine_type
                         ),
                     ));
@@ -601,16 +623,26 @@ pub(crate) fn suits_layout(image: &Image, layout: &DriveLayout) -> Result<(), Re
     Ok(())
 }
 
-/// Whether the image has room on each of these drives of the machine.
-pub(crate) fn fits(machine: &Machine, roots: &[DriveRef], image: &Image) -> bool {
+/// Why the image has no room on one of these drives of the machine, if it has none.
+pub(crate) fn too_small(machine: &Machine, roots: &[DriveRef], image: &Image) -> Option<String> {
     let known = machine.inventory.as_ref().map_or(&[][..], |i| &i.drives);
+    let name = &image.name;
     let Some(content) = &image.content else {
-        return false;
+        return Some(format!("image {name} is not there yet"));
     };
-    roots.iter().all(|root| {
-        known
+    let wanted = content.virtual_bytes;
+    roots.iter().find_map(|root| {
+        let serial = Some(&root.serial);
+        let size = known
             .iter()
-            .find(|d| d.serial.as_ref() == Some(&root.serial))
-            .is_some_and(|d| content.virtual_bytes < d.size_bytes)
+            .find(|d| d.serial.as_ref() == serial)
+            .map_or(0, |d| d.size_bytes);
+        (wanted >= size).then(|| {
+            format!(
+                "image {name} is a disk of {wanted} bytes, and drive {}, which would hold the \
+                 root, has {size}: take a smaller image, or a larger drive by --root-drive",
+                root.serial
+            )
+        })
     })
 }

@@ -11,7 +11,8 @@ use billet_plan::{
 use crate::{
     Core, Refusal, RefusalKind,
     grants::{
-        check_kernel_args, check_keys, check_layout, check_user_data, fits, suits, suits_layout,
+        check_kernel_args, check_keys, check_layout, check_user_data, suits, suits_layout,
+        too_small,
     },
     install, user_data,
 };
@@ -100,16 +101,8 @@ impl Core {
                 let why = format!("{} cannot install its machine: {why}", image.name);
                 return Err(Refusal::invalid("image", why));
             }
-        } else if !fits(&record, &roots, &image) {
-            let serials: Vec<&str> = roots.iter().map(|d| d.serial.as_str()).collect();
-            return Err(Refusal::invalid(
-                "image",
-                format!(
-                    "image {} is larger than drive {}, which holds the root: nothing was changed",
-                    image.name,
-                    serials.join(", ")
-                ),
-            ));
+        } else if let Some(why) = too_small(&record, &roots, &image) {
+            return Err(Refusal::invalid("image", why));
         }
         self.begin_on_lease(machine, actor, id, |facts| {
             tenant::reinstall(facts, &wanted)

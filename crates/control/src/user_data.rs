@@ -87,7 +87,8 @@ fn invalid(detail: String) -> Refusal {
 
 /// The first line of what a parser says; the rest draws the place.
 fn one_line(said: &str) -> &str {
-    said.lines().next().unwrap_or_default()
+    let line = said.lines().next().unwrap_or_default();
+    line.strip_prefix("error: ").unwrap_or(line)
 }
 
 #[cfg(test)]

@@ -131,6 +131,7 @@ pub(crate) fn disk_boot(draft: &mut Draft<'_>, came: &Came<'_>, at: DiskStep) {
 /// firmware.
 pub(crate) fn first_boot(draft: &mut Draft<'_>, by: Option<BootId>) {
     let policy = draft.facts.policy;
+    let silent = draft.facts.image.is_some_and(|i| !i.cloud_init);
     let up = draft.lease().and_then(|l| l.active_because);
     if up.is_some() {
         // Handed over only when no power action of ours can come late.
@@ -144,14 +145,10 @@ pub(crate) fn first_boot(draft: &mut Draft<'_>, by: Option<BootId>) {
         return;
     }
     if draft.overdue() {
-        let why = format!(
-            "the image's first boot did not end within {} minutes",
-            policy.first_boot_deadline.as_mins()
-        );
+        let why = not_up(draft, silent);
         procedure::cannot_deploy(draft, &why);
         return;
     }
-    let silent = draft.facts.image.is_some_and(|i| !i.cloud_init);
     match draft.facts.probed {
         Some(true) if silent => {
             draft.audit("lease.port_answered", serde_json::json!({}));
@@ -161,6 +158,23 @@ pub(crate) fn first_boot(draft: &mut Draft<'_>, by: Option<BootId>) {
         None if silent => draft.decision.effect = Some(Effect::Probe),
         _ => draft.sleep(if silent { policy.probe } else { policy.look }),
     }
+}
+
+/// Why an image that did not come up is given up, and where its owner looks on.
+fn not_up(draft: &Draft<'_>, silent: bool) -> String {
+    let within = draft.facts.policy.first_boot_deadline.as_mins();
+    let lease = draft.lease().map(|l| l.name.to_string());
+    let lease = lease.unwrap_or_default();
+    let missing = if silent {
+        "its SSH port does not answer"
+    } else {
+        "its cloud-init did not phone home (an image without cloud-init is added with \
+         --no-cloud-init)"
+    };
+    format!(
+        "the image's first boot did not end within {within} minutes: {missing}; `billet lease \
+         console {lease} --log` shows what it wrote"
+    )
 }
 
 pub(crate) fn hand_over(draft: &mut Draft<'_>) {

@@ -38,7 +38,8 @@ pub fn choose(wish: &RootDrive, own: &[DriveRef], known: &[Drive]) -> Result<Dri
     chosen.cloned().ok_or_else(|| {
         let there: Vec<String> = own.iter().map(|r| told(about(r))).collect();
         format!(
-            "the root is wanted on {wish}, and the drives are: {}",
+            "the root is wanted on {wish}, and the drives are: {}. Choose one of these by \
+             --root-drive",
             there.join(", ")
         )
     })

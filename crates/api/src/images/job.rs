@@ -245,7 +245,10 @@ pub(super) fn limited(arriving: Arriving, most: u64) -> Arriving {
             };
             let piece = piece?;
             let left = left.checked_sub(piece.len() as u64).ok_or_else(|| {
-                io::Error::other("it is larger than the operator allows images to be")
+                io::Error::other(format!(
+                    "it is larger than {most} bytes, the most that an image may have here: compress \
+                     it, or ask the operator for another limit (`billet serve --image-limit`)"
+                ))
             })?;
             Ok(Some((piece, (arriving, left))))
         },

@@ -384,10 +384,13 @@ async fn take_over(app: &App, client: &Client, plan: &Plan) -> Result<(), Failur
         let Step::TakeOver(name, drives) = &item.step else {
             continue;
         };
-        // An enrolment that is under way still reads the drives.
-        if let Some(operation) = machine.operation
-            && machine.inventory.is_none()
-        {
+        if machine.lifecycle != Lifecycle::Enrolled {
+            // Asked for by one that was killed, and carried out since the plan was made.
+            under_way.extend(machine.operation.map(|o| (item.name.clone(), o)));
+            continue;
+        }
+        // An enrolment that is under way holds the machine until its end, the drives read or not.
+        if let Some(operation) = machine.operation {
             progress::follow(app, client, name, operation).await?;
         }
         let started = client.take_over(name, drives.clone(), None, None).await;

@@ -47,10 +47,10 @@ pub enum Audit {
         #[arg(long, value_name = "NAME")]
         project: Option<String>,
         /// Only from then on, as 2026-11-22T15:00:00Z.
-        #[arg(long, value_name = "TIME")]
+        #[arg(long, value_name = "TIME", value_parser = human::parse_moment)]
         since: Option<Timestamp>,
         /// Only until before then.
-        #[arg(long, value_name = "TIME")]
+        #[arg(long, value_name = "TIME", value_parser = human::parse_moment)]
         until: Option<Timestamp>,
     },
     /// List calls of the API: who asked for what, and how it was answered.
@@ -69,10 +69,10 @@ pub enum Audit {
         #[arg(long)]
         refused: bool,
         /// Only from then on, as 2026-11-22T15:00:00Z.
-        #[arg(long, value_name = "TIME")]
+        #[arg(long, value_name = "TIME", value_parser = human::parse_moment)]
         since: Option<Timestamp>,
         /// Only until before then.
-        #[arg(long, value_name = "TIME")]
+        #[arg(long, value_name = "TIME", value_parser = human::parse_moment)]
         until: Option<Timestamp>,
         /// At most so many.
         #[arg(long, value_name = "COUNT", default_value_t = 100)]
@@ -371,7 +371,7 @@ impl Sink {
 fn verify(file: &Path, keys: &TrustedKeys, origin: Option<&str>) -> Result<Value, Failure> {
     let doubt = |why: String| Failure::failed(format!("{} does not hold: {why}", file.display()));
     let bytes = crate::bounded::bytes(file, crate::bounded::EXPORT)
-        .map_err(|error| Failure::file("reading", file, &error))?;
+        .map_err(|error| Failure::unreadable(file, &error))?;
     let export: Export = serde_json::from_slice(&bytes)
         .map_err(|error| doubt(format!("it is not an export of the audit log: {error}")))?;
     // The head names its log on its first line; it is believed only with the signature.

@@ -222,7 +222,7 @@ fn is_database(file: &Path) -> Result<(), Failure> {
     match read {
         Ok(()) if &head == b"SQLite format 3\0" => Ok(()),
         Err(error) if error.kind() != std::io::ErrorKind::UnexpectedEof => {
-            Err(Failure::file("reading", file, &error))
+            Err(Failure::unreadable(file, &error))
         }
         _ => Err(Failure::usage(format!(
             "{} is not a backup that `billet backup` made",

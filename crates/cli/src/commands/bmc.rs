@@ -101,6 +101,8 @@ impl Bmc {
                 BmcError::Credentials { .. } => {
                     failure.hint("compare --user and the password in the file with the BMC's; accounts lock after a few wrong tries")
                 }
+                _ if code == Code::Unreachable => failure
+                    .hint("check the address, and that its network is reached from here"),
                 _ => failure,
             }
         };

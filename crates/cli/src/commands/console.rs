@@ -34,7 +34,7 @@ pub struct View {
     #[arg(long)]
     log: bool,
     /// Only what was recorded within this time, as 1h or 3d.
-    #[arg(long, value_name = "TIME", value_parser = human::parse_length, requires = "log")]
+    #[arg(long, value_name = "TIME", value_parser = human::parse_length, allow_hyphen_values = true, requires = "log")]
     since: Option<u64>,
     /// Only lines that hold this text.
     #[arg(long, value_name = "TEXT", requires = "log")]

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use super::{build::ImageBuild, install_config, machine::Wait};
 use crate::{
     app::App,
-    failure::Failure,
+    failure::{Code, Failure},
     human,
     output::{card, list, maybe},
     progress::{self, Line},
@@ -235,9 +235,24 @@ pub async fn upload(
     about: About,
 ) -> Result<ImageStarted, Failure> {
     // One that cannot be read makes nothing known.
-    std::fs::metadata(file).map_err(|error| Failure::file("reading", file, &error))?;
+    readable(file).map_err(|error| {
+        let shown = file.display();
+        Failure::usage(format!(
+            "reading the image from {shown}: {error}; nothing was sent"
+        ))
+    })?;
     let made = client.add_image(&new(name, None, about)).await?;
     upload_to(app, client, &made.image, file).await
+}
+
+/// Whether a file can be read, as far as that is known before it is.
+pub fn readable(file: &Path) -> std::io::Result<()> {
+    let about = std::fs::File::open(file)?.metadata()?;
+    match (about.is_dir(), about.len()) {
+        (true, _) => Err(std::io::ErrorKind::IsADirectory.into()),
+        (false, 0) if about.is_file() => Err(std::io::Error::other("it is empty")),
+        _ => Ok(()),
+    }
 }
 
 /// Uploads the bytes of an image that is known.
@@ -274,7 +289,7 @@ where
     F: Future<Output = billet_client::Result<ImageStarted>> + 'a,
 {
     let total = std::fs::metadata(file)
-        .map_err(|error| Failure::file("reading", file, &error))?
+        .map_err(|error| Failure::unreadable(file, &error))?
         .len();
     // The callback is called from the connection's task.
     let line = Arc::new(Mutex::new(Line::new(app, label, None)));
@@ -309,7 +324,14 @@ pub async fn finish(
 ) -> Result<(), Failure> {
     if let (Some(operation), false) = (&started.operation, wait.no_wait) {
         let label = format!("image {}", started.image.name);
-        let operation = progress::follow(app, client, &label, operation.id).await?;
+        let operation = progress::follow(app, client, &label, operation.id).await;
+        let operation = operation.map_err(|failure| match failure.code == Code::Failed as u8 {
+            true => failure.hint(format!(
+                "`billet image delete {}`, then add it again",
+                started.image.name
+            )),
+            false => failure,
+        })?;
         started.image = client.image(&started.image.id.to_string()).await?;
         started.operation = Some(operation);
     }

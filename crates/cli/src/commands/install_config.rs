@@ -34,7 +34,7 @@ pub struct Given {
     #[arg(long, value_name = "PART=sha256:HEX", value_parser = human::parse_pair)]
     pub part_checksum: Vec<(String, String)>,
     /// For how long the installer may run before its time is over, as 2h; 4h where absent.
-    #[arg(long, value_name = "TIME", value_parser = human::parse_length)]
+    #[arg(long, value_name = "TIME", value_parser = human::parse_length, allow_hyphen_values = true)]
     pub installs_within: Option<u64>,
 }
 

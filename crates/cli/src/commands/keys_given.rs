@@ -21,6 +21,7 @@ pub fn keys(given: &str) -> Result<Vec<String>, Failure> {
         Failure::usage(format!(
             "{given:?} is neither an SSH public key nor a file with one: {error}"
         ))
+        .hint("give a file such as ~/.ssh/id_ed25519.pub, or what is in it")
     })?;
     if text.contains("PRIVATE KEY") {
         let public = format!("{given}.pub");

@@ -64,12 +64,11 @@ fn read(path: &Path) -> Result<DriveLayout, Failure> {
             "reading a layout of drives from {}: {said}",
             path.display()
         ))
+        .hint(r#"a small one: {"arrays": [{"name": "data", "level": "raid5"}], "scratch": {}}"#)
     };
-    let text = std::fs::read_to_string(path).map_err(|e| failed(e.to_string()))?;
-    serde_json::from_str(&text).map_err(|e| {
-        failed(e.to_string())
-            .hint(r#"a small one: {"arrays": [{"name": "data", "level": "raid5"}], "scratch": {}}"#)
-    })
+    let text = crate::bounded::text(path, crate::bounded::SMALL);
+    let text = text.map_err(|e| failed(e.to_string()))?;
+    serde_json::from_str(&text).map_err(|e| failed(e.to_string()))
 }
 
 /// A lease's drives, one line for each thing that is made of some.

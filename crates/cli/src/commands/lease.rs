@@ -145,7 +145,7 @@ pub enum Lease {
         /// Its name or id.
         name: String,
         /// How much longer, as 3d or 36h.
-        #[arg(long, value_name = "TIME", value_parser = human::parse_length)]
+        #[arg(long, value_name = "TIME", value_parser = human::parse_length, allow_hyphen_values = true)]
         by: u64,
     },
     /// Set and take off a lease's tags.
@@ -341,7 +341,7 @@ pub struct Create {
     #[arg(long, value_name = "KEY=VALUE", value_parser = human::parse_pair)]
     tag: Vec<(String, String)>,
     /// For how long, as 3d; until it is released where absent.
-    #[arg(long, value_name = "TIME", value_parser = human::parse_length)]
+    #[arg(long, value_name = "TIME", value_parser = human::parse_length, allow_hyphen_values = true)]
     term: Option<u64>,
     /// Only at this site.
     #[arg(long, value_name = "NAME")]
@@ -506,22 +506,18 @@ impl Create {
 
 /// Reads user data from a file.
 pub fn user_data(path: &Path) -> Result<String, Failure> {
-    const MOST: usize = 64 * 1024;
-    let text = crate::bounded::text(path, crate::bounded::SMALL).map_err(|error| {
-        Failure::usage(format!(
-            "reading user data from {}: {error}; at most 64 KiB are possible",
-            path.display()
-        ))
-    })?;
-    if text.len() > MOST {
-        let size = human::bytes(text.len() as u64);
+    const MOST: u64 = 64 * 1024;
+    let shown = path.display();
+    let size = std::fs::metadata(path).map_or(0, |about| about.len());
+    if path.is_file() && size > MOST {
+        let size = human::bytes(size);
         return Err(Failure::usage(format!(
-            "the user data in {} is {size}; at most 64 KiB are possible",
-            path.display()
+            "the user data in {shown} is {size}, and may be 64 KiB"
         ))
         .hint("have it fetch the rest"));
     }
-    Ok(text)
+    crate::bounded::text(path, MOST)
+        .map_err(|error| Failure::usage(format!("reading user data from {shown}: {error}")))
 }
 
 /// The lease as it is after its operation ended, where that is waited for.

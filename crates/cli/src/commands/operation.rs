@@ -41,6 +41,7 @@ pub enum Operation {
     )]
     Show {
         /// Its id.
+        #[arg(value_parser = human::parse_id::<OperationId>)]
         id: OperationId,
     },
     /// Follow an operation to its end.
@@ -52,6 +53,7 @@ pub enum Operation {
     )]
     Follow {
         /// Its id.
+        #[arg(value_parser = human::parse_id::<OperationId>)]
         id: OperationId,
     },
 }

@@ -75,7 +75,7 @@ pub enum Token {
         #[arg(long, value_name = "SCOPE")]
         scope: Vec<TokenScope>,
         /// After how long it stops to work, as 30d.
-        #[arg(long, value_name = "TIME", value_parser = human::parse_length)]
+        #[arg(long, value_name = "TIME", value_parser = human::parse_length, allow_hyphen_values = true)]
         expires: Option<u64>,
     },
     /// Show a token.
@@ -113,7 +113,7 @@ pub enum Token {
         /// Its id; your own token where absent.
         id: Option<String>,
         /// For how long the old secret works on, up to 7d; not at all where absent.
-        #[arg(long, value_name = "TIME", value_parser = human::parse_length)]
+        #[arg(long, value_name = "TIME", value_parser = human::parse_length, allow_hyphen_values = true)]
         grace: Option<u64>,
     },
     /// Delete a token.

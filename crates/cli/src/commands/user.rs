@@ -41,7 +41,7 @@ pub enum User {
         #[arg(long, value_name = "NAME", requires = "service")]
         owner: Option<Name>,
         /// After how long it may no longer sign in, as 90d.
-        #[arg(long, value_name = "TIME", value_parser = human::parse_length)]
+        #[arg(long, value_name = "TIME", value_parser = human::parse_length, allow_hyphen_values = true)]
         expires: Option<u64>,
     },
     /// Show a user.
@@ -78,7 +78,7 @@ pub enum User {
         #[arg(long, value_name = "NAME", required_unless_present = "expires")]
         owner: Option<Name>,
         /// After how long from now it may no longer sign in.
-        #[arg(long, value_name = "TIME", value_parser = human::parse_length)]
+        #[arg(long, value_name = "TIME", value_parser = human::parse_length, allow_hyphen_values = true)]
         expires: Option<u64>,
     },
     /// Delete a user with its tokens.

@@ -124,7 +124,7 @@ pub enum Webhook {
         /// Its name or id.
         name: String,
         /// For how long the old secret signs too, up to 7d.
-        #[arg(long, value_name = "TIME", value_parser = human::parse_length, default_value = "24h")]
+        #[arg(long, value_name = "TIME", value_parser = human::parse_length, allow_hyphen_values = true, default_value = "24h")]
         grace: u64,
         /// Sign with the new secret alone, at once: the old one is known to others.
         #[arg(long, conflicts_with = "grace")]
@@ -273,7 +273,7 @@ impl Webhook {
 
 fn read(path: &Path) -> Result<String, Failure> {
     crate::bounded::text(path, crate::bounded::SMALL)
-        .map_err(|error| Failure::file("reading", path, &error))
+        .map_err(|error| Failure::unreadable(path, &error))
 }
 
 fn state(w: &WebhookView) -> &'static str {

@@ -2,6 +2,7 @@
 //! step by the command line. Phantoms for what goes wrong on the way; machines in QEMU for what
 //! must be seen from outside.
 
+mod bad_input;
 mod bmcs;
 mod consoles;
 mod drives;

@@ -35,6 +35,15 @@ impl Site {
     /// A site of a phantom of each of these models; the operator is signed in, and no machine
     /// enrolled. Nothing, with a line that says why, where there is no program to test.
     pub async fn of_phantoms(title: &'static str, models: &[&str]) -> Option<Self> {
+        Self::of_phantoms_with(title, models, &[]).await
+    }
+
+    /// The same, with more options of the control plane's.
+    pub async fn of_phantoms_with(
+        title: &'static str,
+        models: &[&str],
+        serve: &[&str],
+    ) -> Option<Self> {
         let program = crate::support::given("BILLET_BIN", title)?;
         let home = Home::new(program);
         // Phantoms boot nothing of it, and look only for the record beside it.
@@ -44,7 +53,7 @@ impl Site {
         for model in models {
             lab.extend(["--phantom-model", model]);
         }
-        Some(Self::start(title, home, &ramdisk, &lab, "127.0.0.1").await)
+        Some(Self::start(title, home, &ramdisk, (&lab, serve), "127.0.0.1").await)
     }
 
     /// A site of machines in QEMU with so many drives each, and a phantom after them, and the
@@ -69,7 +78,7 @@ impl Site {
         let machines = ["--machines", &count, "--drives", &drives];
         let lab = [&machines[..], &phantom].concat();
         Some((
-            Self::start(title, home, &ramdisk, &lab, "10.88.0.1").await,
+            Self::start(title, home, &ramdisk, (&lab, &[]), "10.88.0.1").await,
             image,
         ))
     }
@@ -78,7 +87,7 @@ impl Site {
         title: &'static str,
         home: Home,
         ramdisk: &Path,
-        lab: &[&str],
+        (lab, more): (&[&str], &[&str]),
         seen_at: &str,
     ) -> Self {
         let began = Instant::now();
@@ -115,7 +124,8 @@ impl Site {
             "json",
             "-v",
         ];
-        let serve: Vec<String> = serve.iter().map(|s| (*s).to_owned()).collect();
+        let serve = serve.iter().chain(more);
+        let serve: Vec<String> = serve.map(|s| (*s).to_owned()).collect();
         let mut arguments = vec!["lab", "up", "--dir", "lab", "--manifest", "lab.toml"];
         arguments.extend(lab);
         arguments.extend(["-o", "json", "-v"]);
@@ -194,13 +204,11 @@ impl Site {
     }
 
     /// Where the control plane is.
-    #[allow(dead_code, reason = "the figures are taken with it")]
     pub fn server_url(&self) -> &str {
         &self.login[1]
     }
 
     /// A new token of an operator's.
-    #[allow(dead_code, reason = "the figures are taken with it")]
     pub async fn token(&self) -> String {
         let create = ["token", "create", "another", "--role", "operator"];
         let secret = self.op(&create).await.good().stdout;

@@ -139,6 +139,13 @@ impl Home {
         Ran::of(self.command(arguments).output().await.expect("it runs"))
     }
 
+    /// Runs the program with this token in the place of the one that is kept.
+    pub async fn run_as(&self, token: &str, arguments: &[&str]) -> Ran {
+        let mut command = self.command(arguments);
+        command.env("BILLET_TOKEN", token);
+        Ran::of(command.output().await.expect("it runs"))
+    }
+
     /// Runs the program with something on its stdin.
     pub async fn run_with(&self, arguments: &[&str], stdin: &str) -> Ran {
         let mut child = self

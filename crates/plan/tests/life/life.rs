@@ -265,3 +265,30 @@ fn an_erase_that_is_hardly_looked_at_is_not_accepted() {
         assert!(world.machine.may_hold_data && world.certificates.is_empty());
     }
 }
+
+/// An image that does not boot: its lease fails with what to look at, and the machine is erased and
+/// free again.
+#[test]
+fn an_image_that_does_not_boot_fails_its_lease_and_frees_the_machine() {
+    for (cloud_init, why) in [(true, "--no-cloud-init"), (false, "SSH port")] {
+        let mut world = World::new();
+        world.policy.settle = SignedDuration::from_secs(10);
+        world.policy.first_boot_deadline = SignedDuration::from_mins(2);
+        world.run();
+        world.take_over();
+        world.dead_image = true;
+        world.image.cloud_init = cloud_init;
+        world.lease();
+        let lease = world.lease.as_ref().expect("a lease");
+        assert_eq!(lease.state, LeaseState::Failed);
+        let reason = lease.reason.as_deref().expect("a reason");
+        for told in ["2 minutes", why, "`billet lease console l1 --log`"] {
+            assert!(reason.contains(told), "{told}: {reason}");
+        }
+        assert_eq!(world.machine.lifecycle, Lifecycle::Available);
+        assert_eq!(world.machine.lease, None);
+        assert!(!world.machine.may_hold_data);
+        let certificate = world.certificates.last().expect("a certificate");
+        assert_eq!(certificate.lease, Some(lease.id));
+    }
+}

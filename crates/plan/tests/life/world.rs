@@ -49,6 +49,8 @@ pub struct World {
     pub ramdisk: String,
     /// Kexec starts nothing here, and nobody says so.
     pub kexec_hangs: bool,
+    /// What is on the drive does not boot.
+    pub dead_image: bool,
     /// How often the tenant's system began, and whether power was on all the time.
     pub starts: Vec<Way>,
     pub task: Option<TaskRecord>,
@@ -226,6 +228,7 @@ impl World {
             wish: None,
             ramdisk: "r1".into(),
             kexec_hangs: false,
+            dead_image: false,
             starts: vec![],
             task: None,
             power: Power::On,
@@ -447,6 +450,9 @@ impl World {
 
     /// What is on the drive begins to run.
     fn system_starts(&mut self, way: Way) {
+        if self.dead_image {
+            return;
+        }
         if let Some(lease) = &mut self.lease
             && matches!(
                 lease.state,
