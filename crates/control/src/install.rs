@@ -11,7 +11,7 @@ use billet_model::{
     machine::Machine,
     operation::Operation,
     people::Actor,
-    step::{InstallStep, Step},
+    step::{BootOf, InstallStep, Step},
     work::DriveRef,
 };
 use billet_plan::{
@@ -313,14 +313,10 @@ impl Control {
         }
         let (control, medium) = (self.clone(), medium.clone());
         tokio::spawn(async move {
-            match control.note_medium(boot, medium).await {
-                // Kept: another reading of the same boot needs no look.
-                Ok(()) => {}
-                Err(error) => {
-                    tracing::warn!(error, "a medium that is read could not be put on record");
-                    control.digesting().remove(&boot);
-                }
+            if let Err(error) = control.note_medium(boot, medium).await {
+                tracing::warn!(error, "a medium that is read could not be put on record");
             }
+            control.digesting().remove(&boot);
         });
     }
 
@@ -333,8 +329,21 @@ impl Control {
         let Some(record) = self.store().boot(boot).await.map_err(found)? else {
             return Ok(());
         };
+        // Most media are of the ramdisk, and read in many pieces.
+        if record.of != BootOf::Installer {
+            return Ok(());
+        }
         let machine = self.store().machine(record.machine).await.map_err(found)?;
-        if machine.as_ref().and_then(of).is_none() {
+        let Some(id) = machine.as_ref().and_then(of) else {
+            return Ok(());
+        };
+        let noted = |lease: &Lease| {
+            let medium = lease.install.as_ref().and_then(|i| i.medium.as_ref());
+            medium.is_some_and(|m| m.boot == boot)
+        };
+        // Before it is read whole: the next piece asks again.
+        let lease = self.store().lease(id).await.map_err(found)?;
+        if lease.as_ref().is_none_or(noted) {
             return Ok(());
         }
         let read_at = self.now();
@@ -352,12 +361,12 @@ impl Control {
             let Some(mut lease) = self.store().lease(id).await.map_err(found)? else {
                 return Ok(());
             };
+            if noted(&lease) {
+                return Ok(());
+            }
             let Some(install) = &mut lease.install else {
                 return Ok(());
             };
-            if install.medium.as_ref().is_some_and(|m| m.boot == boot) {
-                return Ok(());
-            }
             install.medium = Some(InstallMedium {
                 boot,
                 sha256: sha256.clone(),
@@ -384,5 +393,31 @@ impl Control {
             }
         }
         Err("others changed the lease again and again".into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::tests::Place;
+
+    #[tokio::test]
+    async fn a_boot_is_forgotten_once_its_medium_was_looked_at() {
+        let place = Place::new().await;
+        let control = &place.control;
+        let (token, _) = place.at_work().await;
+        let boot = control.keys.boot_of(&token).expect("a boot");
+        let path = control.keys.medium_token(boot);
+        let medium = control.boot_medium(path.expose()).await;
+        let medium = medium.unwrap_or_else(|e| panic!("{e}"));
+        control.medium_is_read(path.expose(), &medium);
+        for _ in 0..200 {
+            if control.digesting().is_empty() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("it is kept for ever");
     }
 }

@@ -59,8 +59,12 @@ struct Follower<'a> {
 impl Drop for Follower<'_> {
     fn drop(&mut self) {
         let mut bells = self.of.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Its own, and the one in the map.
-        if Arc::strong_count(&self.bell) <= 2 {
+        // Its own goes while the map is held: of two that leave at once one is the last.
+        drop(std::mem::take(&mut self.bell));
+        if bells
+            .get(&self.id)
+            .is_some_and(|b| Arc::strong_count(b) == 1)
+        {
             bells.remove(&self.id);
         }
     }
@@ -98,5 +102,57 @@ impl Control {
             }
             let _ = tokio::time::timeout_at(end.min(now + pause), rung).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::Place;
+
+    #[tokio::test]
+    async fn a_commit_wakes_who_waits_for_it() {
+        let place = Place::new().await;
+        let seen = place.operation().await;
+        let mut next = seen.clone();
+        next.message = "further".into();
+        let waiting = async {
+            let began = tokio::time::Instant::now();
+            let told = place
+                .control
+                .wait_operation(seen.id, Some(&seen), Duration::from_secs(20))
+                .await;
+            (told.expect("the store"), began.elapsed())
+        };
+        let changing = async {
+            // The waiter has read what is there by then, and sleeps.
+            tokio::time::sleep(PAUSE_ALONE / 10).await;
+            let write = Write::PutOperation(Box::new(next.clone()));
+            let committed = place.control.commit(Batch::new().with(write)).await;
+            committed.expect("it is put");
+        };
+        let ((told, took), ()) = tokio::join!(waiting, changing);
+        assert_eq!(told, Some(next));
+        assert!(took < PAUSE_ALONE * 8 / 10, "it was asked for: {took:?}");
+    }
+
+    #[test]
+    fn the_last_who_leaves_takes_the_bell_along() {
+        let followers = Followers::default();
+        let id = OperationId::from_parts(1, [1; 10]);
+        let left = || followers.0.lock().expect("no panic").len();
+        for _ in 0..2000 {
+            let (one, two) = (followers.follow(id), followers.follow(id));
+            std::thread::scope(|both| {
+                both.spawn(|| drop(one));
+                both.spawn(|| drop(two));
+            });
+            assert_eq!(left(), 0);
+        }
+        let (one, two) = (followers.follow(id), followers.follow(id));
+        drop(one);
+        assert_eq!(left(), 1, "one waits still");
+        drop(two);
+        assert_eq!(left(), 0);
     }
 }
