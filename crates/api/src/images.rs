@@ -62,14 +62,6 @@ pub(crate) struct Files {
     pub(crate) blob: PathBuf,
 }
 
-/// Why taking an image in did not begin.
-pub(crate) enum NotBegun {
-    /// It is being taken in already.
-    Busy,
-    /// The store failed.
-    Store(StoreError),
-}
-
 impl Images {
     pub(crate) fn new(control: Control, fetcher: Fetcher, options: &ServeOptions) -> Self {
         let directory = control.settings().data.join("images");
@@ -109,9 +101,14 @@ impl Images {
         })
     }
 
-    /// Marks an image as being taken in, with the operation to follow.
-    pub(crate) async fn begin(&self, actor: &Actor, mut image: Image) -> Result<Job, NotBegun> {
-        let mark = self.mark(image.id).ok_or(NotBegun::Busy)?;
+    /// Begins to take an image in, with the operation to follow. It was read after it
+    /// was marked.
+    pub(crate) async fn begin(
+        &self,
+        actor: &Actor,
+        mut image: Image,
+        mark: Mark,
+    ) -> Result<Job, StoreError> {
         let control = &self.inner.control;
         image.state = ImageState::Importing;
         image.reason = None;
@@ -137,7 +134,7 @@ impl Images {
             .with(Write::PutImage(Box::new(image.clone())))
             .with(Write::PutOperation(Box::new(operation.clone())))
             .audited(row);
-        control.commit(batch).await.map_err(NotBegun::Store)?;
+        control.commit(batch).await?;
         Ok(Job {
             images: self.clone(),
             image,

@@ -13,7 +13,7 @@ use billet_model::{
     api::{ImageStarted, NewImage, Page, Problem},
     image::{Image, ImageState},
 };
-use billet_store::{Batch, ImageFilter, Write};
+use billet_store::{Batch, ImageFilter, StoreError, Write};
 use futures::StreamExt as _;
 use serde::Deserialize;
 use serde_json::json;
@@ -27,7 +27,7 @@ use crate::{
     auth::Bearer,
     extract::{Body, Of, Query},
     fetch,
-    images::{self, NotBegun, PartError},
+    images::{self, Mark, PartError},
     lookup,
     page::Asked,
     problem::{Failure, Kind},
@@ -140,6 +140,7 @@ async fn create_image(
         root_mirror: new.root_mirror,
         created_at: app.now(),
     };
+    let mark = mark(&app, image.id)?;
     let row = app
         .row(&bearer.actor(), "image.create")
         .project(project)
@@ -150,7 +151,7 @@ async fn create_image(
     app.commit("adding an image", batch).await?;
     let location = Some(format!("/v1/images/{}", image.id));
     if !parts.is_empty() {
-        let job = app.images().begin(&bearer.actor(), image).await;
+        let job = app.images().begin(&bearer.actor(), image, mark).await;
         let job = job.map_err(not_begun)?;
         let started = ImageStarted {
             image: job.image.clone(),
@@ -166,7 +167,7 @@ async fn create_image(
         };
         return respond::changed(StatusCode::CREATED, &started, None, location);
     };
-    let job = app.images().begin(&bearer.actor(), image).await;
+    let job = app.images().begin(&bearer.actor(), image, mark).await;
     let job = job.map_err(not_begun)?;
     let started = ImageStarted {
         image: job.image.clone(),
@@ -220,7 +221,7 @@ async fn upload_image(
     headers: HeaderMap,
     body: HttpBody,
 ) -> Result<Response, Failure> {
-    let image = own_image(&app, &bearer, &text).await?;
+    let (image, mark) = marked(&app, &bearer, &text).await?;
     if image.kind.installs() {
         return Err(Failure::new(
             Kind::Conflict,
@@ -249,7 +250,7 @@ async fn upload_image(
         let detail = format!("an image may have {most} bytes: compress it, or ask the operator");
         return Err(Failure::new(Kind::TooLarge, detail));
     }
-    let job = app.images().begin(&bearer.actor(), image).await;
+    let job = app.images().begin(&bearer.actor(), image, mark).await;
     let job = job.map_err(not_begun)?;
     let arriving = body
         .into_data_stream()
@@ -279,7 +280,7 @@ async fn upload_part(
     Path((text, name)): Path<(String, String)>,
     body: HttpBody,
 ) -> Result<Response, Failure> {
-    let image = own_image(&app, &bearer, &text).await?;
+    let (image, mark) = marked(&app, &bearer, &text).await?;
     if !image.kind.installs() {
         return Err(Failure::new(
             Kind::Conflict,
@@ -304,9 +305,6 @@ async fn upload_part(
             ),
         ));
     }
-    let Some(mark) = app.images().mark(image.id) else {
-        return Err(not_begun(NotBegun::Busy));
-    };
     let arriving = body
         .into_data_stream()
         .map(|piece| piece.map_err(std::io::Error::other));
@@ -315,7 +313,6 @@ async fn upload_part(
         .images()
         .upload_part(&actor, image, &name, Box::pin(arriving))
         .await;
-    drop(mark);
     let image = kept.map_err(|error| part_not_taken(&error))?;
     let whole = image.install.iter().flat_map(|i| &i.parts);
     if whole.into_iter().any(|p| p.sha256.is_none()) {
@@ -325,7 +322,7 @@ async fn upload_part(
         };
         return respond::changed(StatusCode::OK, &started, None, None);
     }
-    let job = app.images().begin(&actor, image).await;
+    let job = app.images().begin(&actor, image, mark).await;
     let job = job.map_err(not_begun)?;
     let started = ImageStarted {
         image: job.image.clone(),
@@ -344,14 +341,26 @@ fn part_not_taken(error: &PartError) -> Failure {
     }
 }
 
-fn not_begun(why: NotBegun) -> Failure {
-    match why {
-        NotBegun::Busy => Failure::new(
+fn not_begun(error: StoreError) -> Failure {
+    of_store("taking an image in", error)
+}
+
+/// Marks an image as one that something is done to.
+fn mark(app: &App, id: ImageId) -> Result<Mark, Failure> {
+    app.images().mark(id).ok_or_else(|| {
+        Failure::new(
             Kind::Conflict,
-            "this image is being taken in already: follow its operation",
-        ),
-        NotBegun::Store(error) => of_store("taking an image in", error),
-    }
+            "this image is being taken in already: follow its operation, or try again when this part is there",
+        )
+    })
+}
+
+/// An image that the caller may change, marked, and as it is since: whoever had the
+/// mark before has written it.
+async fn marked(app: &App, bearer: &Bearer, text: &str) -> Result<(Image, Mark), Failure> {
+    let id = own_image(app, bearer, text).await?.id;
+    let mark = mark(app, id)?;
+    Ok((own_image(app, bearer, &id.to_string()).await?, mark))
 }
 
 fn not_taken(error: &ImportError) -> Failure {

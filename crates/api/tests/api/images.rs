@@ -240,9 +240,10 @@ async fn an_image_is_fetched_from_where_the_operator_allows() {
         ..ServeOptions::default()
     })
     .await;
-    let address = server(|path| match path {
-        "/disk" => found(&disk()),
-        "/moved" => elsewhere("/disk"),
+    let signed = "?X-Amz-Signature=pass-word";
+    let address = server(move |path| match path.trim_end_matches(signed) {
+        "/disk" if path.ends_with(signed) => found(&disk()),
+        "/moved" => elsewhere(&format!("/disk{signed}")),
         "/inside" => elsewhere("http://127.0.0.2:1/disk"),
         "/file" => elsewhere("file:///etc/passwd"),
         "/round" => elsewhere("/round"),
@@ -259,7 +260,7 @@ async fn an_image_is_fetched_from_where_the_operator_allows() {
         ("cut", "failed", "as it arrives"),
         ("nothing", "failed", "404"),
     ] {
-        let url = format!("http://user:pass-word@{address}/{path}");
+        let url = format!("http://user:pass-word@{address}/{path}{signed}#pass-word");
         let started = site
             .post("/v1/images", json!({ "name": path, "url": url }))
             .await
@@ -318,6 +319,44 @@ async fn nothing_is_fetched_from_inside() {
             .contains("private"),
         "{ended}"
     );
+}
+
+#[tokio::test]
+async fn parts_that_come_at_once_are_all_kept() {
+    const INITRDS: usize = 8;
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut settings = settings(directory.path());
+    // It is not used: the kernel never comes.
+    settings.stub = settings.ramdisk.clone().expect("a file");
+    let control = Control::open(settings).await.expect("a control plane");
+    let operator = billet_api::bootstrap(&control).await.expect("the store");
+    let operator = operator.expect("a token").expose().to_owned();
+    let site = Site::serve(directory, control, operator, ServeOptions::default()).await;
+    for round in 0..5 {
+        let path = format!("/v1/images/installer-{round}");
+        let install = json!({ "kernel": {}, "initrds": vec![json!({}); INITRDS] });
+        let new =
+            json!({ "name": format!("installer-{round}"), "kind": "kernel", "install": install });
+        site.post("/v1/images", new).await.ok();
+        let uploads = (1..=INITRDS).map(|n| {
+            let (site, path) = (&site, format!("{path}/parts/initrd-{n}"));
+            async move {
+                loop {
+                    let request = site.request(Method::PUT, &path).bearer_auth(&site.operator);
+                    let answer = site.send(request.body(format!("initrd {n}"))).await;
+                    // One at a time.
+                    if answer.status != 409 {
+                        break answer.ok();
+                    }
+                }
+            }
+        });
+        futures::future::join_all(uploads).await;
+        let image: Image = site.get(&path).await.ok().json();
+        let parts = image.install.expect("parts").parts;
+        let there = parts.iter().filter(|part| part.sha256.is_some());
+        assert_eq!(there.count(), INITRDS, "round {round}: {parts:?}");
+    }
 }
 
 #[tokio::test]
