@@ -47,7 +47,7 @@ struct Inner {
     webhooks: Sender,
     streams: Streams,
     /// Held by whoever changes a token or a user, from reading it to the commit:
-    /// both are written back whole, and what was switched off must stay off.
+    /// a user is written back whole, and what was switched off must stay off.
     credentials: tokio::sync::Mutex<()>,
     /// Becomes true when the server stops: what waits for ever ends then.
     ending: watch::Receiver<bool>,

@@ -77,6 +77,12 @@ const MIGRATIONS: &[Migration] = &[
         sqlite: "",
         postgres: "",
     },
+    Migration {
+        version: 10,
+        sql: include_str!("migrations/0010_tokens.sql"),
+        sqlite: "",
+        postgres: "",
+    },
 ];
 
 /// The newest version of the schema that this Billet knows.

@@ -124,7 +124,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn token(&self, id: TokenId) -> Result<Option<Token>> {
-        const SQL: &str = "SELECT doc, last_used_at FROM tokens WHERE id = $1";
+        const SQL: &str = "SELECT doc, last_used_at, rotated_at FROM tokens WHERE id = $1";
         let rows = self.fetch(Statement::read(SQL, "token").bind(id)).await?;
         rows.first().map(token).transpose()
     }
@@ -135,7 +135,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn token_by_hash(&self, hash: &[u8; 32], now: Timestamp) -> Result<Option<Token>> {
-        const SQL: &str = "SELECT doc, last_used_at FROM tokens WHERE hash = $1 \
+        const SQL: &str = "SELECT doc, last_used_at, rotated_at FROM tokens WHERE hash = $1 \
                            OR (old_hash = $1 AND old_until > $2)";
         let rows = self
             .fetch(Statement::read(SQL, "token").bind(hash.to_vec()).bind(now))
@@ -163,7 +163,7 @@ impl Store {
         after: Option<TokenId>,
         limit: usize,
     ) -> Result<Vec<Token>> {
-        let select = Select::new("token", "SELECT doc, last_used_at FROM tokens")
+        let select = Select::new("token", "SELECT doc, last_used_at, rotated_at FROM tokens")
             .when_among("project", projects)
             .when_some("id > ?", after)
             .order_limit("id", limit);
@@ -282,11 +282,15 @@ impl Store {
     }
 }
 
-/// A token: when it was last used stands in a column of its own, so that using
-/// it rewrites nothing else.
+/// A token: when it was last used, and when it got another secret, stand in columns of
+/// their own, so that this rewrites nothing else.
 fn token(row: &AnyRow) -> Result<Token> {
     let mut token: Token = noun("token", row)?;
     let used: Option<i64> = column("token", row, 1)?;
     token.last_used_at = used.map(|micros| time("token", micros)).transpose()?;
+    let rotated: Option<i64> = column("token", row, 2)?;
+    if let Some(micros) = rotated {
+        token.rotated_at = Some(time("token", micros)?);
+    }
     Ok(token)
 }

@@ -251,6 +251,21 @@ pub(super) async fn secrets_are_changed(world: World) {
     assert!(!finds(1, 20).await && !finds(1, 21).await);
     rotate([3; 32], None).await.expect("changed");
     assert!(!finds(1, 0).await && !finds(2, 0).await && finds(3, 0).await);
+    // Who read it before it was disabled does not enable it.
+    let change = Write::PutToken {
+        token: Token {
+            disabled: true,
+            ..made.clone()
+        },
+        hash: None,
+    };
+    store.commit(put(change)).await.expect("disabled");
+    rotate([4; 32], None).await.expect("changed");
+    let found = store.token(made.id).await.expect("read").expect("there");
+    assert!(found.disabled);
+    let rotated = found.rotated_at.expect("it was rotated");
+    assert_eq!(rotated.as_microsecond(), at(9).as_microsecond());
+    rotate([3; 32], None).await.expect("changed");
     // No secret is two tokens'.
     let taken = rotate([9; 32], None).await;
     assert!(

@@ -105,7 +105,7 @@ pub(crate) fn put(write: Write, recorded: bool, out: &mut Vec<Statement>) -> Res
             token,
             hash,
             old_until,
-        } => out.push(tokens::rotate(&token, hash, old_until)?),
+        } => out.push(tokens::rotate(&token, hash, old_until)),
         Write::TouchToken { id, at } => out.push(tokens::touch(id, at)),
         Write::DeleteToken(id) => out.push(
             Statement::new("DELETE FROM tokens WHERE id = $1", "token", id)

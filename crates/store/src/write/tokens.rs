@@ -51,28 +51,25 @@ pub(super) fn token(token: &Token, hash: Option<[u8; 32]>) -> Result<Statement> 
     })
 }
 
-/// A token has another secret; the one before may work on for a while.
-pub(super) fn rotate(
-    token: &Token,
-    hash: [u8; 32],
-    old_until: Option<Timestamp>,
-) -> Result<Statement> {
-    Ok(Statement::new(
+/// A token has another secret; the one before may work on for a while. Nothing else of
+/// it is written: somebody may have disabled it since it was read.
+pub(super) fn rotate(token: &Token, hash: [u8; 32], old_until: Option<Timestamp>) -> Statement {
+    Statement::new(
         // What stands on the right is what was there before, on both engines.
-        "UPDATE tokens SET old_hash = hash, old_until = $3, hash = $2, doc = $4 WHERE id = $1",
+        "UPDATE tokens SET old_hash = hash, old_until = $3, hash = $2, rotated_at = $4 WHERE id = $1",
         "token",
         &token.name,
     )
     .bind(token.id)
     .bind(hash.to_vec())
     .bind(old_until)
-    .bind(doc("token", token)?)
+    .bind(token.rotated_at)
     .unique(&[Unique {
         index: "tokens_hash",
         columns: "tokens.hash",
         means: Duplicate("a token with the same secret as", 0),
     }])
-    .no_row(NoRow::NotFound))
+    .no_row(NoRow::NotFound)
 }
 
 /// A token was used: its time only ever rises.
