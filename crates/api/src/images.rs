@@ -7,6 +7,7 @@
 
 mod job;
 mod parts;
+mod turns;
 
 use std::{
     collections::HashSet,
@@ -25,16 +26,15 @@ use billet_model::{
 use billet_store::{Batch, EngineKind, ImageFilter, StoreError, Write};
 use jiff::SignedDuration;
 use serde_json::json;
-use tokio::sync::{RwLock, Semaphore};
+use tokio::sync::RwLock;
 
+use self::turns::Turns;
 pub(crate) use self::{
     job::{Job, reason},
     parts::{NO_IPXE, PartError},
 };
 use crate::{fetch::Fetcher, serve::ServeOptions};
 
-/// Images taken in at a time; others wait.
-const AT_A_TIME: usize = 8;
 /// For how long an image waits for its bytes.
 const UPLOAD_WAIT: SignedDuration = SignedDuration::from_hours(24);
 
@@ -50,7 +50,7 @@ struct Inner {
     directory: PathBuf,
     image_bytes: u64,
     disk_bytes: u64,
-    permits: Semaphore,
+    turns: Turns,
     busy: Mutex<HashSet<ImageId>>,
     /// Read by what takes in, written by what sweeps.
     files: RwLock<()>,
@@ -72,7 +72,7 @@ impl Images {
                 directory,
                 image_bytes: options.image_bytes,
                 disk_bytes: options.disk_bytes,
-                permits: Semaphore::new(AT_A_TIME),
+                turns: Turns::new(),
                 busy: Mutex::default(),
                 files: RwLock::default(),
             }),

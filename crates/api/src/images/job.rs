@@ -24,6 +24,10 @@ use super::{Images, Mark};
 const LONGEST: Duration = Duration::from_secs(6 * 3600);
 /// How long an upload may stall.
 const STALL: Duration = Duration::from_secs(60);
+/// For how long it is waited for bytes before it is looked at how many come, and how
+/// many that must be a second: a sender has one of few turns.
+const PATIENCE: Duration = Duration::from_secs(300);
+const LEAST: u64 = 128 * 1024;
 /// How often progress is kept.
 const TICK: Duration = Duration::from_secs(1);
 /// Bytes that arrive.
@@ -51,7 +55,7 @@ impl Job {
         tokio::spawn(async move {
             let inner = self.images.inner.clone();
             // Before it connects: a server does not wait until it is its turn.
-            let permit = inner.permits.acquire().await;
+            let turn = inner.turns.turn(self.image.project).await;
             let arriving = self.images.fetcher().get(&url).await;
             match arriving {
                 Ok(fetched) => {
@@ -64,14 +68,14 @@ impl Job {
                     self.end(Err(error)).await;
                 }
             }
-            drop(permit);
+            drop(turn);
         });
     }
 
     /// Takes it in from bytes that arrive; they may stall for a while and no longer.
     pub(crate) async fn take_in(self, arriving: Arriving, size: Option<u64>) -> Taken {
         let inner = self.images.inner.clone();
-        let _permit = inner.permits.acquire().await;
+        let _turn = inner.turns.turn(self.image.project).await;
         self.convert(arriving, size).await
     }
 
@@ -222,13 +226,13 @@ pub(crate) fn reason(error: &ImportError) -> String {
     }
 }
 
-/// Bytes that arrive, up to a limit, in time, and without long stalls.
+/// Bytes that arrive, up to a limit, in time, not too slowly and without long stalls.
 pub(super) fn limited(arriving: Arriving, most: u64) -> Arriving {
     let end = tokio::time::Instant::now() + LONGEST;
-    let state = (arriving, most);
+    let state = (arriving, most, Pace::default());
     Box::pin(futures::stream::try_unfold(
         state,
-        move |(mut arriving, left)| async move {
+        move |(mut arriving, left, mut pace)| async move {
             let now = tokio::time::Instant::now();
             if now >= end {
                 return Err(io::Error::other(format!(
@@ -244,13 +248,66 @@ pub(super) fn limited(arriving: Arriving, most: u64) -> Arriving {
                 return Ok(None);
             };
             let piece = piece?;
+            pace.came(piece.len() as u64, now.elapsed())?;
             let left = left.checked_sub(piece.len() as u64).ok_or_else(|| {
                 io::Error::other(format!(
                     "it is larger than {most} bytes, the most that an image may have here: compress \
                      it, or ask the operator for another limit (`billet serve --image-limit`)"
                 ))
             })?;
-            Ok(Some((piece, (arriving, left))))
+            Ok(Some((piece, (arriving, left, pace))))
         },
     ))
+}
+
+/// How fast bytes come, by the time that was waited for them alone: what Billet takes to
+/// convert them is nobody else's.
+#[derive(Default)]
+struct Pace {
+    bytes: u64,
+    waited: Duration,
+}
+
+impl Pace {
+    /// So many came after so long.
+    fn came(&mut self, bytes: u64, after: Duration) -> io::Result<()> {
+        self.bytes += bytes;
+        self.waited += after;
+        let waited = self.waited.as_secs();
+        if self.waited < PATIENCE || self.bytes / waited >= LEAST {
+            return Ok(());
+        }
+        Err(io::Error::other(format!(
+            "it came too slowly: {} KiB in {waited} seconds, and the least is {} KiB a second: send it over a faster line, or compress it",
+            self.bytes / 1024,
+            LEAST / 1024
+        )))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Seconds until a sender is too slow, where it is within an hour.
+    fn too_slow(bytes: u64, every: u64) -> Option<u64> {
+        let mut pace = Pace::default();
+        let mut times = (1..=3600 / every).map(|n| n * every);
+        times.find(|_| pace.came(bytes, Duration::from_secs(every)).is_err())
+    }
+
+    #[test]
+    fn a_trickle_is_not_waited_for() {
+        assert_eq!(too_slow(1, 59), Some(354), "never quite stalled");
+        assert_eq!(too_slow(LEAST - 1, 1), Some(300));
+        assert_eq!(too_slow(LEAST, 1), None);
+        assert_eq!(too_slow(LEAST * 50, 50), None);
+        let mut pace = Pace::default();
+        assert!(
+            pace.came(LEAST * 1000, PATIENCE).is_ok(),
+            "quick, then slow"
+        );
+        let why = pace.came(0, Duration::from_secs(1000)).expect_err("slow");
+        assert!(why.to_string().contains("128 KiB a second"), "{why}");
+    }
 }

@@ -192,7 +192,7 @@ impl Job {
     pub(crate) fn install(self, urls: Vec<(String, Url)>) {
         tokio::spawn(async move {
             let inner = self.images.inner.clone();
-            let _permit = inner.permits.acquire().await;
+            let _permit = inner.turns.turn(self.image.project).await;
             let _files = inner.files.read().await;
             self.make(urls).await;
         });
