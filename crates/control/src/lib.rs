@@ -23,6 +23,8 @@ mod refusal;
 mod requests;
 mod runner;
 mod tenant;
+#[cfg(test)]
+mod tests;
 mod turned_away;
 mod user_data;
 mod warm;
