@@ -13,7 +13,7 @@ use billet_model::{
     step::Step,
 };
 use billet_plan::{Decision, Effect, Facts, Fresh, Policy};
-use billet_store::{Batch, Store, StoreError, Write};
+use billet_store::{Batch, EngineKind, Store, StoreError, Write};
 
 use crate::{
     World,
@@ -123,7 +123,10 @@ impl Core {
             }
             let effect = decision.effect.clone();
             let mut machine = decision.machine.clone();
-            if only_asks(&gathered.machine, &decision) {
+            // Of several control planes two might give the same number to two requests, of
+            // which one is on no record, and take the answer to one for the other's.
+            let alone = self.store.engine() == EngineKind::Sqlite;
+            if alone && only_asks(&gathered.machine, &decision) {
                 return Ok(Some(Stepped {
                     effect,
                     wake_at: machine.wake_at,

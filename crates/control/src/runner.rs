@@ -9,7 +9,7 @@ use std::{
 
 use billet_model::{MachineId, bmc::BmcReply, machine::Machine, step::Pending};
 use billet_plan::Effect;
-use billet_store::{EngineKind, StoreError};
+use billet_store::{Due, EngineKind, StoreError};
 use jiff::SignedDuration;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
@@ -31,8 +31,9 @@ const REST: SignedDuration = SignedDuration::from_secs(5);
 /// Steps without a pause after which something is thought to be wrong.
 const MOST_STEPS: u32 = 200;
 
-/// Machines being worked on; `true` where something rang meanwhile.
-type Busy = Arc<Mutex<HashMap<MachineId, bool>>>;
+/// Machines being worked on: what each was due for when that began, and what it was found
+/// due for since, where that is something else.
+type Busy = Arc<Mutex<HashMap<MachineId, (Due, Option<Due>)>>>;
 
 impl Control {
     /// Works until `stop` ends; then waits for what is under way, so that
@@ -83,14 +84,18 @@ impl Control {
             .store()
             .machines_due(self.now(), under_way + 2 * AT_A_TIME)
             .await?;
-        for machine in due {
+        for due in due {
+            let machine = due.machine;
             {
                 let mut busy = busy.lock().unwrap_or_else(PoisonError::into_inner);
-                if let Some(rang) = busy.get_mut(&machine) {
-                    *rang = true;
+                if let Some((began, rang)) = busy.get_mut(&machine) {
+                    // A question that is on no record leaves the machine due for the same.
+                    if *began != due {
+                        *rang = Some(due);
+                    }
                     continue;
                 }
-                busy.insert(machine, false);
+                busy.insert(machine, (due, None));
             }
             let (control, busy, permits, me) =
                 (self.clone(), busy.clone(), permits.clone(), me.to_owned());
@@ -101,11 +106,10 @@ impl Control {
                     let mut busy = busy.lock().unwrap_or_else(PoisonError::into_inner);
                     // What rang while the last step was being taken may not
                     // have been seen by it.
-                    if busy.get(&machine) != Some(&true) {
-                        busy.remove(&machine);
+                    let Some((_, Some(rang))) = busy.remove(&machine) else {
                         break;
-                    }
-                    busy.insert(machine, false);
+                    };
+                    busy.insert(machine, (rang, None));
                 }
             });
         }

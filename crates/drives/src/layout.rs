@@ -9,7 +9,7 @@ use billet_model::{
 };
 
 use crate::{
-    aligned::Aligned,
+    aligned::{ALIGN, Aligned, is_zero},
     canary::{random, sha256},
     device::Device,
     error::{DriveError, WriteError},
@@ -24,6 +24,11 @@ use crate::{
 pub(crate) const GRAIN: u64 = 1 << 20;
 /// Room at the end that the backup table and rounding may take.
 pub(crate) const SLACK: u64 = 2 * GRAIN;
+
+/// What lies so close to the end of a drive or of a partition may be what a RAID or a
+/// ZFS that stood there before is found by: of `md`'s records the oldest begin 128 KiB
+/// before it, and two of ZFS's labels 512 KiB.
+const RECORDS: u64 = GRAIN;
 
 /// What the layout became.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -104,7 +109,40 @@ pub(crate) fn plan(
         }
         layout.root_bytes = Some((last + 1 - root.first) * block);
     }
+    // Where the image has nothing: at the end of its root, where that is grown, and behind
+    // all.
+    let image_end = (end_of_data + 1) * block;
+    let ends = table.partitions().into_iter().map(|p| (p.last + 1) * block);
+    let last = ends.max().unwrap_or(image_end);
+    forget(device, image_end, free_end * block / GRAIN * GRAIN)?;
+    forget(device, last, device.size() - table.tail_bytes())?;
     Ok(Planned { table, layout })
+}
+
+/// Writes zeroes over what ends there and may tell of an array that stood on the drive
+/// before: not every drive forgets what is discarded, and a system that finds an old array
+/// on its root does not start.
+fn forget(device: &dyn Device, from: u64, end: u64) -> Result<(), WriteError> {
+    let end = end / ALIGN * ALIGN;
+    let from = from
+        .next_multiple_of(ALIGN)
+        .max(end.saturating_sub(RECORDS));
+    if from >= end {
+        return Ok(());
+    }
+    let mut bytes = Aligned::zeroed((end - from) as usize);
+    device
+        .write(from, &bytes)
+        .map_err(DriveError::io("writing over old records", from))?;
+    device.flush().map_err(DriveError::io("flushing", from))?;
+    device
+        .read(from, &mut bytes)
+        .map_err(DriveError::io("reading what was written over", from))?;
+    if is_zero(&bytes) {
+        Ok(())
+    } else {
+        Err(DriveError::Differs { offset: from }.into())
+    }
 }
 
 /// Reads a partition table back that was written: what stands where.

@@ -130,10 +130,32 @@ const SYSTEMS: &[&str] = &[
     "/bin", "/boot", "/dev", "/efi", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/root", "/run",
     "/sbin", "/sys", "/tmp", "/usr", "/var",
 ];
-/// Of these nothing below may be mounted on either.
+/// Of these nothing below may be mounted on either: a system whose programs, or the
+/// records of whose packages, lie under an empty file system does not come up.
 const SEALED: &[&str] = &[
-    "/boot", "/dev", "/efi", "/etc", "/proc", "/run", "/sys", "/tmp",
+    "/bin",
+    "/boot",
+    "/dev",
+    "/efi",
+    "/etc",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/proc",
+    "/run",
+    "/sbin",
+    "/sys",
+    "/tmp",
+    "/usr",
+    "/var/lib/apt",
+    "/var/lib/cloud",
+    "/var/lib/dbus",
+    "/var/lib/dpkg",
+    "/var/lib/rpm",
+    "/var/lib/systemd",
 ];
+/// Below what is sealed, and not the system's.
+const OPEN: &[&str] = &["/usr/local", "/usr/src"];
 
 fn check_mount(mount: &str) -> Result<(), String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c);
@@ -147,7 +169,8 @@ fn check_mount(mount: &str) -> Result<(), String> {
             "{mount:?} is no place to mount: an absolute path like /data, of letters, digits, '.', '_' and '-'"
         ));
     }
-    let sealed = SEALED.iter().any(|s| is_below(mount, s));
+    let at = |dir: &&str| mount == *dir || is_below(mount, dir);
+    let sealed = SEALED.iter().any(|s| at(&s)) && !OPEN.iter().any(|o| at(&o));
     if SYSTEMS.contains(&mount) || sealed {
         return Err(format!(
             "{mount} is the system's own: mount at a directory like /data, /srv/data or /var/lib/docker"
@@ -295,8 +318,7 @@ impl Deal<'_> {
         let (small, large) = (self.size(least), self.size(most));
         if !is_like(small, large) {
             return Err(format!(
-                "{what} needs drives of like size: drive {} has {large} bytes and drive {} only {small}, and more than that of each would lie idle. Choose by kind, size or serial number such as are alike, or stripe them (raid0)",
-                most.serial, least.serial
+                "{what} needs drives of like size: one has {large} bytes and another only {small}, and more than that of each would lie idle. Choose by kind, size or serial number such as are alike, or stripe them (raid0)"
             ));
         }
         Ok(())
@@ -318,8 +340,7 @@ impl Deal<'_> {
             let needed = mirror.drives as usize - 1;
             if like.len() < needed {
                 return Err(format!(
-                    "{what} needs {needed} more drives like {} ({}), and {} are left: choose another drive for the root (root_drive), a mirror of fewer, or a machine type that has more",
-                    first.serial,
+                    "{what} needs {needed} more drives like the root's ({}), and {} are left: choose another drive for the root (root_drive), a mirror of fewer, or a machine type that has more",
                     storage::told(self.about(first)),
                     like.len()
                 ));
@@ -348,8 +369,7 @@ impl Deal<'_> {
             let size = self.size(drive);
             if size < LEAST_BYTES {
                 return Err(format!(
-                    "{what} would be on drive {} of {size} bytes, which is too small: choose another",
-                    drive.serial
+                    "{what} would be on a drive of {size} bytes, which is too small: choose another"
                 ));
             }
         }

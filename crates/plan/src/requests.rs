@@ -333,8 +333,10 @@ pub fn machine(facts: &Facts<'_>, request: &MachineRequest) -> Result<Decision, 
                 shelve::begin(&mut draft, "powering off, for an operator to work on it");
             }
         }
+        // One that is at work, or waits warm, is powered off first: nobody looks at it after.
         MachineRequest::Retire
             if machine.lease.is_none()
+                && machine.step == Step::Rest
                 && matches!(
                     lifecycle,
                     Lifecycle::Enrolled
@@ -345,10 +347,8 @@ pub fn machine(facts: &Facts<'_>, request: &MachineRequest) -> Result<Decision, 
         {
             draft.lifecycle(Lifecycle::Retired, "an operator retired it");
             let machine = draft.machine();
-            machine.step = Step::Rest;
             machine.hold = None;
             machine.waiting = None;
-            machine.warm.boot = None;
         }
         MachineRequest::Power(action)
             if matches!(
@@ -412,6 +412,11 @@ pub fn machine(facts: &Facts<'_>, request: &MachineRequest) -> Result<Decision, 
         _ if lifecycle == Lifecycle::Available && machine.step != Step::Rest => {
             return refuse(format!(
                 "{name} waits warm, or is on the way to it, with Billet's ramdisk at work: `billet machine cordon {name}` has it powered off, and then that can be done"
+            ));
+        }
+        _ if lifecycle == Lifecycle::Maintenance && machine.step != Step::Rest => {
+            return refuse(format!(
+                "{name} is being powered off: ask again when it is off (`billet machine show {name}`)"
             ));
         }
         _ if held => {

@@ -151,8 +151,8 @@ impl Sim {
         self.up = true;
         self.note(None, "the control plane starts");
         let due = block_on(self.core.store.machines_due(self.now, 100_000))?;
-        for (n, id) in due.iter().enumerate() {
-            if let Some(m) = self.by_id.get(id).copied() {
+        for (n, due) in due.iter().enumerate() {
+            if let Some(m) = self.by_id.get(&due.machine).copied() {
                 let pause = SignedDuration::from_millis(10 * i64::try_from(n).unwrap_or(0));
                 let run = self.run;
                 self.after(pause, Event::Work { m, run });

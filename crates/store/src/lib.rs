@@ -30,7 +30,7 @@ pub use batch::{Batch, PutWebhook, Write};
 pub use engine::EngineKind;
 pub use error::{Result, StoreError};
 pub use read::{
-    AuditFilter, CallFilter, EvidenceFilter, ImageFilter, LeaseFilter, MachineFilter,
+    AuditFilter, CallFilter, Due, EvidenceFilter, ImageFilter, LeaseFilter, MachineFilter,
     MachineInShort, OfferCount, OperationFilter, StoredReply, WebhookFilter,
 };
 pub use seal::AuditHead;

@@ -148,7 +148,8 @@ fn seed() -> Seed {
 fn a_bootable_image_is_grown_seeded_and_given_arguments() {
     let store = Store::new(&bootable(), BootKind::Bls, Some(1));
     let size = 64 << 20;
-    let fake = Fake::new(size, 0xaa);
+    let mut fake = Fake::new(size, 0xaa);
+    fake.discards = false;
     let mut order = store.order();
     order.seed = Some(seed());
     order.kernel_args = vec!["iommu=pt".into()];
@@ -170,6 +171,15 @@ fn a_bootable_image_is_grown_seeded_and_given_arguments() {
     let at = parts[1].first as usize * 512;
     let bytes = fake.bytes.lock().expect("the lock");
     seed::check(&bytes[at..at + seed::BYTES as usize], &seed()).expect("the seed");
+    // The drive forgets nothing when told to discard: what an array that stood there
+    // before is found by is written over, and no more than that.
+    let root_end = (parts[0].last as usize + 1) * 512;
+    let seed_end = (parts[1].last as usize + 1) * 512;
+    let tail = (size - table.tail_bytes() as usize) / 4096 * 4096;
+    assert_eq!(bytes[root_end - (1 << 20) - 1], 0xaa);
+    for (from, end) in [(root_end - (1 << 20), root_end), (seed_end, tail)] {
+        assert!(from < end && bytes[from..end].iter().all(|b| *b == 0));
+    }
     let text = String::from_utf8_lossy(&bytes);
     assert!(text.contains("options root=LABEL=root iommu=pt"));
 }

@@ -179,6 +179,13 @@ fn a_refusal_names_the_drive_the_need_and_the_way_out() {
         (&["thirteen-long,fs=xfs"], None, &["12 characters"]),
         (&["a,mount=/etc"], None, &["/etc is the system's own"]),
         (&["a,mount=/boot/x"], None, &["/boot/x is the system's own"]),
+        (
+            &["a,mount=/usr/bin"],
+            None,
+            &["/usr/bin is the system's own"],
+        ),
+        (&["a,mount=/lib/modules"], None, &["the system's own"]),
+        (&["a,mount=/var/lib/dpkg/info"], None, &["the system's own"]),
         (&["a,mount=data"], None, &["no place to mount"]),
         (&["a,mount=/a/../etc"], None, &["no place to mount"]),
         (&["a,mount=/a b"], None, &["no place to mount"]),
@@ -194,6 +201,7 @@ fn a_refusal_names_the_drive_the_need_and_the_way_out() {
     }
     assert!(dealt(&["a,mount=/var/lib/docker"], None).is_ok());
     assert!(dealt(&["a,mount=/usrlocal"], None).is_ok());
+    assert!(dealt(&["a,mount=/usr/local/share/models"], None).is_ok());
 }
 
 #[test]

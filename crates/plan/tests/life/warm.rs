@@ -302,3 +302,26 @@ fn an_operator_takes_a_warm_machine_out_and_it_is_powered_off() {
         (Power::Off, Step::Rest)
     );
 }
+
+#[test]
+fn a_warm_machine_is_powered_off_before_it_is_retired() {
+    let mut world = warm();
+    let retire = MachineRequest::Retire;
+    world.decide(None, false, |facts| {
+        let refused = requests::machine(facts, &retire).expect_err("it is on");
+        assert!(refused.detail.contains("machine cordon"), "{refused}");
+        next_step(facts)
+    });
+    let cordon = MachineRequest::Cordon {
+        reason: "sold".into(),
+    };
+    world.decide(None, false, |facts| {
+        requests::machine(facts, &cordon).expect("cordoned")
+    });
+    world.run();
+    assert_eq!(world.power, Power::Off);
+    world.decide(None, false, |facts| {
+        requests::machine(facts, &retire).expect("retired")
+    });
+    assert_eq!(world.machine.lifecycle, Lifecycle::Retired);
+}

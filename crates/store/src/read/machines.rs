@@ -51,6 +51,17 @@ pub struct OfferCount {
     pub machines: u64,
 }
 
+/// A machine that is due, and what made it so: while these are the same, nothing new did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Due {
+    /// The machine.
+    pub machine: MachineId,
+    /// Of its record.
+    version: i64,
+    /// Microseconds since 1970.
+    wake_at: i64,
+}
+
 const WHAT: &str = "machine";
 
 /// A machine with all that was found in it.
@@ -179,13 +190,21 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn machines_due(&self, now: Timestamp, limit: usize) -> Result<Vec<MachineId>> {
-        let select = Select::new(WHAT, "SELECT id FROM machines")
+    pub async fn machines_due(&self, now: Timestamp, limit: usize) -> Result<Vec<Due>> {
+        let select = Select::new(WHAT, "SELECT id, version, wake_at FROM machines")
             .and("lifecycle <> 'retired'")
             .when("wake_at <= ?", now)
             .order_limit("wake_at, id", limit);
         let rows = self.fetch(select).await?;
-        rows.iter().map(|row| parsed(WHAT, row, 0)).collect()
+        rows.iter()
+            .map(|row| {
+                Ok(Due {
+                    machine: parsed(WHAT, row, 0)?,
+                    version: column(WHAT, row, 1)?,
+                    wake_at: column(WHAT, row, 2)?,
+                })
+            })
+            .collect()
     }
 
     /// Has the available machines of a type be due at `at`, or earlier as they are.

@@ -17,7 +17,7 @@ pub use audit::AuditFilter;
 pub use calls::CallFilter;
 pub use evidence::EvidenceFilter;
 pub use leases::LeaseFilter;
-pub use machines::{MachineFilter, MachineInShort, OfferCount};
+pub use machines::{Due, MachineFilter, MachineInShort, OfferCount};
 pub use people::{ImageFilter, StoredReply};
 pub use webhooks::WebhookFilter;
 pub use work::OperationFilter;

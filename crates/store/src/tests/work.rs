@@ -1,6 +1,6 @@
 //! What the control loop asks for.
 
-use billet_model::{lease::LeaseState, lifecycle::Lifecycle};
+use billet_model::{MachineId, lease::LeaseState, lifecycle::Lifecycle};
 use jiff::ToSpan;
 
 use super::{World, fixtures::*};
@@ -20,14 +20,26 @@ pub(super) async fn due_machines_come_in_order(world: World) {
     assert!(wake >= at(1) && wake <= at(1) + 1.microsecond(), "{wake}");
     // Due by the column is due by the clock: never a moment before.
     let just_before = at(1) - 1.nanosecond();
-    assert_eq!(store.machines_due(just_before, 10).await.expect("read"), []);
-    assert_eq!(store.machines_due(wake, 10).await.expect("read"), ids[..1]);
+    let due = async |now, limit| -> Vec<MachineId> {
+        let due = store.machines_due(now, limit).await.expect("read");
+        due.into_iter().map(|d| d.machine).collect()
+    };
+    assert_eq!(due(just_before, 10).await, []);
+    assert_eq!(due(wake, 10).await, ids[..1]);
     assert_eq!(
-        store.machines_due(at(4), 10).await.expect("read"),
+        due(at(4), 10).await,
         ids[..3],
         "the fourth is due within the microsecond"
     );
-    assert_eq!(store.machines_due(at(9), 2).await.expect("read"), ids[..2]);
+    assert_eq!(due(at(9), 2).await, ids[..2]);
+
+    // Who sees the same twice has heard of nothing new.
+    let before = store.machines_due(at(9), 1).await.expect("read");
+    assert_eq!(store.machines_due(at(9), 1).await.expect("read"), before);
+    let second = store.machine(ids[0]).await.expect("read").expect("there");
+    let again = Write::PutMachine(Box::new(second));
+    store.commit(put(again)).await.expect("put");
+    assert_ne!(store.machines_due(at(9), 1).await.expect("read"), before);
 
     let mut first = store.machine(ids[0]).await.expect("read").expect("there");
     first.lifecycle = Lifecycle::Retired;
@@ -35,7 +47,7 @@ pub(super) async fn due_machines_come_in_order(world: World) {
         .commit(put(Write::PutMachine(Box::new(first))))
         .await
         .expect("retired");
-    assert_eq!(store.machines_due(at(9), 10).await.expect("read"), ids[1..]);
+    assert_eq!(due(at(9), 10).await, ids[1..]);
 }
 
 pub(super) async fn claims_pass_on(world: World) {
