@@ -12,6 +12,8 @@ async fn pages_go_on_where_the_last_ended() {
         site.post("/v1/organisations", json!({ "name": format!("o-{n}") }))
             .await
             .ok();
+        // Those of one millisecond are in no order.
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
     }
     let mut seen = Vec::new();
     let mut path = "/v1/organisations?limit=3".to_owned();

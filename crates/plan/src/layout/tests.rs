@@ -127,7 +127,7 @@ fn a_refusal_names_the_drive_the_need_and_the_way_out() {
         (
             &["a,level=1,drives=2,of=largest"],
             None,
-            &["like size", "drive H1 has", "raid0"],
+            &["like size", "one has 8589934592000", "raid0"],
         ),
         (
             &["a,serial=S1"],

@@ -318,6 +318,10 @@ fn a_warm_machine_is_powered_off_before_it_is_retired() {
     world.decide(None, false, |facts| {
         requests::machine(facts, &cordon).expect("cordoned")
     });
+    // What is cordoned is chosen no more.
+    let why = WhyCold::NotWanted;
+    world.wish = Some(Wish::Cold { why });
+    world.decide(None, false, next_step);
     world.run();
     assert_eq!(world.power, Power::Off);
     world.decide(None, false, |facts| {
