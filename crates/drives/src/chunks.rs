@@ -18,6 +18,12 @@ use crate::{
     watch::{Watch, bytes},
 };
 
+/// How many work on chunks side by side: while some hash, others wait for the drive. Each
+/// holds a chunk in memory.
+pub(crate) fn workers() -> usize {
+    thread::available_parallelism().map_or(4, |n| (2 * n.get()).clamp(4, 8))
+}
+
 /// What a chunk was found to be, by its index: its SHA-256, or `None` where it is
 /// all zero.
 pub(crate) type Found = Vec<Option<String>>;
@@ -38,9 +44,8 @@ pub(crate) fn each(
     let stop = AtomicBool::new(false);
     let found: Mutex<Found> = Mutex::new(vec![None; count as usize]);
     let failure: Mutex<Option<WriteError>> = Mutex::new(None);
-    let workers = thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 8));
     thread::scope(|scope| {
-        for _ in 0..workers {
+        for _ in 0..workers() {
             scope.spawn(|| {
                 let mut buffer = Aligned::zeroed(padded(manifest.chunk_bytes) as usize);
                 while !stop.load(Ordering::Relaxed) {

@@ -20,6 +20,7 @@ use billet_model::image::{ImageChunk, ImageManifest};
 use crate::{
     aligned::{ALIGN, Aligned},
     canary::sha256,
+    chunks,
     device::Device,
     error::{DriveError, WriteError},
     source::{ImageSource, SourceError},
@@ -50,7 +51,6 @@ pub(crate) fn fetch(
     source: &dyn ImageSource,
     watch: &dyn Watch,
 ) -> Result<Fetched, WriteError> {
-    let workers = thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 8));
     let total: u64 = manifest
         .chunks
         .iter()
@@ -85,7 +85,7 @@ pub(crate) fn fetch(
                 {}
             }
         };
-        for _ in 0..workers {
+        for _ in 0..chunks::workers() {
             scope.spawn(work);
         }
         let fetched = stream(digest, &manifest.chunks, source, &sender, &failure);
