@@ -35,10 +35,13 @@ build: setup ## Builds the program and the agent, optimised
 	@$(MAKE) --no-print-directory agent
 
 # The agent is static: the ramdisk has nothing else in it. It is for the target
-# by name, so that build scripts and macros are not made static too.
+# by name, so that build scripts and macros are not made static too. Where Rust
+# links with LLD, code that is there twice is kept once.
+comma := ,
+FOLD := $(if $(filter x86_64-%,$(TRIPLE)),-C link-arg=-Wl$(comma)--icf=all)
 .PHONY: agent
 agent:
-	RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --profile agent --target $(TRIPLE) -p billet-agent
+	RUSTFLAGS="-C target-feature=+crt-static $(FOLD)" cargo build --locked --profile agent --target $(TRIPLE) -p billet-agent
 
 # Both are kept: they are made anew only when what they are made of, or what
 # makes the ramdisk, changed.

@@ -11,7 +11,7 @@ use reqwest::Method;
 use serde_json::Value;
 
 use crate::error::BmcError;
-use crate::expand;
+use crate::expand::{self, Depth};
 use crate::http::{Call, Lost};
 use crate::link;
 use crate::messages;
@@ -144,7 +144,7 @@ impl Reader<'_> {
 
     /// Reads what several links lead to at once, where they lead into one
     /// collection and the BMC gives it whole: what is read of them later is there.
-    pub async fn ahead(&self, links: &[String]) {
+    pub async fn ahead(&self, links: &[String], depth: Depth) {
         /// Fewer are read as quickly one by one.
         const WORTH_IT: usize = 4;
         let mut parents: BTreeMap<String, usize> = BTreeMap::new();
@@ -154,7 +154,7 @@ impl Reader<'_> {
             }
         }
         for (parent, _) in parents.into_iter().filter(|(_, n)| *n >= WORTH_IT) {
-            if let Some(collection) = self.with_members(&parent).await {
+            if let Some(collection) = self.with_members(&parent, depth).await {
                 let path = collection.path.clone();
                 let Ok(members) = members_of(collection) else {
                     continue;
@@ -183,40 +183,86 @@ impl Reader<'_> {
 
     /// A collection with its members in it; `None` where that cannot be had, and
     /// it is to be read in the ordinary way.
-    async fn with_members(&self, path: &str) -> Option<Resource> {
+    async fn with_members(&self, path: &str, depth: Depth) -> Option<Resource> {
         let expand = &self.service.root().await.ok()?.expand;
-        let asked = expand.of(path)?;
-        let now = Instant::now();
-        if self.gone.get().is_some() || self.deadline.is_some_and(|d| d <= now) {
-            return None;
-        }
-        let http = &self.service.http;
-        let call = Call {
-            method: Method::GET,
-            path: &asked,
-            header: None,
-            if_match: None,
-            body: None,
-            timeout: http.timeouts.read.min(expand::PATIENCE),
-        };
-        let answer = self.service.send(call).await;
-        match &answer {
-            Ok(answer) if answer.status == 200 => {
-                let bytes = answer.body.as_deref().ok();
-                let bytes = bytes.filter(|b| self.count(path, b.len()).is_ok());
-                let read = bytes.and_then(|b| parsed(String::new(), path, b, answer.etag()).ok());
-                if read.is_none() {
-                    expand.failed();
-                }
-                self.see(path);
-                read
+        // What stands inside of members is of use to who keeps it.
+        let depth = self.kept.as_ref().map_or(Depth::Members, |_| depth);
+        while let Some((asked, levels)) = expand.of(path, depth) {
+            let now = Instant::now();
+            if self.gone.get().is_some() || self.deadline.is_some_and(|d| d <= now) {
+                return None;
             }
-            // Whether it is there, and ours to read, the ordinary way finds out.
-            Ok(answer) if matches!(answer.status, 401 | 403 | 404 | 429 | 503) => None,
-            Err(Lost::NotSent(_)) => None,
-            Ok(_) | Err(Lost::MaybeSent(_)) => {
-                expand.failed();
-                None
+            let http = &self.service.http;
+            let call = Call {
+                method: Method::GET,
+                path: &asked,
+                header: None,
+                if_match: None,
+                body: None,
+                timeout: http.timeouts.read.min(expand::PATIENCE),
+            };
+            let answer = self.service.send(call).await;
+            let failed = match &answer {
+                Ok(answer) if answer.status == 200 => {
+                    let bytes = answer.body.as_deref().ok();
+                    let bytes = bytes.filter(|b| self.count(path, b.len()).is_ok());
+                    let read =
+                        bytes.and_then(|b| parsed(String::new(), path, b, answer.etag()).ok());
+                    if let Some(mut read) = read {
+                        self.see(path);
+                        if levels > 1 {
+                            self.unfold(&mut read);
+                        }
+                        return Some(read);
+                    }
+                    true
+                }
+                // Whether it is there, and ours to read, the ordinary way finds out.
+                Ok(answer) if matches!(answer.status, 401 | 403 | 404 | 429 | 503) => false,
+                Err(Lost::NotSent(_)) => false,
+                Ok(_) | Err(Lost::MaybeSent(_)) => true,
+            };
+            if !failed || !expand.failed(levels) {
+                return None;
+            }
+        }
+        None
+    }
+
+    /// Takes what stands inside of a collection's members out of them, and keeps it like
+    /// what was read: a link is left in its place.
+    fn unfold(&self, collection: &mut Resource) {
+        let Some(body) = Arc::get_mut(&mut collection.body) else {
+            return;
+        };
+        let members = body.get_mut("Members").and_then(Value::as_array_mut);
+        for member in members.into_iter().flatten() {
+            self.unfold_in(&collection.path, member);
+        }
+    }
+
+    fn unfold_in(&self, base: &str, value: &mut Value) {
+        let inside: Vec<&mut Value> = match value {
+            Value::Object(fields) => fields.values_mut().collect(),
+            Value::Array(entries) => entries.iter_mut().collect(),
+            _ => return,
+        };
+        for inner in inside {
+            self.unfold_in(base, inner);
+            let link = inner.get("@odata.id").and_then(Value::as_str);
+            // A part of a resource says where in it it stands.
+            let Some(link) = link.filter(|l| !l.contains('#')) else {
+                continue;
+            };
+            let path = link::resolve(base, link);
+            let collection = inner.get("Members").is_some_and(Value::is_array);
+            let Some(path) = path.filter(|_| collection || is_whole(inner)) else {
+                continue;
+            };
+            let left = serde_json::json!({ "@odata.id": path });
+            let taken = std::mem::replace(inner, left);
+            if self.kept(&path).is_none() {
+                self.keep_member(path, taken);
             }
         }
     }
@@ -364,13 +410,19 @@ impl Reader<'_> {
     /// Reads all members of a collection; a bad one costs only itself.
     /// Fails where the collection itself cannot be read.
     pub async fn members(&self, path: &str) -> Result<Vec<Member>, BmcError> {
+        self.members_with(path, Depth::Members).await
+    }
+
+    /// The same, with so much of what stands inside of them as comes in one answer, for
+    /// who reads that next.
+    pub async fn members_with(&self, path: &str, depth: Depth) -> Result<Vec<Member>, BmcError> {
         let mut members: Vec<Result<Value, BmcError>> = Vec::new();
         let mut pages = vec![path.to_owned()];
         let mut base = path.to_owned();
         let mut at = 0;
         while let Some(page) = pages.get(at).cloned() {
             let whole = match self.kept(&page) {
-                None => self.with_members(&page).await,
+                None => self.with_members(&page, depth).await,
                 kept => kept,
             };
             let read = match whole {

@@ -222,14 +222,20 @@ async fn an_answer_without_end_is_not_read_to_its_end() {
     assert!(matches!(failed, BmcError::Malformed { .. }), "{failed}");
 }
 
-/// A service root that announces `$expand`, as it is announced with levels.
+/// A service root that announces `$expand`, as it is announced with levels: one of them.
 fn announces_expand(fake: &Fake) {
+    announces_levels(fake, 1);
+}
+
+fn announces_levels(fake: &Fake, levels: u8) {
     always(
         fake,
         "/redfish/v1",
         json!({
             "Id": "RootService", "Name": "Fake",
-            "ProtocolFeaturesSupported": {"ExpandQuery": {"NoLinks": true, "Levels": true}},
+            "ProtocolFeaturesSupported": {"ExpandQuery": {
+                "NoLinks": true, "Levels": true, "MaxLevels": levels,
+            }},
             "Systems": {"@odata.id": "/redfish/v1/Systems"},
             "Managers": {"@odata.id": "/redfish/v1/Managers"},
             "Links": {"Sessions": {"@odata.id": "/redfish/v1/SessionService/Sessions"}},
@@ -275,4 +281,53 @@ async fn a_bmc_that_cannot_do_what_it_announces_is_read_one_by_one() {
     // It was asked once for what it cannot do, of all its collections.
     assert_eq!(fake.count(&format!("GET {PROCESSORS} ")), 1);
     assert!(fake.count("GET /redfish/v1/Systems ") >= 2);
+}
+
+const STORAGE: &str = "/redfish/v1/Systems/1/Storage";
+
+/// A collection of one controller, with its drive and its ports in it.
+fn storage() -> Value {
+    json!({"Members": [{
+        "@odata.id": format!("{STORAGE}/1"), "Id": "1", "Name": "Storage",
+        "Drives": [{
+            "@odata.id": format!("{STORAGE}/1/Drives/1"), "Id": "1", "Name": "Drive",
+            "SerialNumber": "D1", "CapacityBytes": 960_197_124_096_u64,
+        }],
+        // A part of the controller itself, which is no resource.
+        "Redundancy": [{
+            "@odata.id": format!("{STORAGE}/1#/Redundancy/0"), "Id": "0", "Name": "Pair",
+            "Mode": "Failover",
+        }],
+    }]})
+}
+
+#[tokio::test]
+async fn what_stands_inside_of_members_is_not_read_again() {
+    let (fake, bmc) = Fake::start().await;
+    announces_levels(&fake, 6);
+    fake.state().system = json!({"Storage": {"@odata.id": STORAGE}});
+    always(&fake, STORAGE, storage());
+    let found = bmc.client().discover().await.unwrap().inventory;
+    let serials: Vec<_> = found.drives.iter().map(|d| d.serial.as_deref()).collect();
+    assert_eq!(serials, [Some("D1")], "{:?}", found.notes);
+    assert_eq!(fake.count(&format!("GET {STORAGE} ")), 1);
+    assert_eq!(fake.count(&format!("GET {STORAGE}/")), 0);
+}
+
+#[tokio::test]
+async fn a_bmc_that_fails_at_depth_is_asked_for_members_alone() {
+    let (fake, bmc) = Fake::start().await;
+    announces_levels(&fake, 2);
+    fake.state().system = json!({"Storage": {"@odata.id": STORAGE}});
+    let cannot = Twist::Answer(500, json!({"error": {"message": "too much"}}));
+    fake.twist(Method::GET, STORAGE, 1, cannot);
+    always(&fake, STORAGE, storage());
+    let drive = "/redfish/v1/Systems/1/Storage/1/Drives/1";
+    let whole = json!({"@odata.id": drive, "Id": "1", "Name": "Drive", "SerialNumber": "D1"});
+    always(&fake, drive, whole);
+    let found = bmc.client().discover().await.unwrap().inventory;
+    assert_eq!(found.drives.len(), 1, "{:?}", found.notes);
+    // Once deep, and once with its members; what is deeper is read by itself then.
+    assert_eq!(fake.count(&format!("GET {STORAGE} ")), 2);
+    assert_eq!(fake.count(&format!("GET {drive} ")), 1);
 }

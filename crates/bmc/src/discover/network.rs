@@ -34,7 +34,7 @@ pub(crate) async fn nics(walk: &Walk<'_>, system: &Resource, chassis: &[Resource
     }
     let mut adapters: Vec<Resource> = Vec::new();
     for place in chassis {
-        adapters.extend(walk.collection(place.link("/NetworkAdapters")).await);
+        adapters.extend(walk.tree(place.link("/NetworkAdapters")).await);
     }
     for adapter in adapters {
         // Its name is of no use: "Network Adapter View".

@@ -35,7 +35,7 @@ pub(crate) async fn functions(
     for place in std::iter::once(system).chain(others).chain(chassis) {
         let links = place.links("/PCIeDevices");
         let read = if links.is_empty() {
-            walk.collection(place.link("/PCIeDevices")).await
+            walk.tree(place.link("/PCIeDevices")).await
         } else {
             let new = links.into_iter().filter(|l| !known(&devices, l));
             let mut unique: Vec<String> = Vec::new();
@@ -44,7 +44,7 @@ pub(crate) async fn functions(
                     unique.push(path);
                 }
             }
-            walk.all(unique).await
+            walk.trees(unique).await
         };
         for device in read {
             if !known(&devices, &device.path) && !device.absent() {

@@ -15,7 +15,7 @@ pub(crate) async fn drives(walk: &Walk<'_>, system: &Resource, chassis: &[Resour
             paths.push(path);
         }
     };
-    for storage in walk.collection(system.link("/Storage")).await {
+    for storage in walk.tree(system.link("/Storage")).await {
         let listed = storage.links("/Drives");
         if listed.is_empty() {
             for drive in linked(walk, storage.link("/Drives")).await {

@@ -4,6 +4,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use crate::error::BmcError;
+use crate::expand::Depth;
 use crate::read::Reader;
 use crate::service::Service;
 use crate::value::Resource;
@@ -63,8 +64,17 @@ impl<'a> Walk<'a> {
 
     /// The members of the collection that a link leads to, those that can be read.
     pub async fn collection(&self, link: Option<String>) -> Vec<Resource> {
+        self.collection_with(link, Depth::Members).await
+    }
+
+    /// The same, where what stands inside of the members is read next.
+    pub async fn tree(&self, link: Option<String>) -> Vec<Resource> {
+        self.collection_with(link, Depth::Inside).await
+    }
+
+    async fn collection_with(&self, link: Option<String>, depth: Depth) -> Vec<Resource> {
         let Some(path) = link else { return Vec::new() };
-        match self.reader.members(&path).await {
+        match self.reader.members_with(&path, depth).await {
             Err(error) => {
                 self.failed(&error);
                 Vec::new()
@@ -78,7 +88,16 @@ impl<'a> Walk<'a> {
 
     /// What all these links lead to, read side by side.
     pub async fn all(&self, links: Vec<String>) -> Vec<Resource> {
-        self.reader.ahead(&links).await;
+        self.all_with(links, Depth::Members).await
+    }
+
+    /// The same, where what stands inside of them is read next.
+    pub async fn trees(&self, links: Vec<String>) -> Vec<Resource> {
+        self.all_with(links, Depth::Inside).await
+    }
+
+    async fn all_with(&self, links: Vec<String>, depth: Depth) -> Vec<Resource> {
+        self.reader.ahead(&links, depth).await;
         let reads = links.into_iter().map(|l| self.resource(Some(l)));
         let read = futures::future::join_all(reads).await;
         read.into_iter().flatten().collect()

@@ -35,8 +35,8 @@ pub(super) struct Call {
     pub method: Method,
     /// The path as it was sent, without a query.
     pub path: String,
-    /// Whether the members of a collection are asked for with it.
-    pub expand: bool,
+    /// How many levels of what stands below it are asked for with it.
+    pub expand: Option<u8>,
     pub headers: HeaderMap,
     pub body: Bytes,
     /// The user who asks, once known.
@@ -260,8 +260,8 @@ async fn dispatch(bmc: &Arc<Bmc>, mut call: Call) -> Result<Response<Body>, Redf
             Err(absent_or_forbidden(bmc, &segments, &call))
         } else {
             odd::known(bmc, &segments)?;
-            if call.expand {
-                return expand::get(bmc, &segments);
+            if let Some(levels) = call.expand {
+                return expand::get(bmc, &segments, levels);
             }
             get(bmc, &segments)
         };

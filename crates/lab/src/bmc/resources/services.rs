@@ -140,7 +140,7 @@ fn root(view: &View<'_>) -> Value {
         "Product": view.facts.model,
         "ProtocolFeaturesSupported": {
             "ExpandQuery": {
-                "ExpandAll": false, "Levels": true, "MaxLevels": 1,
+                "ExpandAll": false, "Levels": true, "MaxLevels": crate::bmc::expand::MAX_LEVELS,
                 "Links": false, "NoLinks": true,
             },
             "FilterQuery": false,
