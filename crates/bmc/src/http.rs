@@ -5,18 +5,20 @@
 //! one whose answer was lost.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use billet_model::bmc::BmcEndpoint;
 use reqwest::header::{ETAG, HeaderMap, HeaderName, HeaderValue, IF_MATCH, LOCATION, RETRY_AFTER};
 use reqwest::{Method, Url};
+use rustls::crypto::CryptoProvider;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use crate::error::{BmcError, Timeouts};
 use crate::pin::{Pin, wrong_certificate};
 use crate::stand_in::{StandIn, answered};
+use crate::tickets::Tickets;
 
 /// The largest answer that is read, in bytes.
 const LARGEST: usize = 8 << 20;
@@ -24,6 +26,10 @@ const LARGEST: usize = 8 << 20;
 const AT_ONCE: usize = 4;
 /// How long a connection is kept for the next request. A kept one is 30 KiB of buffers.
 const IDLE: Duration = Duration::from_secs(5);
+
+/// What encrypts: one for all BMCs.
+static PROVIDER: LazyLock<Arc<CryptoProvider>> =
+    LazyLock::new(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
 
 /// The connection to one BMC.
 pub(crate) struct Http {
@@ -110,7 +116,7 @@ impl Http {
                 "an address is https://host[:port]",
             ));
         }
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let provider = PROVIDER.clone();
         let pin = Arc::new(Pin::new(provider.clone(), endpoint.fingerprint.as_deref()));
         let mut tls = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -118,9 +124,7 @@ impl Http {
             .dangerous()
             .with_custom_certificate_verifier(pin.clone())
             .with_no_client_auth();
-        // One host and a few connections: the default keeps room for 256 hosts,
-        // which a thousand BMCs would have it keep a thousand times.
-        tls.resumption = rustls::client::Resumption::in_memory_sessions(2);
+        tls.resumption = rustls::client::Resumption::store(Arc::new(Tickets::default()));
         // What is made of it later is made in the same way.
         client(&tls, &timeouts, 0).map_err(|e| BmcError::malformed(what(), e.to_string()))?;
         Ok(Self {

@@ -32,6 +32,7 @@ mod session;
 mod settings;
 mod stand_in;
 mod task;
+mod tickets;
 mod value;
 mod vendors;
 

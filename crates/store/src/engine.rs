@@ -128,7 +128,7 @@ impl Engine {
                 let mut writer = AnyConnection::connect_with(&options)
                     .await
                     .map_err(StoreError::database(doing()))?;
-                pragmas(&mut writer, "journal_mode = WAL", 8)
+                pragmas(&mut writer, "journal_mode = WAL", 2)
                     .await
                     .map_err(StoreError::database(doing()))?;
                 let readers = AnyPoolOptions::new()
@@ -136,7 +136,7 @@ impl Engine {
                     .test_before_acquire(false)
                     .acquire_timeout(Duration::from_secs(30))
                     .after_connect(|connection, _| {
-                        Box::pin(async move { pragmas(connection, "query_only = ON", 2).await })
+                        Box::pin(async move { pragmas(connection, "query_only = ON", 1).await })
                     })
                     .connect_lazy_with(options.clone());
                 Ok(Self {

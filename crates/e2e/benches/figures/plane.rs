@@ -68,6 +68,8 @@ async fn power_checks(site: &Site, pid: u32, report: &mut Report) {
             .map(|m| m["power"]["at"].as_str().unwrap_or_default());
         at.map(str::to_owned).collect()
     };
+    // All were enrolled within seconds, and are looked at a minute later.
+    tokio::time::sleep(Duration::from_secs(20)).await;
     let first = readings().await;
     let before = processor_ms(pid);
     // Less than the pause between two looks at the same machine.
