@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use billet_model::{event::AuditRow, machine::Machine, operation::Operation};
-use billet_store::{Batch, Store, StoreUrl, Write};
+use billet_store::{Batch, MachineFilter, Store, StoreUrl, Write};
 use serde_json::json;
 
 const MACHINES: u64 = 1000;
@@ -92,6 +92,13 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         store.machines_due(since.parse()?, 100).await?;
     }
     report("readings of 100 that are due", 200, &started);
+
+    let started = Started::now();
+    for _ in 0..50 {
+        let filter = MachineFilter::default();
+        store.machines_in_short(&filter, None, 1000).await?;
+    }
+    report("lists of 1000 machines in short", 50, &started);
 
     let started = Started::now();
     let sealed = store.seal(since.parse()?).await?;

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use sqlx::{Row as _, any::AnyRow};
 
 use crate::{
-    EngineKind, Store,
+    Store,
     error::{Result, StoreError},
     select::{Select, column, noun, parsed, time},
     statement::Statement,
@@ -170,41 +170,20 @@ impl Store {
         after: Option<MachineId>,
         limit: usize,
     ) -> Result<Vec<MachineInShort>> {
-        let of = "SELECT id, doc, serial, units FROM machines";
-        let inner = filter.select(of, after, limit);
-        // One row with all of them in it: what a row costs on its way is more than what
-        // is in it. Nothing was ever found in one whose BMC was never reached.
-        let (serial, join) = match self.engine() {
-            EngineKind::Sqlite => ("json_quote(serial)", "group_concat"),
-            EngineKind::Postgres => ("coalesce(to_json(serial)::text, 'null')", "string_agg"),
-        };
-        let sql = format!(
-            "SELECT {join}('[' || doc || ',' || {serial} || ',' || coalesce(units, 1) || ']', ',') \
-             FROM ({}) AS listed",
-            inner.sql
-        );
-        let mut statement = Statement::read(sql, WHAT);
-        statement.args = inner.args;
-        let rows = self.fetch(statement).await?;
-        let listed = rows.first().map(|row| column(WHAT, row, 0)).transpose()?;
-        let listed: Option<String> = listed.flatten();
-        let listed = format!("[{}]", listed.unwrap_or_default());
-        let listed: Vec<(Machine, Option<String>, i64)> =
-            serde_json::from_str(&listed).map_err(|e| StoreError::Corrupt {
-                what: WHAT,
-                why: e.to_string(),
-            })?;
-        let mut machines: Vec<MachineInShort> = listed
-            .into_iter()
-            .map(|(machine, serial, units)| MachineInShort {
-                machine: without_parts(machine),
-                serial,
-                units: u32::try_from(units).unwrap_or(u32::MAX),
+        let from = "SELECT doc, serial, units FROM machines";
+        let rows = self.fetch(filter.select(from, after, limit)).await?;
+        rows.iter()
+            .map(|row| {
+                // Nothing was ever found in one whose BMC was never reached.
+                let units: Option<i64> = column(WHAT, row, 2)?;
+                let units = units.unwrap_or(1);
+                Ok(MachineInShort {
+                    machine: short(row)?,
+                    serial: column(WHAT, row, 1)?,
+                    units: u32::try_from(units).unwrap_or(u32::MAX),
+                })
             })
-            .collect();
-        // The order of what is joined is nobody's promise.
-        machines.sort_by_key(|m| m.machine.id);
-        Ok(machines)
+            .collect()
     }
 
     /// Machines that the loop should look at now, longest due first. Retired ones never are.
@@ -479,13 +458,9 @@ fn part<T: DeserializeOwned>(what: &'static str, row: &AnyRow, index: usize) -> 
     })
 }
 
-/// Before they had a table of their own, inventory and firmware stood in the machine itself.
-fn without_parts(mut machine: Machine) -> Machine {
-    (machine.inventory, machine.firmware) = (None, None);
-    machine
-}
-
 /// A machine without them.
 fn short(row: &AnyRow) -> Result<Machine> {
-    noun(WHAT, row).map(without_parts)
+    let mut machine: Machine = noun(WHAT, row)?;
+    (machine.inventory, machine.firmware) = (None, None);
+    Ok(machine)
 }
