@@ -310,6 +310,16 @@ impl Engine {
         let mut connection = self.reading().await?;
         run::fetch(&mut connection, statement).await
     }
+
+    /// What is made of each row that a statement reads.
+    pub async fn fetch_each<T>(
+        &self,
+        statement: Statement,
+        each: impl FnMut(&AnyRow) -> Result<T>,
+    ) -> Result<Vec<T>> {
+        let mut connection = self.reading().await?;
+        run::fetch_each(&mut connection, statement, each).await
+    }
 }
 
 /// The connection that writes, after a transaction that was left open on it.

@@ -27,6 +27,28 @@ pub(crate) async fn fetch(
         .map_err(StoreError::database(doing()))
 }
 
+/// What is made of each row that a statement reads, while SQLite's thread reads the next.
+pub(crate) async fn fetch_each<T>(
+    connection: &mut AnyConnection,
+    statement: Statement,
+    mut each: impl FnMut(&AnyRow) -> Result<T>,
+) -> Result<Vec<T>> {
+    let noun = statement.noun;
+    let doing = || format!("reading {noun}");
+    let arguments = Statement::arguments(statement.args).map_err(StoreError::database(doing()))?;
+    let mut rows =
+        sqlx::query_with(sqlx::AssertSqlSafe(statement.sql), arguments).fetch(connection);
+    let mut made = Vec::new();
+    while let Some(row) = rows
+        .try_next()
+        .await
+        .map_err(StoreError::database(doing()))?
+    {
+        made.push(each(&row)?);
+    }
+    Ok(made)
+}
+
 /// Carries out a few statements in one go. SQLite takes several at once, which
 /// saves the way to its thread and back for each; PostgreSQL gets one at a time.
 pub(crate) async fn together(

@@ -113,6 +113,15 @@ impl Store {
         self.engine.fetch(statement).await
     }
 
+    /// What is made of each row that a statement reads: for lists.
+    pub(crate) async fn fetch_each<T>(
+        &self,
+        statement: Statement,
+        each: impl FnMut(&AnyRow) -> Result<T>,
+    ) -> Result<Vec<T>> {
+        self.engine.fetch_each(statement, each).await
+    }
+
     /// Carries one statement out by itself; the number of rows it changed.
     pub(crate) async fn execute(&self, statement: Statement) -> Result<u64> {
         self.engine.execute(statement).await
@@ -124,8 +133,7 @@ impl Store {
         what: &'static str,
         statement: Statement,
     ) -> Result<Vec<T>> {
-        let rows = self.fetch(statement).await?;
-        rows.iter().map(|row| noun(what, row)).collect()
+        self.fetch_each(statement, |row| noun(what, row)).await
     }
 
     /// The first row's first column as a noun.

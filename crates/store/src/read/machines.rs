@@ -171,19 +171,18 @@ impl Store {
         limit: usize,
     ) -> Result<Vec<MachineInShort>> {
         let from = "SELECT doc, serial, units FROM machines";
-        let rows = self.fetch(filter.select(from, after, limit)).await?;
-        rows.iter()
-            .map(|row| {
-                // Nothing was ever found in one whose BMC was never reached.
-                let units: Option<i64> = column(WHAT, row, 2)?;
-                let units = units.unwrap_or(1);
-                Ok(MachineInShort {
-                    machine: short(row)?,
-                    serial: column(WHAT, row, 1)?,
-                    units: u32::try_from(units).unwrap_or(u32::MAX),
-                })
+        let statement = filter.select(from, after, limit);
+        self.fetch_each(statement, |row| {
+            // Nothing was ever found in one whose BMC was never reached.
+            let units: Option<i64> = column(WHAT, row, 2)?;
+            let units = units.unwrap_or(1);
+            Ok(MachineInShort {
+                machine: short(row)?,
+                serial: column(WHAT, row, 1)?,
+                units: u32::try_from(units).unwrap_or(u32::MAX),
             })
-            .collect()
+        })
+        .await
     }
 
     /// Machines that the loop should look at now, longest due first. Retired ones never are.
