@@ -169,8 +169,8 @@ fn check_mount(mount: &str) -> Result<(), String> {
             "{mount:?} is no place to mount: an absolute path like /data, of letters, digits, '.', '_' and '-'"
         ));
     }
-    let at = |dir: &&str| mount == *dir || is_below(mount, dir);
-    let sealed = SEALED.iter().any(|s| at(&s)) && !OPEN.iter().any(|o| at(&o));
+    let at = |dir: &str| mount == dir || is_below(mount, dir);
+    let sealed = SEALED.iter().any(|s| at(s)) && !OPEN.iter().any(|o| at(o));
     if SYSTEMS.contains(&mount) || sealed {
         return Err(format!(
             "{mount} is the system's own: mount at a directory like /data, /srv/data or /var/lib/docker"
