@@ -155,15 +155,22 @@ impl Reader<'_> {
         }
         for (parent, _) in parents.into_iter().filter(|(_, n)| *n >= WORTH_IT) {
             if let Some(collection) = self.with_members(&parent, depth).await {
-                let path = collection.path.clone();
+                let (at, pages) = (collection.path.clone(), next_page(&collection).is_some());
                 let Ok(members) = members_of(collection) else {
                     continue;
                 };
+                let mut links = Vec::with_capacity(members.len());
+                let all = members.len();
                 for member in members {
-                    let path = link::target(&path, &member);
+                    let path = link::target(&at, &member);
                     if let Some(path) = path.filter(|_| is_whole(&member)) {
+                        links.push(serde_json::json!({ "@odata.id": path }));
                         self.keep_member(path, member);
                     }
+                }
+                // Whoever asks for the collection next finds its members, too.
+                if links.len() == all && !pages {
+                    self.keep_member(at, serde_json::json!({ "Members": links }));
                 }
             }
         }
@@ -183,50 +190,69 @@ impl Reader<'_> {
 
     /// A collection with its members in it; `None` where that cannot be had, and
     /// it is to be read in the ordinary way.
-    async fn with_members(&self, path: &str, depth: Depth) -> Option<Resource> {
+    async fn with_members(&self, path: &str, mut depth: Depth) -> Option<Resource> {
         let expand = &self.service.root().await.ok()?.expand;
-        // What stands inside of members is of use to who keeps it.
-        let depth = self.kept.as_ref().map_or(Depth::Members, |_| depth);
+        if self.kept.is_none() {
+            // What stands inside of members is of use to who keeps it.
+            depth = Depth::Members;
+        }
         while let Some((asked, levels)) = expand.of(path, depth) {
-            let now = Instant::now();
-            if self.gone.get().is_some() || self.deadline.is_some_and(|d| d <= now) {
-                return None;
-            }
-            let http = &self.service.http;
-            let call = Call {
-                method: Method::GET,
-                path: &asked,
-                header: None,
-                if_match: None,
-                body: None,
-                timeout: http.timeouts.read.min(expand::PATIENCE),
-            };
-            let answer = self.service.send(call).await;
-            let failed = match &answer {
-                Ok(answer) if answer.status == 200 => {
-                    let bytes = answer.body.as_deref().ok();
-                    let bytes = bytes.filter(|b| self.count(path, b.len()).is_ok());
-                    let read =
-                        bytes.and_then(|b| parsed(String::new(), path, b, answer.etag()).ok());
-                    if let Some(mut read) = read {
-                        self.see(path);
-                        if levels > 1 {
-                            self.unfold(&mut read);
-                        }
-                        return Some(read);
+            match self.expanded(path, &asked).await {
+                Expanded::Whole(mut read) => {
+                    self.see(path);
+                    if levels > 1 {
+                        self.unfold(&mut read);
                     }
-                    true
+                    return Some(read);
                 }
-                // Whether it is there, and ours to read, the ordinary way finds out.
-                Ok(answer) if matches!(answer.status, 401 | 403 | 404 | 429 | 503) => false,
-                Err(Lost::NotSent(_)) => false,
-                Ok(_) | Err(Lost::MaybeSent(_)) => true,
-            };
-            if !failed || !expand.failed(levels) {
-                return None;
+                // It may be one thing deep inside that is not there.
+                Expanded::NotThis if levels > 1 => depth = Depth::Members,
+                Expanded::Cannot if expand.failed(levels) => {}
+                Expanded::NotThis | Expanded::NotNow | Expanded::Cannot => return None,
             }
         }
         None
+    }
+
+    /// Asks for a collection with what is in it.
+    async fn expanded(&self, path: &str, asked: &str) -> Expanded {
+        let http = &self.service.http;
+        let mut timeout = http.timeouts.read.min(expand::PATIENCE);
+        if let Some(deadline) = self.deadline {
+            timeout = timeout.min(deadline.saturating_duration_since(Instant::now()));
+        }
+        if self.gone.get().is_some() || timeout.is_zero() {
+            return Expanded::NotNow;
+        }
+        let call = Call {
+            method: Method::GET,
+            path: asked,
+            header: None,
+            if_match: None,
+            body: None,
+            timeout,
+        };
+        let answer = match self.service.send(call).await {
+            Ok(answer) => answer,
+            Err(Lost::NotSent(_)) => return Expanded::NotNow,
+            Err(Lost::MaybeSent(_)) => return Expanded::Cannot,
+        };
+        match (answer.status, answer.body.as_deref()) {
+            (200, Ok(bytes)) => {
+                // What is read one by one needs its part of the bytes, too.
+                if self.bytes.load(Ordering::Relaxed) + bytes.len() > MOST_BYTES / 2 {
+                    return Expanded::NotThis;
+                }
+                match parsed(String::new(), path, bytes, answer.etag()) {
+                    Ok(read) if self.count(path, bytes.len()).is_ok() => Expanded::Whole(read),
+                    _ => Expanded::Cannot,
+                }
+            }
+            // Whether it is there, and ours to read, the ordinary way finds out.
+            (401 | 429, _) => Expanded::NotNow,
+            (403 | 404 | 503, _) => Expanded::NotThis,
+            _ => Expanded::Cannot,
+        }
     }
 
     /// Takes what stands inside of a collection's members out of them, and keeps it like
@@ -237,10 +263,13 @@ impl Reader<'_> {
         };
         let members = body.get_mut("Members").and_then(Value::as_array_mut);
         for member in members.into_iter().flatten() {
-            self.unfold_in(&collection.path, member);
+            if let Some(path) = link::target(&collection.path, member) {
+                self.unfold_in(&path, member);
+            }
         }
     }
 
+    /// The same for what stands in the resource at `base`.
     fn unfold_in(&self, base: &str, value: &mut Value) {
         let inside: Vec<&mut Value> = match value {
             Value::Object(fields) => fields.values_mut().collect(),
@@ -248,21 +277,22 @@ impl Reader<'_> {
             _ => return,
         };
         for inner in inside {
-            self.unfold_in(base, inner);
             let link = inner.get("@odata.id").and_then(Value::as_str);
             // A part of a resource says where in it it stands.
-            let Some(link) = link.filter(|l| !l.contains('#')) else {
+            let link = link.filter(|l| !l.contains('#'));
+            let Some(path) = link.and_then(|l| link::resolve(base, l)) else {
+                self.unfold_in(base, inner);
                 continue;
             };
-            let path = link::resolve(base, link);
-            let collection = inner.get("Members").is_some_and(Value::is_array);
-            let Some(path) = path.filter(|_| collection || is_whole(inner)) else {
-                continue;
-            };
-            let left = serde_json::json!({ "@odata.id": path });
-            let taken = std::mem::replace(inner, left);
-            if self.kept(&path).is_none() {
-                self.keep_member(path, taken);
+            // Before anything is taken out of it.
+            let keeps = is_resource(inner) || is_whole_collection(inner);
+            self.unfold_in(&path, inner);
+            if keeps {
+                let left = serde_json::json!({ "@odata.id": path });
+                let taken = std::mem::replace(inner, left);
+                if self.kept(&path).is_none() {
+                    self.keep_member(path, taken);
+                }
             }
         }
     }
@@ -440,9 +470,7 @@ impl Reader<'_> {
             if at == 0 {
                 base.clone_from(&read.path);
             }
-            let next = text(&read.body, "/Members@odata.nextLink")
-                .or_else(|| text(&read.body, "/@odata.nextLink"))
-                .and_then(|l| link::resolve(&base, &l));
+            let next = next_page(&read).and_then(|l| link::resolve(&base, &l));
             match members_of(read) {
                 Ok(listed) => members.extend(listed.into_iter().map(Ok)),
                 Err(why) => members.push(Err(BmcError::malformed(format!("GET {page}"), why))),
@@ -501,6 +529,12 @@ impl Reader<'_> {
     }
 }
 
+/// Where a collection goes on.
+fn next_page(collection: &Resource) -> Option<String> {
+    let said = |pointer| text(&collection.body, pointer);
+    said("/Members@odata.nextLink").or_else(|| said("/@odata.nextLink"))
+}
+
 /// The members that a collection lists, taken out of it where nobody else has it; or why
 /// there are none.
 fn members_of(collection: Resource) -> Result<Vec<Value>, &'static str> {
@@ -515,6 +549,34 @@ fn members_of(collection: Resource) -> Result<Vec<Value>, &'static str> {
         Some(_) => Err("its members are no list"),
         None => Err("it has no members"),
     }
+}
+
+/// What came of asking for a collection with what is in it.
+enum Expanded {
+    /// It, with as much as was asked for.
+    Whole(Resource),
+    /// This one cannot be had so.
+    NotThis,
+    /// Not at this moment.
+    NotNow,
+    /// The BMC does not do what it announces.
+    Cannot,
+}
+
+/// Whether what stands inside of a resource is another one, whole, and not a few words
+/// about it beside its link: those seldom say their type, which a resource must.
+fn is_resource(inner: &Value) -> bool {
+    is_whole(inner) && text(inner, "/@odata.type").is_some()
+}
+
+/// Whether it is a collection with all of its members in it.
+fn is_whole_collection(inner: &Value) -> bool {
+    let Some(Value::Array(members)) = inner.get("Members") else {
+        return false;
+    };
+    let count = inner.get("Members@odata.count").and_then(Value::as_u64);
+    let all = count.map_or(!members.is_empty(), |count| count == members.len() as u64);
+    all && members.iter().all(is_resource)
 }
 
 /// Whether a member is the resource itself and not a link to it.

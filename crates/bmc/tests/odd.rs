@@ -5,6 +5,7 @@ mod common;
 use axum::http::Method;
 use billet_bmc::BmcError;
 use billet_model::lifecycle::Power;
+use common::Serving;
 use common::fake::{Fake, SYSTEM, Twist};
 use serde_json::{Value, json};
 
@@ -284,50 +285,96 @@ async fn a_bmc_that_cannot_do_what_it_announces_is_read_one_by_one() {
 }
 
 const STORAGE: &str = "/redfish/v1/Systems/1/Storage";
+const DRIVE: &str = "/redfish/v1/Systems/1/Storage/1/Drives/1";
 
-/// A collection of one controller, with its drive and its ports in it.
-fn storage() -> Value {
+fn drive(serial: &str) -> Value {
+    json!({
+        "@odata.id": DRIVE, "@odata.type": "#Drive.v1_17_0.Drive", "Id": "1", "Name": "Drive",
+        "SerialNumber": serial, "CapacityBytes": 960_197_124_096_u64,
+    })
+}
+
+/// A collection of one controller, with this in place of its drives.
+fn storage(drives: Value) -> Value {
     json!({"Members": [{
-        "@odata.id": format!("{STORAGE}/1"), "Id": "1", "Name": "Storage",
-        "Drives": [{
-            "@odata.id": format!("{STORAGE}/1/Drives/1"), "Id": "1", "Name": "Drive",
-            "SerialNumber": "D1", "CapacityBytes": 960_197_124_096_u64,
-        }],
+        "@odata.id": format!("{STORAGE}/1"), "@odata.type": "#Storage.v1_15_0.Storage",
+        "Id": "1", "Name": "Storage", "Drives": drives,
         // A part of the controller itself, which is no resource.
         "Redundancy": [{
             "@odata.id": format!("{STORAGE}/1#/Redundancy/0"), "Id": "0", "Name": "Pair",
-            "Mode": "Failover",
+            "@odata.type": "#Redundancy.v1_5_0.Redundancy", "Mode": "Failover",
         }],
     }]})
+}
+
+/// The serial numbers of the drives that are found where `storage` is what comes of asking
+/// for so many levels.
+async fn serials(fake: &Fake, bmc: &Serving, levels: u8, storage: Value) -> Vec<Option<String>> {
+    announces_levels(fake, levels);
+    fake.state().system = json!({"Storage": {"@odata.id": STORAGE}});
+    always(fake, STORAGE, storage);
+    always(fake, DRIVE, drive("READ"));
+    let found = bmc.client().discover().await.unwrap().inventory;
+    found.drives.into_iter().map(|d| d.serial).collect()
+}
+
+fn serial(text: &str) -> Vec<Option<String>> {
+    vec![Some(text.to_owned())]
 }
 
 #[tokio::test]
 async fn what_stands_inside_of_members_is_not_read_again() {
     let (fake, bmc) = Fake::start().await;
-    announces_levels(&fake, 6);
-    fake.state().system = json!({"Storage": {"@odata.id": STORAGE}});
-    always(&fake, STORAGE, storage());
-    let found = bmc.client().discover().await.unwrap().inventory;
-    let serials: Vec<_> = found.drives.iter().map(|d| d.serial.as_deref()).collect();
-    assert_eq!(serials, [Some("D1")], "{:?}", found.notes);
+    let inside = storage(json!([drive("INSIDE")]));
+    assert_eq!(serials(&fake, &bmc, 6, inside).await, serial("INSIDE"));
     assert_eq!(fake.count(&format!("GET {STORAGE} ")), 1);
     assert_eq!(fake.count(&format!("GET {STORAGE}/")), 0);
 }
 
 #[tokio::test]
-async fn a_bmc_that_fails_at_depth_is_asked_for_members_alone() {
+async fn a_few_words_about_a_resource_are_not_taken_for_it() {
+    let words = json!({"@odata.id": DRIVE, "Id": "1", "Name": "Drive", "Status": {}});
+    let list = "/redfish/v1/Systems/1/Storage/1/Drives";
+    for short in [
+        json!([words]),
+        // Where the levels were used up, or the BMC left some out.
+        json!({"@odata.id": list, "Name": "Drives", "Members": [], "Members@odata.count": 1}),
+        json!({"@odata.id": list, "Name": "Drives", "Members": []}),
+        json!({"@odata.id": list, "Name": "Drives", "Members": [words]}),
+    ] {
+        let (fake, bmc) = Fake::start().await;
+        always(&fake, list, json!({"Members": [{"@odata.id": DRIVE}]}));
+        let found = serials(&fake, &bmc, 6, storage(short.clone())).await;
+        assert_eq!(found, serial("READ"), "{short}");
+    }
+}
+
+#[tokio::test]
+async fn a_relative_link_at_depth_is_of_what_it_stands_in() {
     let (fake, bmc) = Fake::start().await;
-    announces_levels(&fake, 2);
-    fake.state().system = json!({"Storage": {"@odata.id": STORAGE}});
-    let cannot = Twist::Answer(500, json!({"error": {"message": "too much"}}));
-    fake.twist(Method::GET, STORAGE, 1, cannot);
-    always(&fake, STORAGE, storage());
-    let drive = "/redfish/v1/Systems/1/Storage/1/Drives/1";
-    let whole = json!({"@odata.id": drive, "Id": "1", "Name": "Drive", "SerialNumber": "D1"});
-    always(&fake, drive, whole);
-    let found = bmc.client().discover().await.unwrap().inventory;
-    assert_eq!(found.drives.len(), 1, "{:?}", found.notes);
-    // Once deep, and once with its members; what is deeper is read by itself then.
-    assert_eq!(fake.count(&format!("GET {STORAGE} ")), 2);
-    assert_eq!(fake.count(&format!("GET {drive} ")), 1);
+    let mut inner = drive("INSIDE");
+    inner["@odata.id"] = json!("1");
+    let list = json!({
+        "@odata.id": "/redfish/v1/Systems/1/Storage/1/Drives", "Name": "Drives",
+        "Members": [inner], "Members@odata.count": 1,
+    });
+    let found = serials(&fake, &bmc, 6, storage(list)).await;
+    assert_eq!(found, serial("INSIDE"));
+    assert_eq!(fake.count(&format!("GET {STORAGE}/")), 0);
+}
+
+#[tokio::test]
+async fn what_fails_at_depth_is_asked_for_with_its_members_alone() {
+    // One that cannot, and one that misses something deep inside.
+    for status in [500, 404] {
+        let (fake, bmc) = Fake::start().await;
+        let cannot = Twist::Answer(status, json!({"error": {"message": "too much"}}));
+        fake.twist(Method::GET, STORAGE, 1, cannot);
+        let links = storage(json!([{ "@odata.id": DRIVE }]));
+        assert_eq!(serials(&fake, &bmc, 2, links).await, serial("READ"));
+        // Once deep, and once with its members; what is deeper is read by itself then.
+        assert_eq!(fake.count(&format!("GET {STORAGE} ")), 2, "{status}");
+        assert_eq!(fake.count(&format!("GET {STORAGE}/1 ")), 0, "{status}");
+        assert_eq!(fake.count(&format!("GET {DRIVE} ")), 1, "{status}");
+    }
 }
