@@ -4,6 +4,7 @@
 use std::io;
 
 use billet_model::{
+    image::ImageManifest,
     measure::{ChangeKind, DriveChange},
     work::Seed,
 };
@@ -42,16 +43,41 @@ pub(crate) struct Layout {
 pub(crate) struct Planned {
     pub table: Table,
     pub layout: Layout,
+    /// Where what stands on the drive ends: up to the backup table there is nothing.
+    pub free: u64,
+}
+
+/// What is to be known of the image that stands on the drive.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Image {
+    /// The number of its root partition.
+    pub root: Option<u32>,
+    /// How long it is: so much of the drive is its own.
+    pub bytes: u64,
+}
+
+impl Image {
+    pub fn of(manifest: &ImageManifest) -> Self {
+        Self {
+            root: manifest.root_partition,
+            bytes: manifest.virtual_bytes,
+        }
+    }
 }
 
 /// Lays the drive out.
 pub(crate) fn lay_out(
     device: &dyn Device,
-    root: Option<u32>,
+    image: Image,
     seed: Option<&Seed>,
     watch: &dyn Watch,
 ) -> Result<Layout, WriteError> {
-    let Planned { table, mut layout } = plan(device, root, seed, watch)?;
+    let Planned {
+        table,
+        mut layout,
+        free,
+    } = plan(device, image, seed, watch)?;
+    forget(device, free, device.size() - table.tail_bytes())?;
     let writing = DriveError::io("writing the partition table", 0);
     table.write(&mut View::whole(device)).map_err(writing)?;
     device.flush().map_err(DriveError::io("flushing", 0))?;
@@ -62,7 +88,7 @@ pub(crate) fn lay_out(
 /// Puts the seed at the drive's end, and makes the table that covers all.
 pub(crate) fn plan(
     device: &dyn Device,
-    root: Option<u32>,
+    image: Image,
     seed: Option<&Seed>,
     watch: &dyn Watch,
 ) -> Result<Planned, WriteError> {
@@ -99,7 +125,9 @@ pub(crate) fn plan(
         free_end = first;
     }
     // Grown only where nothing stands behind it.
-    let root = root.and_then(|number| before.iter().find(|p| p.number == number));
+    let root = image
+        .root
+        .and_then(|number| before.iter().find(|p| p.number == number));
     if let Some(root) = root {
         let mut last = root.last;
         if root.last == end_of_data {
@@ -111,18 +139,21 @@ pub(crate) fn plan(
     }
     // Where the image has nothing: at the end of its root, where that is grown, and behind
     // all.
-    let image_end = (end_of_data + 1) * block;
+    let own = image.bytes.max((end_of_data + 1) * block);
+    forget(device, own, free_end * block / GRAIN * GRAIN)?;
     let ends = table.partitions().into_iter().map(|p| (p.last + 1) * block);
-    let last = ends.max().unwrap_or(image_end);
-    forget(device, image_end, free_end * block / GRAIN * GRAIN)?;
-    forget(device, last, device.size() - table.tail_bytes())?;
-    Ok(Planned { table, layout })
+    let free = ends.fold(own, u64::max);
+    Ok(Planned {
+        table,
+        layout,
+        free,
+    })
 }
 
 /// Writes zeroes over what ends there and may tell of an array that stood on the drive
 /// before: not every drive forgets what is discarded, and a system that finds an old array
 /// on its root does not start.
-fn forget(device: &dyn Device, from: u64, end: u64) -> Result<(), WriteError> {
+pub(crate) fn forget(device: &dyn Device, from: u64, end: u64) -> Result<(), WriteError> {
     let end = end / ALIGN * ALIGN;
     let from = from
         .next_multiple_of(ALIGN)

@@ -89,7 +89,7 @@ pub fn write_mirror(
     }
     let mut laid = lay_out(
         &copies,
-        manifest.root_partition,
+        layout::Image::of(&manifest),
         order.seed.as_ref(),
         order.lease,
         watch,
@@ -141,15 +141,15 @@ struct Laid {
 /// partitions as each other's copies.
 fn lay_out(
     copies: &Copies<'_>,
-    root: Option<u32>,
+    image: layout::Image,
     seed: Option<&Seed>,
     lease: LeaseId,
     watch: &dyn Watch,
 ) -> Result<Laid, WriteError> {
-    let root = root.ok_or_else(|| {
+    let root = image.root.ok_or_else(|| {
         WriteError::Unsuitable("it is not known which partition of the image is its root".into())
     })?;
-    let mut planned = layout::plan(copies, Some(root), seed, watch)?;
+    let mut planned = layout::plan(copies, image, seed, watch)?;
     let block = u64::from(copies.block_bytes());
     let mut mirrored = Vec::new();
     let mut said = Vec::new();
@@ -196,6 +196,8 @@ fn lay_out(
         watch.may_write()?;
         let mut table = planned.table.clone();
         table.fit(device.size());
+        // Each to its own end: one may be larger than the others.
+        layout::forget(*device, planned.free, device.size() - table.tail_bytes())?;
         for partition in table.partitions() {
             let is_mirrored = mirrored.iter().any(|m| m.number == partition.number);
             if n > 0 || is_mirrored {

@@ -188,8 +188,8 @@ fn finish(
 ) -> Result<WriteReport, WriteError> {
     let mut report = standing.report.clone();
     if has_table(device)? {
-        let root = standing.manifest.root_partition;
-        let laid = layout::lay_out(device, root, order.seed.as_ref(), watch)?;
+        let image = layout::Image::of(&standing.manifest);
+        let laid = layout::lay_out(device, image, order.seed.as_ref(), watch)?;
         report.root_bytes = laid.root_bytes;
         report.changes = laid.changes;
     }

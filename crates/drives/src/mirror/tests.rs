@@ -80,6 +80,26 @@ fn examined(fake: &Fake, partition: &gpt::Partition) -> String {
 }
 
 #[test]
+fn arrays_that_stood_on_the_drives_before_are_forgotten_to_the_end_of_each() {
+    let store = kept(&image(1024, 1 << 20));
+    // Neither forgets what is discarded.
+    let drives = [64 << 20, 65 << 20].map(|size| {
+        let mut fake = Fake::new(size, 0xaa);
+        fake.discards = false;
+        fake
+    });
+    mirrored(&store, &[&drives[0], &drives[1]]).expect("written");
+    for fake in &drives {
+        let table = gpt::Table::read(&mut View::whole(fake), 512).expect("a table");
+        let bytes = fake.bytes.lock().expect("the lock");
+        let tail = (bytes.len() - table.tail_bytes() as usize) / 4096 * 4096;
+        let ends = table.partitions().into_iter().map(|p| p.last as usize + 1);
+        let last = (ends.max().expect("partitions") * 512).max(tail - (1 << 20));
+        assert!(last < tail && bytes[last..tail].iter().all(|b| *b == 0));
+    }
+}
+
+#[test]
 fn each_drive_has_the_image_a_table_of_its_own_and_the_arrays_marks() {
     let store = kept(&image(1024, 1 << 20));
     // The other is a little larger, as another maker's, and reads otherwise where
