@@ -341,14 +341,14 @@ async fn medium(
 ) -> Result<Response, Failure> {
     let none = || Failure::new(Kind::NotFound, "there is no such medium, or no longer");
     let token = file.strip_suffix(".iso").ok_or_else(none)?;
-    let medium = match app.control().boot_medium(token).await {
-        Ok(medium) => medium,
+    let (boot, medium) = match app.control().boot_medium(token).await {
+        Ok(found) => found,
         // A BMC is not told to sign in: it cannot.
         Err(AgentError::Unknown | AgentError::NotYours) => return Err(none()),
         Err(other) => return Err(refused(other)),
     };
     if method == Method::GET {
-        app.control().medium_is_read(token, &medium);
+        app.control().medium_is_read(&boot, &medium);
     }
     // The token is a secret: it names the medium only through its hash.
     let etag = format!("\"{}\"", &crate::sha256_hex(token.as_bytes())[..32]);

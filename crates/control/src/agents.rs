@@ -462,11 +462,9 @@ impl Core {
     pub(crate) async fn medium(&self, token: &str) -> Result<(Boot, Machine), AgentError> {
         let id = self.keys.medium_of(token).ok_or(AgentError::Unknown)?;
         let record = self.store.boot(id).await?.ok_or(AgentError::Unknown)?;
-        let machine = self
-            .store
-            .machine(record.machine)
-            .await?
-            .ok_or(AgentError::Unknown)?;
+        // In short: a BMC reads a medium in many pieces, and each comes here.
+        let machine = self.store.machine_in_short(record.machine).await?;
+        let machine = machine.ok_or(AgentError::Unknown)?;
         match machine.step {
             // Some BMCs read the medium while the machine boots from it.
             Step::Ramdisk { boot, .. }
@@ -484,12 +482,12 @@ impl Core {
     }
 }
 
-/// Whether an installer has said that it is done.
 /// What an agent says of itself, no longer than such a thing is.
 fn in_short(text: &str) -> String {
     text.chars().take(128).collect()
 }
 
+/// Whether an installer has said that it is done.
 fn is_done(at: InstallStep) -> bool {
     matches!(
         at,

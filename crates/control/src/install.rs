@@ -11,7 +11,7 @@ use billet_model::{
     machine::Machine,
     operation::Operation,
     people::Actor,
-    step::{BootOf, InstallStep, Step},
+    step::{Boot, BootOf, InstallStep, Step},
     work::DriveRef,
 };
 use billet_plan::{
@@ -304,46 +304,49 @@ impl Control {
 
     /// A BMC reads the medium of a boot: if it is an installer's, it is put on the
     /// lease's record, once, what was served.
-    pub fn medium_is_read(&self, path_token: &str, medium: &BootMedium) {
-        let Some(boot) = self.keys.medium_of(path_token) else {
-            return;
-        };
-        if !self.digesting().insert(boot) {
+    pub fn medium_is_read(&self, boot: &Boot, medium: &BootMedium) {
+        // Most media are of the ramdisk, and all are read in many pieces.
+        if boot.of != BootOf::Installer || !self.digesting().insert(boot.id) {
             return;
         }
         let (control, medium) = (self.clone(), medium.clone());
+        let (boot, machine) = (boot.id, boot.machine);
         tokio::spawn(async move {
-            if let Err(error) = control.note_medium(boot, medium).await {
+            if let Err(error) = control.note_medium(boot, machine, medium).await {
                 tracing::warn!(error, "a medium that is read could not be put on record");
             }
             control.digesting().remove(&boot);
         });
     }
 
-    async fn note_medium(&self, boot: BootId, medium: BootMedium) -> Result<(), String> {
+    async fn note_medium(
+        &self,
+        boot: BootId,
+        machine: MachineId,
+        medium: BootMedium,
+    ) -> Result<(), String> {
         let found = |e: StoreError| e.to_string();
         let of = |machine: &Machine| match machine.step {
             Step::Install { boot: of, .. } if of == boot => machine.lease,
             _ => None,
         };
-        let Some(record) = self.store().boot(boot).await.map_err(found)? else {
-            return Ok(());
+        let leased = async || -> Result<Option<Lease>, String> {
+            let now = self
+                .store()
+                .machine_in_short(machine)
+                .await
+                .map_err(found)?;
+            match now.as_ref().and_then(of) {
+                Some(id) => self.store().lease(id).await.map_err(found),
+                None => Ok(None),
+            }
         };
-        // Most media are of the ramdisk, and read in many pieces.
-        if record.of != BootOf::Installer {
-            return Ok(());
-        }
-        let machine = self.store().machine(record.machine).await.map_err(found)?;
-        let Some(id) = machine.as_ref().and_then(of) else {
-            return Ok(());
-        };
-        let noted = |lease: &Lease| {
-            let medium = lease.install.as_ref().and_then(|i| i.medium.as_ref());
-            medium.is_some_and(|m| m.boot == boot)
+        let wants = |lease: &Lease| {
+            let install = lease.install.as_ref();
+            install.is_some_and(|i| i.medium.as_ref().is_none_or(|m| m.boot != boot))
         };
         // Before it is read whole: the next piece asks again.
-        let lease = self.store().lease(id).await.map_err(found)?;
-        if lease.as_ref().is_none_or(noted) {
+        if !leased().await?.as_ref().is_some_and(wants) {
             return Ok(());
         }
         let read_at = self.now();
@@ -354,16 +357,9 @@ impl Control {
             .map_err(|e| e.to_string())?
             .map_err(|e| e.to_string())?;
         for _ in 0..16 {
-            let machine = self.store().machine(record.machine).await.map_err(found)?;
-            let Some(id) = machine.as_ref().and_then(of) else {
+            let Some(mut lease) = leased().await?.filter(wants) else {
                 return Ok(());
             };
-            let Some(mut lease) = self.store().lease(id).await.map_err(found)? else {
-                return Ok(());
-            };
-            if noted(&lease) {
-                return Ok(());
-            }
             let Some(install) = &mut lease.install else {
                 return Ok(());
             };
@@ -382,7 +378,7 @@ impl Control {
                 }),
             );
             (row.machine, row.lease, row.project) =
-                (Some(record.machine), Some(id), Some(lease.project));
+                (Some(machine), Some(lease.id), Some(lease.project));
             let batch = Batch::new()
                 .with(Write::PutLease(Box::new(lease)))
                 .audited(row);
@@ -400,6 +396,8 @@ impl Control {
 mod tests {
     use std::time::Duration;
 
+    use billet_model::step::BootOf;
+
     use crate::tests::Place;
 
     #[tokio::test]
@@ -409,9 +407,14 @@ mod tests {
         let (token, _) = place.at_work().await;
         let boot = control.keys.boot_of(&token).expect("a boot");
         let path = control.keys.medium_token(boot);
-        let medium = control.boot_medium(path.expose()).await;
-        let medium = medium.unwrap_or_else(|e| panic!("{e}"));
-        control.medium_is_read(path.expose(), &medium);
+        let served = control.boot_medium(path.expose()).await;
+        let (mut boot, medium) = served.unwrap_or_else(|e| panic!("{e}"));
+        // The ramdisk's is nobody's to look at.
+        control.medium_is_read(&boot, &medium);
+        assert!(control.digesting().is_empty());
+        boot.of = BootOf::Installer;
+        control.medium_is_read(&boot, &medium);
+        assert!(control.digesting().contains(&boot.id));
         for _ in 0..200 {
             if control.digesting().is_empty() {
                 return;

@@ -5,19 +5,24 @@ use billet_media::boot_media::BootMedium;
 use billet_protocol::boot::BootRecord;
 use std::time::Duration;
 
-use billet_model::{step::BootOf, work::Task};
+use billet_model::{
+    step::{Boot, BootOf},
+    work::Task,
+};
 
 use crate::{AgentError, Control};
 
 impl Control {
-    /// The medium that an address names, while its machine is on the way to it.
+    /// The medium that an address names, while its machine is on the way to it, and the boot
+    /// that it is of.
     ///
     /// # Errors
     /// When there is none (any more).
-    pub async fn boot_medium(&self, path_token: &str) -> Result<BootMedium, AgentError> {
+    pub async fn boot_medium(&self, path_token: &str) -> Result<(Boot, BootMedium), AgentError> {
         let (boot, machine) = self.medium(path_token).await?;
         if boot.of == BootOf::Installer {
-            return self.installer_medium(&machine).await;
+            let medium = self.installer_medium(&machine).await?;
+            return Ok((boot, medium));
         }
         let template = self.template().ok_or(AgentError::NotYours)?;
         let record = BootRecord {
@@ -28,10 +33,11 @@ impl Control {
             // Not now: a BMC reads a medium in pieces, which must be of one medium.
             made_at: boot.created_at,
         };
-        template.for_record(&record).map_err(|error| {
+        let medium = template.for_record(&record).map_err(|error| {
             tracing::error!(%error, machine = %machine.name, "making a boot medium");
             AgentError::NotYours
-        })
+        })?;
+        Ok((boot, medium))
     }
 
     /// The agent's task; waits for one, at most so long.
