@@ -102,7 +102,11 @@ impl Control {
             tokio::spawn(async move {
                 let _permit = permits.acquire_owned().await;
                 loop {
+                    let woken = control.warm.woken();
                     control.work(machine, &me).await;
+                    if control.warm.woken() != woken {
+                        continue;
+                    }
                     let mut busy = busy.lock().unwrap_or_else(PoisonError::into_inner);
                     // What rang while the last step was being taken may not
                     // have been seen by it.

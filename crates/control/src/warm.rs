@@ -4,7 +4,10 @@
 use std::{
     collections::{BTreeMap, HashMap},
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use billet_model::{
@@ -29,9 +32,16 @@ type Choice = Arc<BTreeMap<MachineId, Wish>>;
 #[derive(Debug, Default)]
 pub struct WarmChoices {
     by_type: Mutex<HashMap<Name, (Time, Choice)>>,
+    /// How often machines of a type were woken.
+    woken: AtomicU64,
 }
 
 impl WarmChoices {
+    /// How often machines of a type were woken: while it is the same, none was.
+    pub(crate) fn woken(&self) -> u64 {
+        self.woken.load(Ordering::SeqCst)
+    }
+
     fn of(&self, machine_type: &Name, since: Time) -> Option<Choice> {
         let known = self.by_type.lock().unwrap_or_else(PoisonError::into_inner);
         let (at, choice) = known.get(machine_type)?;
@@ -142,6 +152,8 @@ impl Core {
     pub async fn wake_type(&self, machine_type: &Name) -> Result<(), StoreError> {
         self.warm.keep(machine_type, Time::MIN, Choice::default());
         self.store.wake_available(machine_type, self.now()).await?;
+        // Those at work just now may have looked before, and put their own time in its place.
+        self.warm.woken.fetch_add(1, Ordering::SeqCst);
         self.changed.notify_one();
         Ok(())
     }

@@ -51,7 +51,8 @@ pub struct OfferCount {
     pub machines: u64,
 }
 
-/// A machine that is due, and what made it so: while these are the same, nothing new did.
+/// A machine that is due, and what made it so: while these are the same, nothing new did,
+/// but for [`Store::wake_available`], which changes nothing of one that is due already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Due {
     /// The machine.
