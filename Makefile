@@ -36,7 +36,8 @@ build: setup ## Builds the program and the agent, optimised
 
 # The agent is static: the ramdisk has nothing else in it. It is for the target
 # by name, so that build scripts and macros are not made static too. Where Rust
-# links with LLD, code that is there twice is kept once.
+# links with LLD, code that is there twice is kept once: two functions may have one
+# address then, which Rust allows and nothing in the agent minds.
 comma := ,
 FOLD := $(if $(filter x86_64-%,$(TRIPLE)),-C link-arg=-Wl$(comma)--icf=all)
 .PHONY: agent

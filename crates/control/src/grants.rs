@@ -623,7 +623,8 @@ pub(crate) fn suits_layout(image: &Image, layout: &DriveLayout) -> Result<(), Re
     Ok(())
 }
 
-/// Why the image has no room on one of these drives of the machine, if it has none.
+/// Why the image has no room on one of these drives of the machine, if it has none. Names no
+/// drive: who asks may not have the machine.
 pub(crate) fn too_small(machine: &Machine, roots: &[DriveRef], image: &Image) -> Option<String> {
     let known = machine.inventory.as_ref().map_or(&[][..], |i| &i.drives);
     let name = &image.name;
@@ -633,15 +634,16 @@ pub(crate) fn too_small(machine: &Machine, roots: &[DriveRef], image: &Image) ->
     let wanted = content.virtual_bytes;
     roots.iter().find_map(|root| {
         let serial = Some(&root.serial);
-        let size = known
-            .iter()
-            .find(|d| d.serial.as_ref() == serial)
-            .map_or(0, |d| d.size_bytes);
+        let drive = known.iter().find(|d| d.serial.as_ref() == serial);
+        let Some(size) = drive.map(|d| d.size_bytes) else {
+            return Some(format!(
+                "how large the drive is that would hold the root is not known, and image {name} wants {wanted} bytes: choose another drive by --root-drive"
+            ));
+        };
         (wanted >= size).then(|| {
             format!(
-                "image {name} is a disk of {wanted} bytes, and drive {}, which would hold the \
-                 root, has {size}: take a smaller image, or a larger drive by --root-drive",
-                root.serial
+                "image {name} is a disk of {wanted} bytes, and the drive that would hold the \
+                 root has {size}: take a smaller image, or a larger drive by --root-drive"
             )
         })
     })

@@ -414,14 +414,14 @@ pub fn machine(facts: &Facts<'_>, request: &MachineRequest) -> Result<Decision, 
                 "{name} waits warm, or is on the way to it, with Billet's ramdisk at work: `billet machine cordon {name}` has it powered off, and then that can be done"
             ));
         }
-        _ if lifecycle == Lifecycle::Maintenance && machine.step != Step::Rest => {
-            return refuse(format!(
-                "{name} is being powered off: ask again when it is off (`billet machine show {name}`)"
-            ));
-        }
         _ if held => {
             return refuse(format!(
                 "{name} is held by a lease: that is first released; `billet machine break-fix {name}` takes it out under its tenant"
+            ));
+        }
+        _ if machine.step != Step::Rest => {
+            return refuse(format!(
+                "{name} is at work: ask again when that is over (`billet machine show {name}` tells)"
             ));
         }
         _ => {

@@ -383,15 +383,16 @@ async fn delete_image(
     Of(text): Of,
 ) -> Result<StatusCode, Failure> {
     let image = own_image(&app, &bearer, &text).await?;
-    if app.images().is_busy(image.id) {
-        return Err(Failure::new(
+    // Until it is gone: whoever takes it in meanwhile would put it back.
+    let _mark = app.images().mark(image.id).ok_or_else(|| {
+        Failure::new(
             Kind::InUse,
             format!(
                 "image {} is being taken in: wait until that has ended",
                 image.name
             ),
-        ));
-    }
+        )
+    })?;
     let row = app
         .row(&bearer.actor(), "image.delete")
         .project(image.project)

@@ -247,12 +247,21 @@ pub async fn upload(
 
 /// Whether a file can be read, as far as that is known before it is.
 pub fn readable(file: &Path) -> std::io::Result<()> {
-    let about = std::fs::File::open(file)?.metadata()?;
-    match (about.is_dir(), about.len()) {
-        (true, _) => Err(std::io::ErrorKind::IsADirectory.into()),
-        (false, 0) if about.is_file() => Err(std::io::Error::other("it is empty")),
-        _ => Ok(()),
+    let about = std::fs::metadata(file)?;
+    if about.is_dir() {
+        return Err(std::io::ErrorKind::IsADirectory.into());
     }
+    // How much a pipe or a device gives is not known before, and what a pipe holds is gone
+    // once it was opened to see.
+    if !about.is_file() {
+        return Err(std::io::Error::other(
+            "it is no file: write what it gives to one first",
+        ));
+    }
+    if about.len() == 0 {
+        return Err(std::io::Error::other("it is empty"));
+    }
+    std::fs::File::open(file).map(drop)
 }
 
 /// Uploads the bytes of an image that is known.

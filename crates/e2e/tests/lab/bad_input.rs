@@ -4,6 +4,7 @@
 use std::{
     fs,
     net::TcpListener,
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -170,6 +171,9 @@ fn files(site: &Site) {
     home.write("over.qcow2", empty_disk(100 << 40));
     home.write("cut.qcow2", &empty_disk(1 << 30)[..65_540]);
     fs::create_dir(home.path("folder")).expect("made");
+    // Nobody writes to it: who opens it waits for ever.
+    let pipe = Command::new("mkfifo").arg(home.path("pipe")).status();
+    assert!(pipe.expect("mkfifo runs").success());
 }
 
 #[tokio::test]
@@ -233,6 +237,7 @@ async fn what_is_wrong_is_named_with_the_way_out_and_nothing_is_made() {
         row(&add("i", "--file", "missing.raw"), 2, &["missing.raw", "No such file"]),
         row(&add("i", "--file", "folder"), 2, &["folder", "directory", "nothing was sent"]),
         row(&add("i", "--file", "empty.raw"), 2, &["empty.raw: it is empty"]),
+        row(&add("i", "--file", "pipe"), 2, &["pipe: it is no file", "nothing was sent"]),
         row(&add("i", "--url", "nonsense"), 4, &["url", "write it as https://host/path"]),
         row(&add("i", "--url", "ftp://a/b"), 4, &["ftp://a/b", "only http and https"]),
         row(&add("i", "--url", private), 4, &[private, "`--fetch-allow`"]),
@@ -320,7 +325,11 @@ async fn what_is_wrong_is_named_with_the_way_out_and_nothing_is_made() {
     let larger = row(
         &create(&kind, "huge", KEY),
         4,
-        &["huge is a disk of 8796093022208 bytes", "--root-drive"],
+        &[
+            "huge is a disk of 8796093022208 bytes",
+            "the drive that would hold",
+            "--root-drive",
+        ],
     );
     refused(&site, &stock, "red", &[larger]).await;
 
