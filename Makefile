@@ -120,7 +120,7 @@ ALONE := the_built_image_boots_grows_and_lets_its_tenant_in \
          the_ramdisk_boots_from_a_virtual_cd_and_has_its_record
 .PHONY: test-boot
 test-boot: setup ## Boots the ramdisk and the image alone
-	BILLET_TEST_QEMU=1 cargo test --locked -p billet-media --test qemu
+	BILLET_TEST_QEMU=1 cargo test --locked -p billet-media --test media qemu::
 
 # The end-to-end tests boot the real ramdisk and a real image. They are built
 # with the program as the tests have it, so that it is compiled once.

@@ -1,0 +1,4 @@
+//! The control loop in a simulated world.
+
+mod mutants;
+mod seeds;
