@@ -57,6 +57,11 @@ impl Expand {
         }
     }
 
+    /// Whether collections are asked for with what is in them.
+    pub fn is_announced(&self) -> bool {
+        self.most.load(Ordering::Relaxed) > 0
+    }
+
     /// The address under which a collection comes with so much of what is in it, or less
     /// where no more can be had, and the levels of that.
     pub fn of(&self, path: &str, depth: Depth) -> Option<(String, u8)> {

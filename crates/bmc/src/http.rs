@@ -11,7 +11,9 @@ use std::time::Duration;
 use billet_model::bmc::BmcEndpoint;
 use reqwest::header::{ETAG, HeaderMap, HeaderName, HeaderValue, IF_MATCH, LOCATION, RETRY_AFTER};
 use reqwest::{Method, Url};
+use rustls::SupportedCipherSuite;
 use rustls::crypto::CryptoProvider;
+use rustls::crypto::hash::HashAlgorithm;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
@@ -24,12 +26,25 @@ use crate::tickets::Tickets;
 const LARGEST: usize = 8 << 20;
 /// Requests to one BMC at a time: they are small computers.
 const AT_ONCE: usize = 4;
+/// The same where each answer is a whole collection: those keep a BMC busy for seconds, and
+/// there are few of them.
+const LARGE_AT_ONCE: usize = 2;
 /// How long a connection is kept for the next request. A kept one is 30 KiB of buffers.
 const IDLE: Duration = Duration::from_secs(5);
 
-/// What encrypts: one for all BMCs.
-static PROVIDER: LazyLock<Arc<CryptoProvider>> =
-    LazyLock::new(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
+/// What encrypts: one for all BMCs. SHA-256 comes first: processors have instructions for it,
+/// and few for SHA-384, of which a handshake takes dozens.
+static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
+    let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+    let hash = |suite: &SupportedCipherSuite| match suite {
+        SupportedCipherSuite::Tls13(suite) => suite.common.hash_provider.algorithm(),
+        SupportedCipherSuite::Tls12(suite) => suite.common.hash_provider.algorithm(),
+    };
+    provider
+        .cipher_suites
+        .sort_by_key(|suite| hash(suite) != HashAlgorithm::SHA256);
+    Arc::new(provider)
+});
 
 /// The connection to one BMC.
 pub(crate) struct Http {
@@ -89,6 +104,15 @@ impl Answer {
         let seconds = self.header(RETRY_AFTER)?.trim().parse().ok()?;
         Some(Duration::from_secs(seconds))
     }
+}
+
+/// Which connection a request goes over.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Over {
+    /// One that was kept from the request before, where there is one.
+    Kept,
+    /// One of its own.
+    Own,
 }
 
 /// No answer.
@@ -165,9 +189,14 @@ impl Http {
         *reads = None;
     }
 
-    /// What sends a request of this method.
-    fn client(&self, method: &Method) -> Result<reqwest::Client, reqwest::Error> {
-        if *method != Method::GET {
+    /// Asks less at a time from now on, because answers will be large.
+    pub fn expect_large(&self) {
+        self.slots.forget_permits(AT_ONCE - LARGE_AT_ONCE);
+    }
+
+    /// What sends a request over such a connection.
+    fn client(&self, over: Over) -> Result<reqwest::Client, reqwest::Error> {
+        if over == Over::Own {
             return client(&self.tls, &self.timeouts, 0);
         }
         let mut reads = self.reads.lock().unwrap_or_else(PoisonError::into_inner);
@@ -181,6 +210,19 @@ impl Http {
 
     /// Sends one request and reads its answer.
     pub async fn exchange(&self, call: Call<'_>) -> Result<Answer, Lost> {
+        let over = match call.method {
+            Method::GET => Over::Kept,
+            _ => Over::Own,
+        };
+        self.exchange_over(over, call).await
+    }
+
+    /// The same for a login: a second one does no harm where the first was lost.
+    pub async fn exchange_login(&self, call: Call<'_>) -> Result<Answer, Lost> {
+        self.exchange_over(Over::Kept, call).await
+    }
+
+    async fn exchange_over(&self, over: Over, call: Call<'_>) -> Result<Answer, Lost> {
         let what = format!("{} {}", call.method, call.path);
         let url = crate::link::url(&self.endpoint, call.path);
         if let Some(stand_in) = &self.stand_in {
@@ -190,11 +232,11 @@ impl Http {
         let _slot = self.slots.acquire().await;
         // A change's connection has its own, shorter limit, which must strike
         // first: it is what tells "never sent" from "maybe sent".
-        let timeout = match call.method {
-            Method::GET => call.timeout,
-            _ => call.timeout + self.timeouts.connect,
+        let timeout = match over {
+            Over::Kept => call.timeout,
+            Over::Own => call.timeout + self.timeouts.connect,
         };
-        let client = match self.client(&call.method) {
+        let client = match self.client(over) {
             Ok(client) => client,
             Err(error) => return Err(self.lost(what, &error)),
         };

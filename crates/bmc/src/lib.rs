@@ -31,6 +31,7 @@ mod service;
 mod session;
 mod settings;
 mod stand_in;
+mod system;
 mod task;
 mod tickets;
 mod value;

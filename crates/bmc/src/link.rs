@@ -74,8 +74,11 @@ pub(crate) fn parent(path: &str) -> Option<String> {
 
 /// Whether two paths name the same resource.
 pub(crate) fn same(a: &str, b: &str) -> bool {
-    a.trim_end_matches('/')
-        .eq_ignore_ascii_case(b.trim_end_matches('/'))
+    let (a, b) = (a.trim_end_matches('/'), b.trim_end_matches('/'));
+    // From the end, where two members of one collection differ: a discovery compares each
+    // with each.
+    let mut pairs = a.bytes().rev().zip(b.bytes().rev());
+    a.len() == b.len() && pairs.all(|(a, b)| a.eq_ignore_ascii_case(&b))
 }
 
 #[cfg(test)]

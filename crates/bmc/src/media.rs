@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::change::Refusal;
 use crate::error::BmcError;
 use crate::link;
+use crate::read::Reader;
 use crate::service::Service;
 use crate::value::{Resource, text, texts, yes};
 use crate::vendors::Quirks;
@@ -15,7 +16,7 @@ use crate::vendors::Quirks;
 /// How many slots are tried where the best one refuses.
 const MOST_SLOTS: usize = 3;
 
-impl Service {
+impl Reader<'_> {
     /// All virtual media slots, of the system and of its managers.
     /// Fails only where none could be read.
     pub async fn slots(&self, system: &Resource) -> Result<Vec<Resource>, BmcError> {
@@ -48,12 +49,14 @@ impl Service {
             _ => Ok(slots),
         }
     }
+}
 
+impl Service {
     /// Puts a medium into the virtual CD, after taking out whatever is in one.
     pub async fn insert_media(&self, url: &str) -> Result<(), BmcError> {
         let system = self.system().await?;
         let quirks = self.vendor(&system).await.quirks();
-        let slots = self.slots(&system).await?;
+        let slots = self.reader().slots(&system).await?;
         let mut changed = false;
         for slot in slots.iter().filter(|s| is_cd(s) && inserted(s)) {
             self.eject(slot).await?;
@@ -80,7 +83,7 @@ impl Service {
     /// Takes out whatever medium is in, in all slots. Nothing in is fine.
     pub async fn eject_media(&self) -> Result<(), BmcError> {
         let system = self.system().await?;
-        let slots = self.slots(&system).await?;
+        let slots = self.reader().slots(&system).await?;
         let mut trouble = None;
         for slot in slots.iter().filter(|s| inserted(s)) {
             if let Err(error) = self.eject(slot).await {

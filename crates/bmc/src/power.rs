@@ -6,6 +6,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::error::BmcError;
+use crate::read::Reader;
 use crate::service::Service;
 use crate::value::{Resource, list, real, text, texts};
 
@@ -51,6 +52,31 @@ pub(crate) fn power_of(system: &Resource) -> Power {
     }
 }
 
+impl Reader<'_> {
+    /// What `Reset` offers here; empty where the BMC does not say.
+    pub async fn reset_types(&self, system: &Resource) -> Vec<String> {
+        let action = "/Actions/#ComputerSystem.Reset";
+        let said = texts(
+            &system.body,
+            &format!("{action}/ResetType@Redfish.AllowableValues"),
+        );
+        if !said.is_empty() {
+            return said;
+        }
+        let Some(info) = system.link(&format!("{action}/@Redfish.ActionInfo")) else {
+            return said;
+        };
+        let Ok(info) = self.read(&info).await else {
+            return said;
+        };
+        list(&info.body, "/Parameters")
+            .iter()
+            .find(|p| text(p, "/Name").as_deref() == Some("ResetType"))
+            .map(|p| texts(p, "/AllowableValues"))
+            .unwrap_or_default()
+    }
+}
+
 impl Service {
     /// Reads the power.
     pub async fn read_power(&self) -> Result<Power, BmcError> {
@@ -85,29 +111,6 @@ impl Service {
         Ok(None)
     }
 
-    /// What `Reset` offers here; empty where the BMC does not say.
-    pub async fn reset_types(&self, system: &Resource) -> Vec<String> {
-        let action = "/Actions/#ComputerSystem.Reset";
-        let said = texts(
-            &system.body,
-            &format!("{action}/ResetType@Redfish.AllowableValues"),
-        );
-        if !said.is_empty() {
-            return said;
-        }
-        let Some(info) = system.link(&format!("{action}/@Redfish.ActionInfo")) else {
-            return said;
-        };
-        let Ok(info) = self.read(&info).await else {
-            return said;
-        };
-        list(&info.body, "/Parameters")
-            .iter()
-            .find(|p| text(p, "/Name").as_deref() == Some("ResetType"))
-            .map(|p| texts(p, "/AllowableValues"))
-            .unwrap_or_default()
-    }
-
     /// Changes the power, once.
     ///
     /// A BMC that refuses because the machine is as wanted already has done it.
@@ -120,7 +123,7 @@ impl Service {
                 let path = system.path.trim_end_matches('/');
                 format!("{path}/Actions/ComputerSystem.Reset")
             });
-        let offered = self.reset_types(&system).await;
+        let offered = self.reader().reset_types(&system).await;
         let chosen: Vec<&str> = words(action)
             .iter()
             .copied()

@@ -13,7 +13,7 @@ use crate::expand::Expand;
 use crate::http::{Answer, Call, Http, Lost};
 use crate::read::Who;
 use crate::session::{Account, Pass};
-use crate::value::{Resource, list, text};
+use crate::value::Resource;
 use crate::vendors::Vendor;
 
 /// Where sessions are made, where the service root does not say it.
@@ -24,7 +24,8 @@ pub(crate) struct Service {
     pub http: Arc<Http>,
     account: Account,
     root: OnceCell<Root>,
-    system: Mutex<Option<String>>,
+    /// Where the system is that is the machine, once that is known.
+    pub system: Mutex<Option<String>>,
     /// It accepted a boot override and did not show it, the last time.
     pub hides_boot: AtomicBool,
 }
@@ -81,9 +82,13 @@ impl Service {
                         Some(format!("{}/Sessions", service.trim_end_matches('/')))
                     })
                     .unwrap_or_else(|| SESSIONS.to_owned());
+                let expand = Expand::announced(&resource.body);
+                if expand.is_announced() {
+                    self.http.expect_large();
+                }
                 Ok(Root {
                     vendor: Vendor::of(&resource.body, None),
-                    expand: Expand::announced(&resource.body),
+                    expand,
                     text: resource.body.to_string().into_bytes().into(),
                     path: resource.path,
                     sessions,
@@ -157,67 +162,6 @@ impl Service {
         }
     }
 
-    /// The path of the system that is the machine. Where a BMC has several
-    /// (a GPU baseboard, a DPU), the host is the one with firmware and power.
-    async fn system_path(&self) -> Result<String, BmcError> {
-        let mut known = self.system.lock().await;
-        if let Some(path) = &*known {
-            return Ok(path.clone());
-        }
-        let mut best: Option<(i32, String)> = None;
-        for system in self.systems().await? {
-            let score = host_score(&system);
-            if best.as_ref().is_none_or(|(b, _)| score > *b) {
-                best = Some((score, system.path));
-            }
-        }
-        let (_, path) = best.ok_or_else(|| {
-            BmcError::malformed("the BMC's systems", "there is none that can be read")
-        })?;
-        *known = Some(path.clone());
-        Ok(path)
-    }
-
-    /// The machine's system, read now. One that is not where it was (its BMC
-    /// has new firmware) is looked for again next time.
-    pub async fn system(&self) -> Result<Resource, BmcError> {
-        let read = self.read(&self.system_path().await?).await;
-        if matches!(&read, Err(error) if error.status() == Some(404)) {
-            *self.system.lock().await = None;
-        }
-        read
-    }
-
-    /// All systems that can be read. Fails only where none can.
-    pub async fn systems(&self) -> Result<Vec<Resource>, BmcError> {
-        let root = self.root().await?;
-        let path = root.resource().link("/Systems");
-        let path = path.unwrap_or_else(|| "/redfish/v1/Systems".into());
-        self.members_or_error(&path).await
-    }
-
-    /// The managers of the machine: those it names, else all.
-    pub async fn managers(&self, system: &Resource) -> Vec<Resource> {
-        let mut found = Vec::new();
-        for path in system.links("/Links/ManagedBy") {
-            found.extend(self.read(&path).await.ok());
-        }
-        if found.is_empty() {
-            found = self.all_managers().await;
-        }
-        found
-    }
-
-    /// All managers that can be read.
-    pub async fn all_managers(&self) -> Vec<Resource> {
-        let Ok(root) = self.root().await else {
-            return Vec::new();
-        };
-        let path = root.resource().link("/Managers");
-        let path = path.unwrap_or_else(|| "/redfish/v1/Managers".into());
-        self.members_or_error(&path).await.unwrap_or_default()
-    }
-
     /// The vendor, as root and system tell together.
     pub async fn vendor(&self, system: &Resource) -> Vendor {
         match self.root().await {
@@ -263,35 +207,4 @@ impl Drop for Service {
         let http = self.http.clone();
         runtime.spawn(async move { close(&http, &pass, &session).await });
     }
-}
-
-/// How much a system looks like the host itself.
-pub(crate) fn host_score(system: &Resource) -> i32 {
-    let body = &system.body;
-    let mut score = 0;
-    if text(body, "/SystemType").is_none_or(|t| t == "Physical") {
-        score += 4;
-    }
-    if body.pointer("/Actions/#ComputerSystem.Reset").is_some() {
-        score += 2;
-    }
-    if body.get("Bios").is_some() || body.get("Boot").is_some() {
-        score += 2;
-    }
-    if !list(body, "/Links/ManagedBy").is_empty() {
-        score += 1;
-    }
-    let name = format!(
-        "{} {}",
-        system.id(),
-        text(body, "/Model").unwrap_or_default()
-    );
-    let name = name.to_ascii_lowercase();
-    if ["hgx", "baseboard", "bluefield", "dpu"]
-        .iter()
-        .any(|w| name.contains(w))
-    {
-        score -= 6;
-    }
-    score
 }

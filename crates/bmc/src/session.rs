@@ -155,7 +155,7 @@ impl Account {
         let body = json!({"UserName": self.user, "Password": self.password.expose()});
         let what = format!("POST {sessions}");
         let answer = http
-            .exchange(Call {
+            .exchange_login(Call {
                 method: Method::POST,
                 path: sessions,
                 header: None,
@@ -196,8 +196,11 @@ impl Account {
                 Err(self.must_change(what, answer.bytes()))
             }
             200..=299 => {
-                let token = answer.headers.get(TOKEN).cloned();
-                let Some(mut token) = token else {
+                // Copied: a header that came shares the whole buffer that it was read into,
+                // 8 KiB for each BMC for as long as its session lasts.
+                let token = answer.headers.get(TOKEN);
+                let copied = token.and_then(|t| HeaderValue::from_bytes(t.as_bytes()).ok());
+                let Some(mut token) = copied else {
                     return self.basic(None);
                 };
                 token.set_sensitive(true);

@@ -262,6 +262,7 @@ mod tests {
             r#"{"kind":"lie_power","says":"paused"}"#,
             r#"{"kind":"forget_boot"}"#,
             r#"{"kind":"no_start"}"#,
+            r#"{"kind":"no_system"}"#,
             r#"{"kind":"drive_errors"}"#,
             r#"{"kind":"power_cut"}"#,
             r#"{"kind":"kexec_refused"}"#,

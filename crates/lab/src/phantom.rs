@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::console::Console;
 use crate::facts::{Facts, Maker};
-use crate::faults::Faults;
+use crate::faults::{FaultKind, Faults, Point};
 use crate::metal::{
     BootPlan, BootTarget, MediaNeed, MediaSlot, Medium, Metal, MetalEvent, MetalResult, Power,
 };
@@ -254,6 +254,12 @@ async fn run(shared: Arc<Shared>, plan: BootPlan, boot: u64) {
         }
         Source::Drive(installed) => {
             shared.say("booting from the first drive");
+            let dead = |kind: &FaultKind| *kind == FaultKind::NoSystem;
+            let struck = shared.faults.strike(&shared.name, &[Point::System], dead);
+            if struck.is_some() {
+                shared.say("Kernel panic - not syncing: VFS: Unable to mount root fs");
+                return std::future::pending().await;
+            }
             tenant::run(&shared, &installed).await;
         }
         Source::Nothing => {

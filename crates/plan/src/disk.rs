@@ -8,6 +8,10 @@ use billet_model::{
     operation::OperationState,
     step::{DiskStep, Step},
 };
+use jiff::{
+    SignedDuration,
+    fmt::friendly::{Designator, Spacing, SpanPrinter},
+};
 
 use crate::{
     Effect,
@@ -160,9 +164,17 @@ pub(crate) fn first_boot(draft: &mut Draft<'_>, by: Option<BootId>) {
     }
 }
 
+/// A time, as `30 minutes`.
+pub(crate) fn in_words(time: SignedDuration) -> String {
+    SpanPrinter::new()
+        .designator(Designator::Verbose)
+        .spacing(Spacing::BetweenUnitsAndDesignators)
+        .duration_to_string(&time)
+}
+
 /// Why an image that did not come up is given up, and where its owner looks on.
 fn not_up(draft: &Draft<'_>, silent: bool) -> String {
-    let within = draft.facts.policy.first_boot_deadline.as_mins();
+    let within = in_words(draft.facts.policy.first_boot_deadline);
     let lease = draft.lease().map(|l| l.name.to_string());
     let lease = lease.unwrap_or_default();
     let missing = if silent {
@@ -172,7 +184,7 @@ fn not_up(draft: &Draft<'_>, silent: bool) -> String {
          --no-cloud-init)"
     };
     format!(
-        "the image's first boot did not end within {within} minutes: {missing}; `billet lease \
+        "the image's first boot did not end within {within}: {missing}; `billet lease \
          console {lease} --log` shows what it wrote"
     )
 }

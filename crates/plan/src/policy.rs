@@ -99,6 +99,18 @@ impl Default for Policy {
 }
 
 impl Policy {
+    /// The same with another limit to an image's first boot. The part of it that firmware takes
+    /// stays, but for half of a short one.
+    #[must_use]
+    pub fn with_first_boot(self, limit: SignedDuration) -> Self {
+        let firmware = self.first_boot_deadline - self.kexec_deadline;
+        Self {
+            first_boot_deadline: limit,
+            kexec_deadline: (limit - firmware).max(limit / 2),
+            ..self
+        }
+    }
+
     /// Pauses for the lab: its machines boot in half a minute and its BMCs
     /// answer at once, so waiting for real servers' slowness would only cost time.
     pub fn lab() -> Self {

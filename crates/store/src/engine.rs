@@ -113,6 +113,13 @@ impl std::ops::DerefMut for Held<'_> {
     }
 }
 
+/// Connections that read SQLite side by side: each is a thread with a cache of its own, and
+/// more of them than processors get nothing done sooner.
+fn readers() -> u32 {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    u32::try_from(processors).unwrap_or(u32::MAX).clamp(2, 4)
+}
+
 impl Engine {
     pub async fn open(url: &StoreUrl) -> Result<Self> {
         static DRIVERS: Once = Once::new();
@@ -132,7 +139,7 @@ impl Engine {
                     .await
                     .map_err(StoreError::database(doing()))?;
                 let readers = AnyPoolOptions::new()
-                    .max_connections(4)
+                    .max_connections(readers())
                     .test_before_acquire(false)
                     .acquire_timeout(Duration::from_secs(30))
                     .after_connect(|connection, _| {

@@ -32,7 +32,7 @@ pub(crate) async fn firmware(reader: &Reader<'_>, system: &Resource) -> Found {
         }
     };
     add("BIOS".into(), system.text("/BiosVersion"));
-    for manager in service.managers(system).await {
+    for manager in reader.managers(system).await {
         add("BMC".into(), manager.text("/FirmwareVersion"));
     }
     let listed = match listed(reader).await {

@@ -115,17 +115,19 @@ pub struct MediaSlot {
 pub(crate) async fn discover(service: &Service) -> Result<Discovery, BmcError> {
     let deadline = Instant::now() + service.http.timeouts.discover;
     let root = service.root().await?.resource();
-    let system = service.system().await?;
+    // What is read from here on is of one moment, and read once.
+    let reader = service.reader_until(deadline);
+    let system = reader.system().await?;
     let quirks = service.vendor(&system).await.quirks();
-    let walk = Walk::new(service, deadline, quirks);
-    let managers = service.managers(&system).await;
+    let walk = Walk::new(reader, quirks);
+    let managers = walk.reader.managers(&system).await;
     if managers.is_empty() {
         walk.note("no manager could be read");
         walk.collection(root.link("/Managers")).await;
     }
     let chassis = chassis::all(&walk, &root).await;
     let others = other_systems(&walk, &system).await;
-    for other in others.iter().filter(|o| crate::service::host_score(o) >= 4) {
+    for other in others.iter().filter(|o| crate::system::host_score(o) >= 4) {
         walk.note(format!(
             "{} is another system, and not taken for the machine",
             other.path
@@ -142,7 +144,7 @@ pub(crate) async fn discover(service: &Service) -> Result<Discovery, BmcError> {
         sensors::sensors(&walk, &chassis),
         media_slots(&walk, &system),
         boot_options(&walk, &system),
-        service.reset_types(&system),
+        walk.reader.reset_types(&system),
     );
     if let Some(gone) = walk.reader.gone() {
         return Err(gone.clone());
@@ -255,7 +257,7 @@ fn manager_words(manager: &Resource) -> String {
 }
 
 async fn media_slots(walk: &Walk<'_>, system: &Resource) -> Vec<MediaSlot> {
-    let slots = match walk.service().slots(system).await {
+    let slots = match walk.reader.slots(system).await {
         Ok(slots) => slots,
         Err(error) => {
             walk.note(format!("virtual media: {error}"));

@@ -1,7 +1,6 @@
 //! Walking a BMC's tree with a notebook: what fails is written down, not thrown.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
 
 use crate::error::BmcError;
 use crate::expand::Depth;
@@ -21,9 +20,9 @@ pub(crate) struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    pub fn new(service: &'a Service, deadline: Instant, quirks: &'static Quirks) -> Self {
+    pub fn new(reader: Reader<'a>, quirks: &'static Quirks) -> Self {
         Self {
-            reader: service.reader_until(deadline),
+            reader,
             quirks,
             notes: Mutex::default(),
         }

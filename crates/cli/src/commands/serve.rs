@@ -76,6 +76,10 @@ pub struct Serve {
     /// How patient to be with machines and BMCs.
     #[arg(long, value_enum, default_value_t = Pace::Real)]
     pace: Pace,
+    /// How long an image's first boot may take, from power on until it reports itself or lets its
+    /// tenant in; then the lease fails. By --pace where absent: 30m, or 10m in the lab.
+    #[arg(long, value_name = "TIME", value_parser = human::parse_length)]
+    first_boot: Option<u64>,
     /// How long before its end a lease's tenant is warned, as 24h; may be repeated. Short terms are
     /// warned of in proportion.
     #[arg(long, value_name = "TIME", value_parser = human::parse_length, default_values = ["24h", "1h"])]
@@ -185,19 +189,7 @@ impl Serve {
             stub: self.uefi_stub.clone(),
             ipxe: self.ipxe(),
             authority: authority.pem().to_owned(),
-            policy: Policy {
-                warn: self
-                    .warn
-                    .iter()
-                    .filter_map(|s| i64::try_from(*s).ok())
-                    .map(jiff::SignedDuration::from_secs)
-                    .collect(),
-                hold_on_firmware_change: self.hold_on_firmware_change,
-                ..match self.pace {
-                    Pace::Real => Policy::default(),
-                    Pace::Lab => Policy::lab(),
-                }
-            },
+            policy: self.policy(),
         };
         if settings.ramdisk.is_none() {
             app.output.note(
@@ -276,6 +268,24 @@ impl Serve {
             () = stopping.recv() => say("stopped without waiting"),
         }
         ended.map_err(|error| Failure::failed(chain(&error)))
+    }
+
+    /// How patient to be, and what of.
+    fn policy(&self) -> Policy {
+        let seconds = |s: &u64| i64::try_from(*s).ok().map(jiff::SignedDuration::from_secs);
+        let pace = match self.pace {
+            Pace::Real => Policy::default(),
+            Pace::Lab => Policy::lab(),
+        };
+        let pace = match self.first_boot.as_ref().and_then(seconds) {
+            Some(limit) => pace.with_first_boot(limit),
+            None => pace,
+        };
+        Policy {
+            warn: self.warn.iter().filter_map(seconds).collect(),
+            hold_on_firmware_change: self.hold_on_firmware_change,
+            ..pace
+        }
     }
 
     /// iPXE, where it was named or lies beside the ramdisk.

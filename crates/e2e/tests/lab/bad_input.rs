@@ -12,7 +12,7 @@ use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::{
-    site::{KEY, Site},
+    site::{KEY, Site, fault},
     support::{items, word},
 };
 
@@ -401,6 +401,58 @@ async fn an_image_that_is_cut_short_or_too_large_fails_and_says_so() {
     let images = site.home.path("data/images");
     let left: Vec<_> = fs::read_dir(images).into_iter().flatten().collect();
     assert!(left.is_empty(), "{left:?}");
+    site.end().await;
+}
+
+/// An image that does not boot fails its lease after its time, with where to look; the machine is
+/// erased and free again. At a reinstallation the lease stays its tenant's, who can try another.
+#[tokio::test]
+async fn an_image_that_does_not_boot_costs_its_lease_and_nothing_else() {
+    let limit = ["--first-boot", "20s"];
+    let title = "an image that does not boot";
+    let Some(site) = Site::of_phantoms_with(title, &["cpu"], &limit).await else {
+        return;
+    };
+    tokio::join!(site.take_over(), site.tiny_image());
+    site.project("red").await;
+    let (machine, machine_type) = (site.name(0), site.machine_type());
+    let dead = fault(&machine, "system", "no_system", json!({}));
+
+    site.fault(dead.clone()).await;
+    let create = site.lease("dead", &machine_type);
+    let ran = site.by("red", &create).await.coded(1);
+    for told in [
+        "did not end within 20 seconds",
+        "`billet lease console dead --log`",
+    ] {
+        assert!(ran.stderr.contains(told), "{told}: {}", ran.stderr);
+    }
+    let lease = site.ask_by("red", &["lease", "show", "dead"]).await;
+    assert_eq!(lease["state"], "failed", "{lease:#}");
+    // The place that was named has it.
+    let log = ["lease", "console", "dead", "--log"];
+    let log = site.by("red", &log).await.good().stdout;
+    assert!(log.contains("Kernel panic"), "{log}");
+    let freed = site.until_lifecycle(&machine, "available", 120).await;
+    assert_eq!(freed["lease"], Value::Null);
+    let of_lease = |c: &Value| c["lease"] == lease["id"];
+    let certificates = site.certificates(&machine).await;
+    assert!(certificates.iter().any(of_lease), "{certificates:?}");
+
+    site.no_faults().await;
+    let create = site.lease("good", &machine_type);
+    site.by("red", &create).await.good();
+    site.fault(dead).await;
+    let reinstall = ["lease", "reinstall", "good", "--yes"];
+    let ran = site.by("red", &reinstall).await.coded(1);
+    assert!(ran.stderr.contains("20 seconds"), "{}", ran.stderr);
+    let lease = site.ask_by("red", &["lease", "show", "good"]).await;
+    assert_eq!(lease["state"], "broken", "{lease:#}");
+    assert_eq!(site.machine(&machine).await["lease"], lease["id"]);
+    site.no_faults().await;
+    site.by("red", &reinstall).await.good();
+    let lease = site.ask_by("red", &["lease", "show", "good"]).await;
+    assert_eq!(lease["state"], "active", "{lease:#}");
     site.end().await;
 }
 

@@ -225,6 +225,13 @@ pub const CATALOGUE: &[Row] = &[
         what: "told to start, it stays off",
     },
     Row {
+        kind: "no_system",
+        at: &[Point::System],
+        emulated: false,
+        phantom: true,
+        what: "what stands on the drive does not boot",
+    },
+    Row {
         kind: "drive_errors",
         at: &[Point::Erase, Point::Write],
         emulated: true,

@@ -24,6 +24,8 @@ pub enum Point {
     Read,
     /// The machine starting.
     Start,
+    /// The firmware booting what stands on a drive.
+    System,
     /// The agent erasing a drive.
     Erase,
     /// The agent writing an image.
@@ -145,6 +147,8 @@ pub enum FaultKind {
     ForgetBoot,
     /// A machine told to start stays off, though the BMC answers that all is well.
     NoStart,
+    /// What stands on a phantom's drive does not boot, whatever it is.
+    NoSystem,
     /// Drives fail what the agent asks of them. An emulated machine's drives are given this at
     /// its next start from media: all writes and deallocations then end in an error.
     DriveErrors {
@@ -235,6 +239,7 @@ impl FaultKind {
             Self::LiePower { .. } => "lie_power",
             Self::ForgetBoot => "forget_boot",
             Self::NoStart => "no_start",
+            Self::NoSystem => "no_system",
             Self::DriveErrors { .. } => "drive_errors",
             Self::PowerCut { .. } => "power_cut",
             Self::KexecRefused => "kexec_refused",
