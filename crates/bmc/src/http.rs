@@ -57,6 +57,7 @@ pub(crate) struct Http {
     stand_in: Option<Arc<dyn StandIn>>,
     pin: Arc<Pin>,
     slots: Semaphore,
+    large: AtomicBool,
     met: AtomicBool,
     pub timeouts: Timeouts,
 }
@@ -158,6 +159,7 @@ impl Http {
             endpoint: url,
             pin,
             slots: Semaphore::new(AT_ONCE),
+            large: AtomicBool::new(false),
             met: AtomicBool::new(false),
             timeouts,
         })
@@ -191,7 +193,16 @@ impl Http {
 
     /// Asks less at a time from now on, because answers will be large.
     pub fn expect_large(&self) {
-        self.slots.forget_permits(AT_ONCE - LARGE_AT_ONCE);
+        if !self.large.swap(true, Ordering::Relaxed) {
+            self.slots.forget_permits(AT_ONCE - LARGE_AT_ONCE);
+        }
+    }
+
+    /// The same taken back.
+    pub fn expect_small(&self) {
+        if self.large.swap(false, Ordering::Relaxed) {
+            self.slots.add_permits(AT_ONCE - LARGE_AT_ONCE);
+        }
     }
 
     /// What sends a request over such a connection.
@@ -217,9 +228,21 @@ impl Http {
         self.exchange_over(over, call).await
     }
 
-    /// The same for a login: a second one does no harm where the first was lost.
+    /// The same for a login: over a kept connection, and once more over one of its own where
+    /// the answer was lost. A second session does no harm.
     pub async fn exchange_login(&self, call: Call<'_>) -> Result<Answer, Lost> {
-        self.exchange_over(Over::Kept, call).await
+        let again = Call {
+            method: call.method.clone(),
+            header: call.header.clone(),
+            ..call
+        };
+        match self.exchange_over(Over::Kept, call).await {
+            Err(Lost::MaybeSent(detail)) => {
+                tracing::debug!(%detail, "a login was lost; once more");
+                self.exchange_over(Over::Own, again).await
+            }
+            ended => ended,
+        }
     }
 
     async fn exchange_over(&self, over: Over, call: Call<'_>) -> Result<Answer, Lost> {
@@ -329,4 +352,27 @@ fn chain(error: &reqwest::Error) -> String {
         next = cause.source();
     }
     said
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_taken_back_is_there_again_once() {
+        let endpoint = BmcEndpoint {
+            address: "https://192.0.2.1".into(),
+            user: "root".into(),
+            fingerprint: None,
+        };
+        let http = Http::new(&endpoint, Timeouts::default()).expect("a client");
+        for _ in 0..2 {
+            http.expect_large();
+            assert_eq!(http.slots.available_permits(), LARGE_AT_ONCE);
+        }
+        for _ in 0..2 {
+            http.expect_small();
+            assert_eq!(http.slots.available_permits(), AT_ONCE);
+        }
+    }
 }

@@ -135,6 +135,17 @@ impl Reader<'_> {
         kept.get(&plain(path)).cloned()
     }
 
+    /// Forgets what was kept of this unless it is good enough.
+    pub fn keep_only_if(&self, path: &str, good: impl Fn(&Resource) -> bool) {
+        if let Some(kept) = &self.kept {
+            let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+            let path = plain(path);
+            if kept.get(&path).is_some_and(|kept| !good(kept)) {
+                kept.remove(&path);
+            }
+        }
+    }
+
     fn keep(&self, read: &Resource) {
         if let Some(kept) = &self.kept {
             let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
@@ -208,7 +219,11 @@ impl Reader<'_> {
                 // It may be one thing deep inside that is not there.
                 Expanded::NotThis if levels > 1 => depth = Depth::Members,
                 Expanded::Cannot if expand.failed(levels) => {}
-                Expanded::NotThis | Expanded::NotNow | Expanded::Cannot => return None,
+                Expanded::Cannot => {
+                    self.service.http.expect_small();
+                    return None;
+                }
+                Expanded::NotThis | Expanded::NotNow => return None,
             }
         }
         None
@@ -565,7 +580,7 @@ enum Expanded {
 
 /// Whether what stands inside of a resource is another one, whole, and not a few words
 /// about it beside its link: those seldom say their type, which a resource must.
-fn is_resource(inner: &Value) -> bool {
+pub(crate) fn is_resource(inner: &Value) -> bool {
     is_whole(inner) && text(inner, "/@odata.type").is_some()
 }
 

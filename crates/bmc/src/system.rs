@@ -4,7 +4,7 @@
 //! for none of it twice.
 
 use crate::error::BmcError;
-use crate::read::Reader;
+use crate::read::{Reader, is_resource};
 use crate::service::Service;
 use crate::value::{Resource, list, text};
 
@@ -33,7 +33,10 @@ impl Reader<'_> {
     /// The machine's system. One that is not where it was (its BMC has new firmware) is
     /// looked for again next time.
     pub async fn system(&self) -> Result<Resource, BmcError> {
-        let read = self.read(&self.system_path().await?).await;
+        let path = self.system_path().await?;
+        // Some list a few words of it in their collection, which are not it.
+        self.keep_only_if(&path, is_system);
+        let read = self.read(&path).await;
         if matches!(&read, Err(error) if error.status() == Some(404)) {
             *self.service.system.lock().await = None;
         }
@@ -81,6 +84,12 @@ impl Service {
     pub async fn managers(&self, system: &Resource) -> Vec<Resource> {
         self.reader().managers(system).await
     }
+}
+
+/// Whether this is a system as it is read, and not what a list says of one.
+fn is_system(listed: &Resource) -> bool {
+    let has = |field| listed.body.get(field).is_some();
+    is_resource(&listed.body) && (has("PowerState") || has("Actions"))
 }
 
 /// How much a system looks like the host itself.

@@ -130,6 +130,23 @@ impl Emulated {
             .collect()
     }
 
+    /// The drive that is not there in this start.
+    fn gone_drive(&self) -> Option<String> {
+        let drives = &self.shared.setup.facts.drives;
+        // What names a drive that is not this machine's is not spent on it.
+        let is_gone = |kind: &FaultKind| match kind {
+            FaultKind::DriveGone { serial: None } => true,
+            FaultKind::DriveGone { serial: Some(gone) } => drives.iter().any(|d| d.serial == *gone),
+            _ => false,
+        };
+        let name = &self.shared.setup.name;
+        let struck = self.faults.strike(name, &[Point::Start], is_gone);
+        let Some(FaultKind::DriveGone { serial }) = struck else {
+            return None;
+        };
+        serial.or_else(|| drives.first().map(|drive| drive.serial.clone()))
+    }
+
     async fn start(&self, plan: BootPlan) -> Result<(), MetalError> {
         vars::tidy(&self.shared.setup.dir)?;
         let machine = command::Machine {
@@ -137,6 +154,7 @@ impl Emulated {
             plan,
             media: self.media().clone(),
             failing: self.failing_drives(plan),
+            gone: self.gone_drive(),
         };
         let arguments = command::arguments(&machine);
         process::start(&self.shared, arguments).await

@@ -262,6 +262,7 @@ mod tests {
             r#"{"kind":"lie_power","says":"paused"}"#,
             r#"{"kind":"forget_boot"}"#,
             r#"{"kind":"no_start"}"#,
+            r#"{"kind":"drive_gone"}"#,
             r#"{"kind":"no_system"}"#,
             r#"{"kind":"drive_errors"}"#,
             r#"{"kind":"power_cut"}"#,
@@ -274,6 +275,6 @@ mod tests {
             assert!(!row.at.is_empty(), "{json}");
             assert!(json.contains(row.kind));
         }
-        assert_eq!(CATALOGUE.len(), 31);
+        assert_eq!(CATALOGUE.len(), 33);
     }
 }

@@ -230,7 +230,18 @@ fn source(shared: &Shared, plan: BootPlan) -> Source {
     .unwrap_or(Source::Nothing)
 }
 
-async fn run(shared: Arc<Shared>, plan: BootPlan, boot: u64) {
+/// What stands on a drive, booted, by firmware or by kexec.
+async fn boot(shared: &Arc<Shared>, installed: &tenant::Installed) {
+    let dead = |kind: &FaultKind| *kind == FaultKind::NoSystem;
+    let struck = shared.faults.strike(&shared.name, &[Point::System], dead);
+    if struck.is_some() {
+        shared.say("Kernel panic - not syncing: VFS: Unable to mount root fs");
+        return std::future::pending().await;
+    }
+    tenant::run(shared, installed).await
+}
+
+async fn run(shared: Arc<Shared>, plan: BootPlan, boots: u64) {
     shared.say(format!("{} starts", shared.facts.model));
     tokio::time::sleep(shared.pace).await;
     match source(&shared, plan) {
@@ -238,11 +249,9 @@ async fn run(shared: Arc<Shared>, plan: BootPlan, boot: u64) {
             shared.say("booting from virtual media");
             let mut record = record;
             loop {
-                match agent::run(&shared, &record, boot).await {
+                match agent::run(&shared, &record, boots).await {
                     Some(Jump::Ramdisk(next)) => record = next,
-                    Some(Jump::System(installed)) => {
-                        return tenant::run(&shared, &installed).await;
-                    }
+                    Some(Jump::System(installed)) => return boot(&shared, &installed).await,
                     Some(Jump::Nowhere) => return std::future::pending().await,
                     None => return,
                 }
@@ -254,13 +263,7 @@ async fn run(shared: Arc<Shared>, plan: BootPlan, boot: u64) {
         }
         Source::Drive(installed) => {
             shared.say("booting from the first drive");
-            let dead = |kind: &FaultKind| *kind == FaultKind::NoSystem;
-            let struck = shared.faults.strike(&shared.name, &[Point::System], dead);
-            if struck.is_some() {
-                shared.say("Kernel panic - not syncing: VFS: Unable to mount root fs");
-                return std::future::pending().await;
-            }
-            tenant::run(&shared, &installed).await;
+            boot(&shared, &installed).await;
         }
         Source::Nothing => {
             shared.say("no bootable device");

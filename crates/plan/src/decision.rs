@@ -11,7 +11,10 @@ use billet_model::{
     step::{Boot, BootOf, PasswordForm, Pending, Step, StepNotes, TaskRecord},
     work::{Task, Work},
 };
-use jiff::SignedDuration;
+use jiff::{
+    SignedDuration,
+    fmt::friendly::{Designator, Spacing, SpanPrinter},
+};
 
 use crate::Facts;
 
@@ -207,6 +210,16 @@ impl<'a> Draft<'a> {
             .waiting
             .as_ref()
             .is_some_and(|w| w.deadline <= self.now())
+    }
+
+    /// The time that the present step was given when it began, as `30 minutes`.
+    pub fn allowed(&self) -> String {
+        let machine = self.m();
+        let deadline = machine.waiting.as_ref().map_or(self.now(), |w| w.deadline);
+        SpanPrinter::new()
+            .designator(Designator::Verbose)
+            .spacing(Spacing::BetweenUnitsAndDesignators)
+            .duration_to_string(&deadline.duration_since(machine.step_since))
     }
 
     /// Looks again after `pause`, but not later than the deadline.

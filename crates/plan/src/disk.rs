@@ -8,10 +8,6 @@ use billet_model::{
     operation::OperationState,
     step::{DiskStep, Step},
 };
-use jiff::{
-    SignedDuration,
-    fmt::friendly::{Designator, Spacing, SpanPrinter},
-};
 
 use crate::{
     Effect,
@@ -164,17 +160,9 @@ pub(crate) fn first_boot(draft: &mut Draft<'_>, by: Option<BootId>) {
     }
 }
 
-/// A time, as `30 minutes`.
-pub(crate) fn in_words(time: SignedDuration) -> String {
-    SpanPrinter::new()
-        .designator(Designator::Verbose)
-        .spacing(Spacing::BetweenUnitsAndDesignators)
-        .duration_to_string(&time)
-}
-
 /// Why an image that did not come up is given up, and where its owner looks on.
 fn not_up(draft: &Draft<'_>, silent: bool) -> String {
-    let within = in_words(draft.facts.policy.first_boot_deadline);
+    let within = draft.allowed();
     let lease = draft.lease().map(|l| l.name.to_string());
     let lease = lease.unwrap_or_default();
     let missing = if silent {

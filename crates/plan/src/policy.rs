@@ -99,8 +99,8 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// The same with another limit to an image's first boot. The part of it that firmware takes
-    /// stays, but for half of a short one.
+    /// The same with another limit to an image's first boot. What firmware takes of it stays as
+    /// long, but for half of it at the most.
     #[must_use]
     pub fn with_first_boot(self, limit: SignedDuration) -> Self {
         let firmware = self.first_boot_deadline - self.kexec_deadline;
@@ -133,6 +133,29 @@ impl Policy {
             backoff: s(1),
             backoff_max: s(10),
             ..Self::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_first_boot_without_firmware_has_less_time() {
+        let s = SignedDuration::from_secs;
+        for (pace, limit, kexec) in [
+            (Policy::default(), 20, 10),
+            (Policy::default(), 900, 450),
+            (Policy::default(), 1800, 1200),
+            (Policy::default(), 8 * 3600, 8 * 3600 - 600),
+            (Policy::lab(), 20, 10),
+            (Policy::lab(), 600, 300),
+            (Policy::lab(), 1800, 1500),
+        ] {
+            let policy = pace.with_first_boot(s(limit));
+            assert_eq!(policy.first_boot_deadline, s(limit));
+            assert_eq!(policy.kexec_deadline, s(kexec), "of {limit} s");
         }
     }
 }

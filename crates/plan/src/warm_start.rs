@@ -114,7 +114,7 @@ pub(crate) fn not_started(draft: &mut Draft<'_>, why: &str) {
 /// It was started and did not come up. Its first boot may be half done, which is
 /// not handed over: the drive is written anew, the full way.
 pub(crate) fn did_not_come(draft: &mut Draft<'_>) {
-    let within = disk::in_words(draft.facts.policy.kexec_deadline);
+    let within = draft.allowed();
     let why = format!("started by kexec, the image's first boot did not end within {within}");
     cold_after_all(draft, &why);
     draft.change_lease(|lease| {

@@ -113,11 +113,14 @@ impl std::ops::DerefMut for Held<'_> {
     }
 }
 
-/// Connections that read SQLite side by side: each is a thread with a cache of its own, and
-/// more of them than processors get nothing done sooner.
+/// Connections that read SQLite side by side: each is a thread with a cache of its own. What is
+/// in a cache is read no sooner by more of them than there are processors; one more reads on
+/// where others wait for the drive.
 fn readers() -> u32 {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    u32::try_from(processors).unwrap_or(u32::MAX).clamp(2, 4)
+    u32::try_from(processors + 1)
+        .unwrap_or(u32::MAX)
+        .clamp(2, 4)
 }
 
 impl Engine {

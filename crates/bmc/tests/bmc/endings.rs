@@ -255,6 +255,19 @@ async fn full_session_slots_leave_basic() {
 }
 
 #[tokio::test]
+async fn a_login_that_is_lost_is_sent_once_more() {
+    for (twist, sessions) in [(Twist::Cut, 1), (Twist::DoAndCut, 2)] {
+        let (fake, bmc) = Fake::start().await;
+        fake.state().basic = false;
+        fake.twist(Method::POST, SESSIONS, 1, twist.clone());
+        let power = bmc.client().power().await;
+        assert_eq!(power.unwrap(), Power::Off, "{twist:?}");
+        assert_eq!(fake.count(&format!("POST {SESSIONS}")), 2, "{twist:?}");
+        assert_eq!(fake.sessions(), sessions, "{twist:?}");
+    }
+}
+
+#[tokio::test]
 async fn another_certificate_is_sent_nothing() {
     let (fake, bmc) = Fake::start().await;
     let mut endpoint = bmc.endpoint();

@@ -621,6 +621,8 @@ fn every_fault_of_bmcs_is_played_here() {
     let elsewhere = [
         // Of the machine, and not of its BMC.
         "no_start",
+        "drive_gone",
+        "no_system",
         "drive_errors",
         "power_cut",
         "silence",

@@ -348,6 +348,20 @@ async fn a_few_words_about_a_resource_are_not_taken_for_it() {
 }
 
 #[tokio::test]
+async fn what_a_list_says_of_a_system_is_not_taken_for_it() {
+    let (fake, bmc) = Fake::start().await;
+    let words = json!({"@odata.id": SYSTEM, "Id": "1", "Name": "System", "Status": {}});
+    always(&fake, "/redfish/v1/Systems", json!({"Members": [words]}));
+    let client = bmc.client();
+    for look in ["the first", "the next"] {
+        let found = client.discover().await.unwrap();
+        let serial = found.inventory.system.serial;
+        assert_eq!(serial.as_deref(), Some("S1"), "{look}");
+        assert_eq!(found.power, Power::Off, "{look}");
+    }
+}
+
+#[tokio::test]
 async fn a_relative_link_at_depth_is_of_what_it_stands_in() {
     let (fake, bmc) = Fake::start().await;
     let mut inner = drive("INSIDE");

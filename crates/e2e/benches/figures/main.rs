@@ -20,6 +20,9 @@ mod writing;
 
 use report::Report;
 
+/// How a site's programs are started: as they are, since what they say costs time.
+const LOUD: &[&str] = &[];
+
 fn main() {
     let asked: Vec<String> = std::env::args().skip(1).collect();
     // Run by itself for one write, so that its memory is that write's alone.

@@ -18,3 +18,7 @@ mod tenancy;
 mod twice;
 mod upkeep;
 mod warm;
+
+/// How a site's programs are started: whoever looks into a test that failed wants to know more
+/// than they say by themselves.
+const LOUD: &[&str] = &["-v"];

@@ -5,11 +5,11 @@ use std::{
     time::Duration,
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::{
-    site::Site,
+    site::{Site, fault},
     support::{Ran, items, text, word},
 };
 
@@ -206,6 +206,27 @@ async fn machines_outlive_kills_and_a_power_cut() {
     let up = ssh_once_up(&site, "acme", "first", "cat /root/left").await;
     assert!(up.starts_with("left by the user data\n"), "{up}");
     site.note("the first lease was measured, and is as it was");
+
+    // Without the first drive of the mirror its firmware and its system boot from the second.
+    let off = ["lease", "power", "first", "off"];
+    site.by("acme", &off).await.good();
+    let root = word(&layout["root"][0]["serial"]).to_owned();
+    let gone = json!({ "serial": root });
+    site.fault(fault(&machine, "start", "drive_gone", gone))
+        .await;
+    site.by("acme", &["lease", "power", "first", "on"])
+        .await
+        .good();
+    let state = "cat /root/left; mdadm --detail \"$(findmnt -no SOURCE /)\"; lsblk -dno SERIAL; \
+                 systemctl is-system-running || true";
+    let up = ssh_once_up(&site, "acme", "first", state).await;
+    assert!(up.starts_with("left by the user data\n"), "{up}");
+    assert!(
+        up.contains("Active Devices : 1") && !up.contains(&root),
+        "{up}"
+    );
+    site.no_faults().await;
+    site.note("the first lease came up from the second drive of its mirror alone");
 
     // Given back; the control plane is killed in the erase, and in its read-back.
     let release = ["lease", "release", "first", "--no-wait"];

@@ -123,14 +123,12 @@ impl Site {
             "-o",
             "json",
         ];
-        // A test that fails wants to know more than a server says by itself; figures are of one
-        // that is left as it is.
-        let loud = if cfg!(test) { &["-v"][..] } else { &[] };
-        let serve = serve.iter().chain(loud).chain(more);
+        let serve = serve.iter().chain(crate::LOUD).chain(more);
         let serve: Vec<String> = serve.map(|s| (*s).to_owned()).collect();
         let mut arguments = vec!["lab", "up", "--dir", "lab", "--manifest", "lab.toml"];
         arguments.extend(lab);
-        arguments.extend(["-o", "json", "-v"]);
+        arguments.extend(["-o", "json"]);
+        arguments.extend(crate::LOUD);
         let mut lab = home.start(&arguments, "lab");
         let summary = home.told("lab", &mut lab).await;
         let mut site = Self {

@@ -30,6 +30,8 @@ pub(super) struct Machine<'a> {
     pub media: [Option<PathBuf>; 2],
     /// Serials of the drives that fail whatever changes them.
     pub failing: Vec<String>,
+    /// Serial of the drive that is not there.
+    pub gone: Option<String>,
 }
 
 /// Collects arguments.
@@ -196,6 +198,9 @@ fn drives(line: &mut Line, m: &Machine<'_>, first: u32) {
             // The host's memory is the drive's cache; a host that crashes loses the lab anyway.
             "cache": { "direct": false, "no-flush": true },
         });
+        if m.gone.as_ref() == Some(&drive.serial) {
+            continue;
+        }
         if m.failing.contains(&drive.serial) {
             let fails = |what: &str| json!({ "event": "none", "iotype": what, "errno": 5 });
             file = json!({

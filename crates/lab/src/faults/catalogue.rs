@@ -225,6 +225,13 @@ pub const CATALOGUE: &[Row] = &[
         what: "told to start, it stays off",
     },
     Row {
+        kind: "drive_gone",
+        at: &[Point::Start],
+        emulated: true,
+        phantom: false,
+        what: "a drive is not there from this start on until another; its BMC lists it all the same",
+    },
+    Row {
         kind: "no_system",
         at: &[Point::System],
         emulated: false,

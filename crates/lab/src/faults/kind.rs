@@ -24,7 +24,7 @@ pub enum Point {
     Read,
     /// The machine starting.
     Start,
-    /// The firmware booting what stands on a drive.
+    /// What stands on a drive being booted, by firmware or by kexec.
     System,
     /// The agent erasing a drive.
     Erase,
@@ -147,6 +147,12 @@ pub enum FaultKind {
     ForgetBoot,
     /// A machine told to start stays off, though the BMC answers that all is well.
     NoStart,
+    /// An emulated machine's drive is not there from its next start until another one.
+    DriveGone {
+        /// The drive; the first where absent.
+        #[serde(default)]
+        serial: Option<String>,
+    },
     /// What stands on a phantom's drive does not boot, whatever it is.
     NoSystem,
     /// Drives fail what the agent asks of them. An emulated machine's drives are given this at
@@ -239,6 +245,7 @@ impl FaultKind {
             Self::LiePower { .. } => "lie_power",
             Self::ForgetBoot => "forget_boot",
             Self::NoStart => "no_start",
+            Self::DriveGone { .. } => "drive_gone",
             Self::NoSystem => "no_system",
             Self::DriveErrors { .. } => "drive_errors",
             Self::PowerCut { .. } => "power_cut",

@@ -123,6 +123,11 @@ impl Fake {
             .count()
     }
 
+    /// How many sessions are open.
+    pub fn sessions(&self) -> usize {
+        self.state().tokens.len()
+    }
+
     /// Forgets all sessions, as BMCs do.
     pub fn forget_sessions(&self) {
         self.state().tokens.clear();
