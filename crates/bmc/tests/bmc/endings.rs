@@ -258,7 +258,6 @@ async fn full_session_slots_leave_basic() {
 async fn a_login_that_is_lost_is_sent_once_more() {
     for (twist, sessions) in [(Twist::Cut, 1), (Twist::DoAndCut, 2)] {
         let (fake, bmc) = Fake::start().await;
-        fake.state().basic = false;
         fake.twist(Method::POST, SESSIONS, 1, twist.clone());
         let power = bmc.client().power().await;
         assert_eq!(power.unwrap(), Power::Off, "{twist:?}");
