@@ -499,6 +499,9 @@ impl Reader<'_> {
             }
         }
         members.truncate(MOST_MEMBERS);
+        if pages.len() == 1 {
+            self.keep_list(&base, &members);
+        }
         let read = members.into_iter().map(|member| async {
             let member = member?;
             // Some send the members themselves in place of links to them.
@@ -522,6 +525,19 @@ impl Reader<'_> {
             }
         });
         Ok(join_all(read).await)
+    }
+
+    /// Keeps a collection as the links to its members, some of which may have come with it:
+    /// whoever asks for it next finds it, and them.
+    fn keep_list(&self, base: &str, members: &[Result<Value, BmcError>]) {
+        let link = |member: &Result<Value, BmcError>| {
+            let path = link::target(base, member.as_ref().ok()?)?;
+            Some(serde_json::json!({ "@odata.id": path }))
+        };
+        let links: Option<Vec<Value>> = members.iter().map(link).collect();
+        if let Some(links) = links.filter(|links| self.kept.is_some() && !links.is_empty()) {
+            self.keep_member(base.to_owned(), serde_json::json!({ "Members": links }));
+        }
     }
 
     /// The members that can be read. Fails where there are none, with the

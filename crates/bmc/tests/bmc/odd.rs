@@ -348,6 +348,28 @@ async fn a_few_words_about_a_resource_are_not_taken_for_it() {
 }
 
 #[tokio::test]
+async fn nothing_is_asked_for_twice_in_a_discovery() {
+    let (fake, bmc) = Fake::start().await;
+    announces_levels(&fake, 6);
+    let system = json!({
+        "@odata.id": SYSTEM, "@odata.type": "#ComputerSystem.v1_20_0.ComputerSystem",
+        "Id": "1", "Name": "System", "SerialNumber": "S1", "PowerState": "Off",
+    });
+    always(&fake, "/redfish/v1/Systems", json!({"Members": [system]}));
+    let slots = "/redfish/v1/Managers/1/VirtualMedia";
+    let slot = fake.state().slot.clone();
+    always(&fake, slots, json!({"Members": [slot]}));
+    let found = bmc.client().discover().await.unwrap();
+    assert_eq!(found.inventory.system.serial.as_deref(), Some("S1"));
+    assert!(found.virtual_media[0].cd);
+    let mut asked: Vec<String> = fake.state().log.clone();
+    let all = asked.len();
+    asked.sort();
+    asked.dedup();
+    assert_eq!(asked.len(), all, "{:#?}", fake.state().log);
+}
+
+#[tokio::test]
 async fn what_a_list_says_of_a_system_is_not_taken_for_it() {
     let (fake, bmc) = Fake::start().await;
     let words = json!({"@odata.id": SYSTEM, "Id": "1", "Name": "System", "Status": {}});

@@ -198,9 +198,6 @@ fn drives(line: &mut Line, m: &Machine<'_>, first: u32) {
             // The host's memory is the drive's cache; a host that crashes loses the lab anyway.
             "cache": { "direct": false, "no-flush": true },
         });
-        if m.gone.as_ref() == Some(&drive.serial) {
-            continue;
-        }
         if m.failing.contains(&drive.serial) {
             let fails = |what: &str| json!({ "event": "none", "iotype": what, "errno": 5 });
             file = json!({
@@ -220,6 +217,10 @@ fn drives(line: &mut Line, m: &Machine<'_>, first: u32) {
             n + 1,
             n + 1
         ));
+        // Its bay stays, and with it the numbers of the buses behind.
+        if m.gone.as_ref() == Some(&drive.serial) {
+            continue;
+        }
         line.device(format!(
             "nvme,id=nvme{n},bus=bay{n},serial={},drive=drive{n},bootindex={}",
             drive.serial,
