@@ -3,6 +3,7 @@
 use std::{
     net::TcpListener,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
 };
 
@@ -92,11 +93,7 @@ impl Site {
     ) -> Self {
         let began = Instant::now();
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        // Free a moment ago, and the same again after every restart.
-        let port = TcpListener::bind("127.0.0.1:0")
-            .and_then(|listener| listener.local_addr())
-            .expect("a free port")
-            .port();
+        let port = free_port();
         let here = format!("127.0.0.1:{port}");
         let (server_url, media_url) = (
             format!("https://{seen_at}:{port}"),
@@ -404,6 +401,18 @@ impl Site {
         let list = ["evidence", "list", "--machine", machine];
         items(&self.ask(&list).await).clone()
     }
+}
+
+/// A port for a server that takes it again after every restart: free a moment ago, and not one
+/// of those from which connections are given theirs, a thousand of which may be made meanwhile.
+fn free_port() -> u16 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let from = std::process::id() * 64;
+    let ports = std::iter::repeat_with(|| from + NEXT.fetch_add(1, Ordering::Relaxed));
+    ports
+        .map(|n| 20_000 + u16::try_from(n % 12_000).expect("less than a port"))
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .expect("a free port")
 }
 
 /// A fault on one machine.
