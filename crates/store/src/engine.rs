@@ -113,16 +113,6 @@ impl std::ops::DerefMut for Held<'_> {
     }
 }
 
-/// Connections that read SQLite side by side: each is a thread with a cache of its own. What is
-/// in a cache is read no sooner by more of them than there are processors; one more reads on
-/// where others wait for the drive.
-fn readers() -> u32 {
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    u32::try_from(processors + 1)
-        .unwrap_or(u32::MAX)
-        .clamp(2, 4)
-}
-
 impl Engine {
     pub async fn open(url: &StoreUrl) -> Result<Self> {
         static DRIVERS: Once = Once::new();
@@ -142,7 +132,7 @@ impl Engine {
                     .await
                     .map_err(StoreError::database(doing()))?;
                 let readers = AnyPoolOptions::new()
-                    .max_connections(readers())
+                    .max_connections(4)
                     .test_before_acquire(false)
                     .acquire_timeout(Duration::from_secs(30))
                     .after_connect(|connection, _| {

@@ -1,6 +1,6 @@
 //! Carrying statements out on a connection, and telling what their failures mean.
 
-use futures::{StreamExt, TryStreamExt};
+use futures::TryStreamExt;
 use sqlx::{AnyConnection, Either, Executor, any::AnyRow};
 
 use crate::{
@@ -12,10 +12,6 @@ use crate::{
 /// Most statements sent to SQLite in one piece. Each shape of a piece is
 /// prepared once and kept, so a piece is for what is done often: short batches.
 pub(crate) const AT_ONCE: usize = 12;
-
-/// Rows taken from SQLite's thread before any is looked at, if they are there: with one at a
-/// time, each of the two threads waits for the other at every row, and is woken for the next.
-const ROWS_AT_ONCE: usize = 64;
 
 /// The rows that a statement reads, on a connection at hand.
 pub(crate) async fn fetch(
@@ -40,13 +36,15 @@ pub(crate) async fn fetch_each<T>(
     let noun = statement.noun;
     let doing = || format!("reading {noun}");
     let arguments = Statement::arguments(statement.args).map_err(StoreError::database(doing()))?;
-    let rows = sqlx::query_with(sqlx::AssertSqlSafe(statement.sql), arguments).fetch(connection);
-    let mut rows = rows.ready_chunks(ROWS_AT_ONCE);
+    let mut rows =
+        sqlx::query_with(sqlx::AssertSqlSafe(statement.sql), arguments).fetch(connection);
     let mut made = Vec::new();
-    while let Some(chunk) = rows.next().await {
-        for row in chunk {
-            made.push(each(&row.map_err(StoreError::database(doing()))?)?);
-        }
+    while let Some(row) = rows
+        .try_next()
+        .await
+        .map_err(StoreError::database(doing()))?
+    {
+        made.push(each(&row)?);
     }
     Ok(made)
 }

@@ -1,15 +1,14 @@
 //! A medium with a tenant's own installer has in it what was given, and what is a lease's own.
 
 use std::fs;
-use std::io::{Cursor, Read as _};
 use std::path::{Path, PathBuf};
 
-use billet_media::boot_media::BootMedium;
 use billet_media::install_media::{InstallMedia, places_path};
 use billet_media::ramdisk::{DEFAULT_STUB, sections};
 use billet_model::Secret;
 use billet_protocol::install::InstallRecord;
-use fatfs::{FileSystem, FsOptions};
+
+use crate::common::iso::{boot_image, file, whole};
 
 fn record(text: &str) -> InstallRecord {
     InstallRecord {
@@ -18,29 +17,6 @@ fn record(text: &str) -> InstallRecord {
         url: Secret::new("https://10.0.0.1/install/v1/token"),
         text: Secret::new(text),
     }
-}
-
-fn whole(medium: &BootMedium) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    medium.write_to(&mut bytes).unwrap();
-    assert_eq!(bytes.len() as u64, medium.len());
-    bytes
-}
-
-/// The FAT file system, by way of El Torito.
-fn boot_image(iso: &[u8]) -> &[u8] {
-    let long = |at: usize| u32::from_le_bytes(iso[at..at + 4].try_into().unwrap()) as usize;
-    let catalogue = long(17 * 2048 + 0x47) * 2048;
-    assert_eq!(iso[catalogue + 1], 0xef, "for UEFI");
-    &iso[long(catalogue + 32 + 8) * 2048..]
-}
-
-fn file(fat: &[u8], path: &str) -> Vec<u8> {
-    let volume = FileSystem::new(Cursor::new(fat.to_vec()), FsOptions::new()).unwrap();
-    let mut content = Vec::new();
-    let mut file = volume.root_dir().open_file(path).unwrap();
-    file.read_to_end(&mut content).unwrap();
-    content
 }
 
 fn bytes(count: usize, seed: u8) -> Vec<u8> {

@@ -1,13 +1,14 @@
 //! A boot medium is an ISO image that boots a FAT image that holds ramdisk and record.
 
 use std::fs;
-use std::io::{Cursor, Read as _};
+use std::io::Cursor;
 
-use billet_media::boot_media::{BootMediaError, BootMediaTemplate, BootMedium};
+use billet_media::boot_media::{BootMediaError, BootMediaTemplate};
 use billet_model::Secret;
 use billet_protocol::boot::{self, BootRecord};
-use fatfs::{FileSystem, FsOptions};
 use hadris_iso::read::IsoImage;
+
+use crate::common::iso::{boot_image, file, whole};
 
 fn record(token: &str) -> BootRecord {
     BootRecord {
@@ -23,44 +24,6 @@ fn template(uki: &[u8], dir: &tempfile::TempDir) -> BootMediaTemplate {
     let path = dir.path().join("ramdisk.efi");
     fs::write(&path, uki).unwrap();
     BootMediaTemplate::create(&path, &dir.path().join("template")).unwrap()
-}
-
-fn whole(medium: &BootMedium) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    medium.write_to(&mut bytes).unwrap();
-    assert_eq!(bytes.len() as u64, medium.len());
-    bytes
-}
-
-/// Follows El Torito from the descriptor to the boot image, as firmware does.
-fn boot_image(iso: &[u8]) -> &[u8] {
-    let long = |at: usize| u32::from_le_bytes(iso[at..at + 4].try_into().unwrap()) as usize;
-    let descriptor = 17 * 2048;
-    assert_eq!(&iso[descriptor..descriptor + 7], b"\0CD001\x01");
-    assert!(iso[descriptor + 7..].starts_with(b"EL TORITO SPECIFICATION"));
-    let catalogue = long(descriptor + 0x47) * 2048;
-    let validation = &iso[catalogue..catalogue + 32];
-    assert_eq!((validation[0], validation[1]), (1, 0xef), "for UEFI");
-    assert_eq!(&validation[30..], [0x55, 0xaa]);
-    let sum = validation.chunks(2).fold(0u16, |sum, word| {
-        sum.wrapping_add(u16::from_le_bytes([word[0], word[1]]))
-    });
-    assert_eq!(sum, 0);
-    let entry = catalogue + 32;
-    assert_eq!(
-        (iso[entry], iso[entry + 1]),
-        (0x88, 0),
-        "bootable, no emulation"
-    );
-    &iso[long(entry + 8) * 2048..]
-}
-
-fn file(fat: &[u8], path: &str) -> Vec<u8> {
-    let volume = FileSystem::new(Cursor::new(fat.to_vec()), FsOptions::new()).unwrap();
-    let mut content = Vec::new();
-    let mut file = volume.root_dir().open_file(path).unwrap();
-    file.read_to_end(&mut content).unwrap();
-    content
 }
 
 const CREDENTIAL: &str = "EFI/BOOT/BOOTX64.EFI.extra.d/billet-boot.cred";

@@ -2,6 +2,8 @@
 
 #![allow(clippy::print_stdout)]
 
+pub mod iso;
+
 use std::collections::BTreeMap;
 use std::io::{Cursor, Write as _};
 use std::process::Command;
